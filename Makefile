@@ -1,0 +1,82 @@
+# Everything is a target of a few lines; `make help` lists them.
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+UV_VERSION := 0.13.9
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/export-operator
+# uv as it is on the PATH, or one of our own in the cache.
+UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
+RUN := "$(UV)" run --frozen --no-sync
+PYTEST := $(RUN) pytest
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: .venv ## Export 100,000 users on a real cluster, checked to the byte
+	@$(RUN) python -m tests.demo
+
+.PHONY: demo-down
+demo-down: .venv ## Remove what the demo installed; the cluster stays
+	@$(RUN) python -m tests.demo down
+
+.PHONY: test
+test: unit integration e2e ## Every test there is: unit, contract, integration, end to end
+
+.PHONY: check
+check: .venv ## Format, lint, types, layers, manifests: seconds, before each commit
+	@$(RUN) ruff format --check .
+	@$(RUN) ruff check .
+	@$(RUN) mypy
+	@$(RUN) lint-imports --no-logo
+	@$(RUN) scripts/check-manifests
+
+.PHONY: fix
+fix: .venv ## Format, mend what can be mended, render what is made from other files
+	@$(RUN) ruff format .
+	@$(RUN) ruff check --fix .
+	@$(RUN) scripts/render-manifests
+
+.PHONY: unit
+unit: .venv ## Pure logic and the contract; no servers
+	@$(PYTEST) tests/unit tests/contract
+
+.PHONY: integration
+integration: .venv cluster-up ## Against a real PostgreSQL, S3 server and API server
+	@$(PYTEST) tests/integration
+
+.PHONY: e2e
+e2e: .venv cluster-up ## On a real cluster, as tenants and platform teams use it
+	@$(PYTEST) tests/e2e
+
+.PHONY: images
+images: .venv ## Build both images (and those of the demo's services) and load them into the cluster
+	@$(RUN) python -m tests.cluster images
+
+.PHONY: chart
+chart: .venv ## Lint the chart and print what it would install
+	@$(RUN) scripts/check-manifests
+
+.PHONY: cluster-up
+cluster-up: .venv ## Find or make a Kubernetes cluster (CLUSTER=current|kind|local chooses)
+	@$(RUN) python -m tests.cluster up
+
+.PHONY: cluster-down
+cluster-down: .venv ## Stop the cluster: nothing running, nothing mounted
+	@$(RUN) python -m tests.cluster down
+
+.PHONY: clean
+clean: ## Forget the environment of this checkout (caches of downloads stay)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+.venv: pyproject.toml uv.lock operator/pyproject.toml exporter_image/pyproject.toml exporter_image/contract/pyproject.toml | $(UV)
+	@"$(UV)" sync --frozen --quiet
+	@touch .venv
+
+$(CACHE)/uv-$(UV_VERSION)/bin/uv:
+	@echo "uv is not on the PATH: installing $(UV_VERSION) into the cache"
+	@python3 -m venv "$(CACHE)/uv-$(UV_VERSION)"
+	@"$(CACHE)/uv-$(UV_VERSION)/bin/pip" install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"

@@ -1,0 +1,38 @@
+"""Names and keys that follow from a run, computed alike on both sides and never read from status."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from export_contract.runspec import EXTENSIONS, SUFFIXES
+
+
+def run_id(uid: str, run_id: str) -> str:
+    """The run of (request UID, `spec.runID`) as 20 hex digits: 80 bits, so that no two runs share one."""
+    return hashlib.sha256(f"{uid}/{run_id}".encode()).hexdigest()[:20]
+
+
+def job_name(run: str) -> str:
+    """The Job of a run (26 characters, so that pod names derived from it stay within 63)."""
+    return f"export-{run}"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Object and manifest keys of a run."""
+
+    object: str
+    manifest: str
+
+
+def object_keys(
+    *, prefix: str, namespace: str, key_prefix: str, name: str, run: str, output_format: str, compression: str
+) -> Keys:
+    """`<prefix>/<namespace>/<keyPrefix>/<name>/<run>/`: no tenant reaches another's prefix, a new run never meets
+    an older object. Empty prefixes leave no empty segment."""
+    segments = [segment.strip("/") for segment in (prefix, namespace, key_prefix, name, run)]
+    folder = "/".join(segment for segment in segments if segment)
+    # Parquet compresses inside: its name carries no suffix.
+    suffix = "" if output_format == "Parquet" else SUFFIXES[compression]
+    return Keys(f"{folder}/{name}{EXTENSIONS[output_format]}{suffix}", f"{folder}/manifest.json")

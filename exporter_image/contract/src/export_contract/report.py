@@ -1,0 +1,104 @@
+"""What a pod tells: progress, one JSON line a second on stdout, and at its end the outcome (termination message)."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+from export_contract.codec import ContractError, dumps, loads
+
+MAX_TERMINATION_BYTES = 4096  # the kubelet cuts a termination message there
+MAX_COUNT = 2**53  # of rows and bytes: every JSON reader keeps such a number exactly
+MAX_SECONDS = 10.0**8  # three years
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far an attempt is. `bytes` are those of the encoded object; `estimated_rows` is None when nobody knows."""
+
+    type: Literal["progress"] = "progress"
+    run: str
+    rows: int
+    bytes: int
+    elapsed_seconds: float
+    estimated_rows: int | None = None
+
+    def __post_init__(self) -> None:
+        counts = (self.rows, self.bytes, self.estimated_rows or 0)
+        if not all(0 <= count <= MAX_COUNT for count in counts) or not 0 <= self.elapsed_seconds <= MAX_SECONDS:
+            raise ContractError("rows, bytes or seconds are out of range")
+
+    def to_json(self) -> str:
+        return dumps(self)
+
+    @staticmethod
+    def from_line(line: str) -> Progress | None:
+        """The progress in a log line, or None: a log line is never trusted to be one."""
+        if '"type":"progress"' not in line:
+            return None
+        try:
+            return loads(Progress, line)
+        except ContractError:
+            return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """The object that was delivered. `bytes` and `sha256` are of the object as stored (compressed)."""
+
+    uri: str
+    manifest_uri: str
+    rows: int
+    bytes: int
+    sha256: str
+    complete: bool = True
+    consistency: str = "Snapshot"
+    snapshot_time: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureReport:
+    """Why an attempt failed. `message` names what is wrong without row values and without secrets."""
+
+    reason: str
+    failure_class: str
+    message: str
+    retryable: bool
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The termination message: exactly one of `delivered` and `failure`. Seconds by step in `timings`."""
+
+    version: Literal[1] = 1
+    run: str
+    delivered: Delivered | None = None
+    failure: FailureReport | None = None
+    timings: dict[str, float] = dataclasses.field(default_factory=dict)
+    peak_memory_bytes: int = 0
+    rows: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.delivered is None) == (self.failure is None):
+            raise ContractError("exactly one of 'delivered' and 'failure' must be given")
+
+    def to_json(self) -> str:
+        """At most `MAX_TERMINATION_BYTES` of UTF-8: an overlong failure message is shortened to fit."""
+        text = dumps(self)
+        excess = len(text.encode()) - MAX_TERMINATION_BYTES
+        if excess <= 0 or self.failure is None:
+            return text
+        message = self.failure.message
+        while excess > 0 and message:
+            message = message[: max(0, len(message) - max(1, excess // 4))]
+            shorter = dataclasses.replace(self.failure, message=message + "…")
+            text = dumps(dataclasses.replace(self, failure=shorter))
+            excess = len(text.encode()) - MAX_TERMINATION_BYTES
+        return text
+
+    @staticmethod
+    def from_json(text: str | bytes) -> Outcome:
+        """Raises `ContractError`: a pod may write anything there."""
+        return loads(Outcome, text)

@@ -1,0 +1,101 @@
+"""Compression of the object's bytes, cut at blocks.
+
+gzip is one member, because many readers open only the first of several; a full flush at each block makes every block
+readable on its own. zstd is one frame a block, which the format's specification asks readers to join. Both at level 1:
+zlib's usual level 6 would cost three times what the rest of the export does.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from typing import Protocol
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+from export_contract.runspec import Compression
+
+GZIP_LEVEL = 1
+ZSTD_LEVEL = 1
+_GZIP_HEADER = struct.pack("<BBBBLBB", 0x1F, 0x8B, 8, 0, 0, 4, 255)  # RFC 1952: deflate, no name, no time, fastest
+
+
+def content_type(name: str, compression: Compression, *, inside: bool) -> str:
+    """The object's media type. A compressed object is a file of its own kind: with `Content-Encoding` instead, some
+    clients would unpack it on the way, and its size and SHA-256 would not be the manifest's."""
+    if inside or compression == "None":
+        return name
+    return "application/gzip" if compression == "Gzip" else "application/zstd"
+
+
+class Compressor(Protocol):
+    """Takes the encoded blocks in order."""
+
+    def block(self, pieces: list[bytes]) -> list[bytes]:
+        """What the block becomes, whose bytes come in pieces."""
+
+    def finish(self) -> bytes:
+        """What follows the last block."""
+
+
+class Uncompressed:
+    """Bytes as they are."""
+
+    def block(self, pieces: list[bytes]) -> list[bytes]:
+        return pieces
+
+    def finish(self) -> bytes:
+        return b""
+
+
+class Gzip:
+    """RFC 1952, one member."""
+
+    def __init__(self) -> None:
+        from isal import isal_zlib
+
+        self._zlib = isal_zlib
+        self._deflate = isal_zlib.compressobj(GZIP_LEVEL, isal_zlib.DEFLATED, -isal_zlib.MAX_WBITS)
+        self._started = False
+        self._crc = 0
+        self._size = 0
+
+    def block(self, pieces: list[bytes]) -> list[bytes]:
+        data = b"".join(pieces)  # what deflate makes of it must not depend on the pieces
+        self._crc = self._zlib.crc32(data, self._crc)
+        self._size += len(data)
+        return [self._head(), self._deflate.compress(data), self._deflate.flush(self._zlib.Z_FULL_FLUSH)]
+
+    def finish(self) -> bytes:
+        trailer = struct.pack("<LL", self._crc, self._size & 0xFFFFFFFF)
+        return self._head() + self._deflate.flush(self._zlib.Z_FINISH) + trailer
+
+    def _head(self) -> bytes:
+        started, self._started = self._started, True
+        return b"" if started else _GZIP_HEADER
+
+
+class Zstd:
+    """RFC 8878, one frame with its checksum a block."""
+
+    def __init__(self) -> None:
+        parameter = zstd.CompressionParameter
+        self._options: dict[int, int] = {parameter.compression_level: ZSTD_LEVEL, parameter.checksum_flag: 1}
+        self._empty = True
+
+    def block(self, pieces: list[bytes]) -> list[bytes]:
+        self._empty = False
+        return [zstd.compress(b"".join(pieces), options=self._options)]
+
+    def finish(self) -> bytes:
+        return zstd.compress(b"", options=self._options) if self._empty else b""
+
+
+def compressor(compression: Compression, *, inside: bool) -> Compressor:
+    """The compressor of a run; none when the format compresses inside."""
+    if inside or compression == "None":
+        return Uncompressed()
+    return Gzip() if compression == "Gzip" else Zstd()

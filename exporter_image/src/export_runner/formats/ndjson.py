@@ -1,0 +1,103 @@
+"""NDJSON, one object a line, and JSON, one array of the same lines.
+
+Numbers are JSON numbers with all their digits; NaN and infinities, which JSON has no word for, are strings. json and
+jsonb stand as they are, on one line. Everything else is a string: times after RFC 3339 in UTC, bytea as `\\x…`, other
+types as PostgreSQL writes them. Two columns of one name give two members of one name.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from typing import ClassVar
+
+import polars as pl
+
+from export_contract.runspec import Compression
+from export_runner.formats.columns import FLOATS, MOMENTS, Kept, float_text, has_special_floats
+from export_runner.frames.decoder import Column
+from export_runner.frames.kinds import Field, Kind
+from export_runner.frames.text import RFC3339
+
+_BARE = frozenset({Kind.BOOL, Kind.INT2, Kind.INT4, Kind.INT8, Kind.OID, *FLOATS})
+_NEVER_ESCAPED = frozenset({Kind.UUID, *MOMENTS})
+_NOT_NUMBERS = ("NaN", "Infinity", "-Infinity")
+
+
+class NdjsonFormat:
+    """Each row is one line."""
+
+    content_type: ClassVar[str] = "application/x-ndjson"
+    compresses_inside: ClassVar[bool] = False
+    whole_blocks: ClassVar[bool] = False
+
+    def __init__(self, fields: Sequence[Field], compression: Compression) -> None:
+        del compression
+        names = [json.dumps(field.name, ensure_ascii=False) for field in fields]
+        self._keys = [("{" if number == 0 else ",") + name + ":" for number, name in enumerate(names)]
+
+    def header(self) -> bytes:
+        return b""
+
+    def block(self, columns: Sequence[Column]) -> bytes:
+        return self._lines(columns, "\n")
+
+    def footer(self) -> bytes:
+        return b""
+
+    def _lines(self, columns: Sequence[Column], terminator: str) -> bytes:
+        """The rows, each followed by the terminator."""
+        kept = Kept(RFC3339)
+        frame = pl.DataFrame([kept.plain(column).alias(str(number)) for number, column in enumerate(columns)])
+        pieces: list[pl.Expr] = []
+        for number, (key, column) in enumerate(zip(self._keys, columns, strict=True)):
+            pieces += [pl.lit(key), _value(pl.col(str(number)), column)]
+        lines = frame.select(pl.concat_str([*pieces, pl.lit("}")]))
+        out = io.BytesIO()
+        lines.write_csv(out, include_header=False, quote_style="never", line_terminator=terminator)
+        return out.getvalue()
+
+
+class JsonFormat(NdjsonFormat):
+    """One array; each row is one line of it."""
+
+    content_type: ClassVar[str] = "application/json"
+
+    def __init__(self, fields: Sequence[Field], compression: Compression) -> None:
+        super().__init__(fields, compression)
+        self._started = False
+
+    def header(self) -> bytes:
+        return b"["
+
+    def block(self, columns: Sequence[Column]) -> bytes:
+        lead = b",\n" if self._started else b"\n"
+        self._started = True
+        return lead + self._lines(columns, ",\n")[:-2]
+
+    def footer(self) -> bytes:
+        return b"\n]\n" if self._started else b"]\n"
+
+
+def _value(value: pl.Expr, column: Column) -> pl.Expr:
+    kind = column.field.kind
+    if has_special_floats(column):
+        return _quote_words(float_text(value)).fill_null("null")
+    if kind in _BARE:
+        return value.cast(pl.String).fill_null("null")
+    if kind is Kind.NUMERIC:
+        return _quote_words(value).fill_null("null")
+    if kind is Kind.JSONB:
+        return value.fill_null("null")
+    if kind is Kind.JSON:
+        # A line break in json stands between tokens only: within strings PostgreSQL takes it escaped or not at all.
+        return value.str.replace_all(r"[\r\n]", " ").fill_null("null")
+    if kind in _NEVER_ESCAPED:
+        return pl.concat_str([pl.lit('"'), value, pl.lit('"')]).fill_null("null")
+    # polars escapes a text as a struct's member, NULL being null: `{"":"…"}`, of which the value is taken.
+    return pl.struct(value.alias("")).struct.json_encode().str.slice(4).str.head(-1)
+
+
+def _quote_words(value: pl.Expr) -> pl.Expr:
+    return pl.when(value.is_in(_NOT_NUMBERS)).then(pl.concat_str([pl.lit('"'), value, pl.lit('"')])).otherwise(value)

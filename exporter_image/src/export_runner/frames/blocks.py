@@ -1,0 +1,90 @@
+"""Chunks, as they come from the network, into blocks, which show in the output.
+
+A block is the shortest run of whole rows, in order, whose COPY BINARY bytes reach `block_bytes` or whose count reaches
+`block_rows`, decided row by row. So the bytes of an object depend on rows and spec, not on how rows arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+PADDING = bytes(16)
+"""Follows the rows in a block's data, so that the decoder may read up to 16 bytes at the start of any value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Whole rows as COPY BINARY writes them, without file header and trailer. `lengths` are bytes by row."""
+
+    data: bytes
+    lengths: NDArray[np.int64]
+
+    @property
+    def rows(self) -> int:
+        return len(self.lengths)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The unit of encoding, compression and row group: rows, then `PADDING`. `first_row` counts from 0."""
+
+    data: bytes
+    lengths: NDArray[np.int64]
+    first_row: int
+
+    @property
+    def rows(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+
+class BlockCutter:
+    """Takes chunks, gives blocks. Holds less than one block and one chunk."""
+
+    def __init__(self, block_rows: int, block_bytes: int) -> None:
+        if block_rows < 1 or block_bytes < 1:
+            raise ValueError("a block holds at least one row and one byte")
+        self._block_rows = block_rows
+        self._block_bytes = block_bytes
+        self._pieces: list[bytes] = []
+        self._lengths: list[NDArray[np.int64]] = []
+        self._bytes = 0
+        self._rows = 0
+        self._first_row = 0
+
+    def add(self, chunk: Chunk) -> Iterator[Block]:
+        """The blocks that the chunk completes."""
+        ends = np.cumsum(chunk.lengths)
+        row = offset = 0
+        while row < chunk.rows:
+            # The first row whose bytes or whose count reaches a bound belongs to the block and ends it.
+            by_bytes = int(np.searchsorted(ends, offset + self._block_bytes - self._bytes, side="left"))
+            by_rows = row + self._block_rows - self._rows - 1
+            last = min(by_bytes, by_rows)
+            stop = min(last + 1, chunk.rows)
+            end = int(ends[stop - 1])
+            self._pieces.append(chunk.data[offset:end])
+            self._lengths.append(chunk.lengths[row:stop])
+            self._bytes += end - offset
+            self._rows += stop - row
+            row, offset = stop, end
+            if last < chunk.rows:
+                yield self._cut()
+
+    def rest(self) -> Iterator[Block]:
+        """The last block, if rows are left."""
+        if self._rows:
+            yield self._cut()
+
+    def _cut(self) -> Block:
+        block = Block(b"".join((*self._pieces, PADDING)), np.concatenate(self._lengths), self._first_row)
+        self._first_row += self._rows
+        self._pieces, self._lengths, self._bytes, self._rows = [], [], 0, 0
+        return block

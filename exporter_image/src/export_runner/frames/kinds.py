@@ -1,0 +1,100 @@
+"""Which PostgreSQL types have a decoder of their own. All others come as PostgreSQL's own text.
+
+OIDs are fixed for built-in types: src/include/catalog/pg_type.dat of PostgreSQL. Layouts are those of the types' send
+functions (src/backend/utils/adt). A domain arrives as its base type.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+
+class Kind(Enum):
+    """How a column's bytes in COPY BINARY are read."""
+
+    BOOL = auto()
+    INT2 = auto()
+    INT4 = auto()
+    INT8 = auto()
+    OID = auto()
+    FLOAT4 = auto()
+    FLOAT8 = auto()
+    TEXT = auto()
+    JSON = auto()
+    JSONB = auto()
+    BYTEA = auto()
+    DATE = auto()
+    TIMESTAMP = auto()
+    TIMESTAMPTZ = auto()
+    UUID = auto()
+    NUMERIC = auto()
+    """Text that is a number, `NaN`, `Infinity` or `-Infinity`."""
+    RENDERED = auto()
+    """Text by the type's output function."""
+
+
+NUMERIC_OID = 1700
+
+_BY_OID: dict[int, Kind] = {
+    16: Kind.BOOL,
+    17: Kind.BYTEA,
+    19: Kind.TEXT,  # name
+    20: Kind.INT8,
+    21: Kind.INT2,
+    23: Kind.INT4,
+    25: Kind.TEXT,
+    26: Kind.OID,
+    114: Kind.JSON,
+    700: Kind.FLOAT4,
+    701: Kind.FLOAT8,
+    1042: Kind.TEXT,  # char(n), sent with its blanks
+    1043: Kind.TEXT,  # varchar
+    1082: Kind.DATE,
+    1114: Kind.TIMESTAMP,
+    1184: Kind.TIMESTAMPTZ,
+    NUMERIC_OID: Kind.NUMERIC,
+    2950: Kind.UUID,
+    3802: Kind.JSONB,
+}
+
+RENDERED_IN_SQL: frozenset[Kind] = frozenset({Kind.NUMERIC, Kind.RENDERED})
+"""Kinds that the query turns into text before COPY sends them."""
+
+WIDTHS: dict[Kind, int] = {
+    Kind.BOOL: 1,
+    Kind.INT2: 2,
+    Kind.INT4: 4,
+    Kind.INT8: 8,
+    Kind.OID: 4,
+    Kind.FLOAT4: 4,
+    Kind.FLOAT8: 8,
+    Kind.DATE: 4,
+    Kind.TIMESTAMP: 8,
+    Kind.TIMESTAMPTZ: 8,
+    Kind.UUID: 16,
+}
+"""Bytes of a value; kinds that are not here vary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A column of the export: its name, PostgreSQL's name of its type, its OID and modifier (-1: none)."""
+
+    name: str
+    type_name: str
+    oid: int
+    modifier: int = -1
+
+    @property
+    def kind(self) -> Kind:
+        return _BY_OID.get(self.oid, Kind.RENDERED)
+
+    @property
+    def precision_and_scale(self) -> tuple[int, int] | None:
+        """Of `numeric(p, s)`; None for numeric without modifier and for other types. numeric.c: make_numeric_typmod."""
+        if self.oid != NUMERIC_OID or self.modifier < 4:
+            return None
+        packed = self.modifier - 4
+        scale = packed & 0x7FF
+        return (packed >> 16) & 0xFFFF, (scale ^ 1024) - 1024

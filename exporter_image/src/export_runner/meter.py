@@ -1,0 +1,51 @@
+"""What a run has done so far: written by its stages, read by the reporter. Each number has one writer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Meter:
+    """`rows` are encoded, `read_rows` arrived, `bytes` encoded and compressed. `seconds` by step."""
+
+    def __init__(self, started: float) -> None:
+        self.started = started
+        self.rows = 0
+        self.read_rows = 0
+        self.bytes = 0
+        self.estimated_rows: int | None = None
+        self.seconds: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._beats = 0
+
+    def again(self) -> None:
+        """The rows are read anew."""
+        self.rows = self.read_rows = self.bytes = 0
+
+    def elapsed(self) -> float:
+        return time.monotonic() - self.started
+
+    def beat(self) -> None:
+        """Something moves: the heartbeat file may be touched."""
+        self._beats += 1
+
+    @property
+    def beats(self) -> int:
+        return self._beats
+
+    def add(self, step: str, seconds: float) -> None:
+        with self._lock:
+            self.seconds[step] = self.seconds.get(step, 0.0) + seconds
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Adds the seconds that the body takes, also when it raises."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.add(step, time.monotonic() - begun)
+            self.beat()

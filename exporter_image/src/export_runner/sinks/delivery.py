@@ -1,0 +1,77 @@
+"""The commit: the manifest beside the object, written last. Who finds it need not export again."""
+
+from __future__ import annotations
+
+from export_contract.codec import ContractError
+from export_contract.manifest import Manifest
+from export_contract.report import Delivered
+from export_contract.runspec import Destination
+from export_runner.sinks.client import Caller
+from export_runner.sinks.errors import ABSENT, S3Error
+
+_MAX_MANIFEST = 4 * 1024 * 1024  # bytes; what is larger is none of ours
+_NOT_READABLE = frozenset({"AccessDenied", "403", "Forbidden"})
+"""Without s3:ListBucket S3 answers so for a key that is absent; whether writing is allowed, the upload finds out."""
+
+
+def find(caller: Caller, destination: Destination, run: str) -> Manifest | None:
+    """This run's manifest, if one is there and the object that it tells of is too. Raises `ExportError`."""
+    try:
+        text = caller(
+            "GetObject",
+            lambda: caller.client.get_object(Bucket=caller.bucket, Key=destination.manifest_key)["Body"].read(
+                _MAX_MANIFEST
+            ),
+        )
+        manifest = Manifest.from_json(text)
+    except S3Error as error:
+        if error.code in ABSENT | _NOT_READABLE:
+            return None
+        raise
+    except ContractError:
+        return None
+    return manifest if manifest.run.id == run and _stands(caller, destination, manifest) else None
+
+
+def _stands(caller: Caller, destination: Destination, manifest: Manifest) -> bool:
+    if [each.key for each in manifest.objects] != [destination.key]:
+        return False
+    told = manifest.objects[0]
+    try:
+        head = caller("HeadObject", lambda: caller.client.head_object(Bucket=caller.bucket, Key=told.key))
+    except S3Error as error:
+        if error.code in ABSENT:
+            return False
+        raise
+    return head["ContentLength"] == told.bytes and head["ETag"].strip('"') == told.etag
+
+
+def commit(caller: Caller, destination: Destination, manifest: Manifest) -> Delivered:
+    """Writes the manifest. Raises `ExportError`, `Stopped`."""
+    body = manifest.to_json().encode()
+    caller(
+        "PutObject",
+        lambda: caller.client.put_object(
+            Bucket=caller.bucket,
+            Key=destination.manifest_key,
+            Body=body,
+            ContentType="application/json",
+            ChecksumAlgorithm="CRC32",
+        ),
+    )
+    return delivered(manifest, destination)
+
+
+def delivered(manifest: Manifest, destination: Destination) -> Delivered:
+    """What the operator is told, from the manifest alone."""
+    stored = manifest.objects[0]
+    return Delivered(
+        uri=f"s3://{stored.bucket}/{stored.key}",
+        manifest_uri=f"s3://{destination.bucket}/{destination.manifest_key}",
+        rows=manifest.rows,
+        bytes=stored.bytes,
+        sha256=stored.sha256,
+        complete=manifest.complete,
+        consistency=manifest.consistency,
+        snapshot_time=manifest.snapshot_time,
+    )

@@ -1,0 +1,131 @@
+"""S3's errors as named failures.
+
+Codes: docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html. Which may pass: those that botocore's own standard
+retry mode takes for transient or throttling (botocore/retries/standard.py), any 5xx, and every break of a connection.
+Texts of S3 are not passed on: they may hold keys of the account. Its codes are.
+"""
+
+from __future__ import annotations
+
+from botocore import exceptions
+
+from export_contract.failures import Failure
+from export_runner.errors import ExportError
+
+_AUTHENTICATION = frozenset(
+    {
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "ExpiredToken",
+        "InvalidToken",
+        "TokenRefreshRequired",
+        "InvalidClientTokenId",
+        "UnrecognizedClientException",
+        "NotSignedUp",
+        "AuthorizationHeaderMalformed",
+        "AuthFailure",
+        "XAdminUserNotFound",  # versitygw for InvalidAccessKeyId
+    }
+)
+_ACCESS = frozenset(
+    {
+        "AccessDenied",
+        "AllAccessDisabled",
+        "AccountProblem",
+        "InvalidObjectState",
+        "403",
+        "Forbidden",
+        "KMS.DisabledException",
+    }
+)
+_TRANSIENT = frozenset(
+    {
+        "InternalError",
+        "ServiceUnavailable",
+        "SlowDown",
+        "SlowDownRead",
+        "SlowDownWrite",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "RequestTimeTooSkewed",
+        "OperationAborted",
+        "ConditionalRequestConflict",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        "RequestLimitExceeded",
+        "BandwidthLimitExceeded",
+        "PriorRequestNotComplete",
+        "BadDigest",  # damaged on its way; the bytes are sent again
+        "XAmzContentSHA256Mismatch",
+        "XAmzContentChecksumMismatch",
+        "IncompleteBody",
+    }
+)
+ABSENT = frozenset({"NoSuchKey", "404", "NotFound"})
+NO_UPLOAD = frozenset({"NoSuchUpload"})
+
+
+class S3Error(ExportError):
+    """An answer of S3, with its code, for those who can go on from it."""
+
+    def __init__(self, failure: Failure, message: str, *, transient: bool, code: str) -> None:
+        super().__init__(failure, message, transient=transient)
+        self.code = code
+
+
+def from_botocore(error: Exception, operation: str, bucket: str) -> S3Error:
+    """The failure for an error of botocore in `operation`."""
+    if isinstance(error, exceptions.ClientError):
+        return _answered(error, operation, bucket)
+    if isinstance(error, (exceptions.NoCredentialsError, exceptions.PartialCredentialsError)):
+        return S3Error(
+            Failure.DESTINATION_AUTHENTICATION_FAILED,
+            "No S3 credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+            transient=False,
+            code="NoCredentials",
+        )
+    if isinstance(error, (exceptions.ParamValidationError, exceptions.UnknownRegionError, ValueError)):
+        return S3Error(
+            Failure.DESTINATION_REFUSED,
+            f"{operation}: the destination's bucket, region or endpoint is not well formed ({type(error).__name__}).",
+            transient=False,
+            code="Invalid",
+        )
+    # SSLError is a ConnectionError of botocore: a certificate that is not trusted today will not be in 4 s.
+    transient = not isinstance(error, exceptions.SSLError)
+    return S3Error(
+        Failure.DESTINATION_UNAVAILABLE,
+        f"S3 cannot be reached ({operation}: {type(error).__name__}).",
+        transient=transient,
+        code="Connection",
+    )
+
+
+def _answered(error: exceptions.ClientError, operation: str, bucket: str) -> S3Error:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    failure, transient = _classified(code, status)
+    subject = (
+        f" on bucket {bucket!r}" if failure in {Failure.BUCKET_NOT_FOUND, Failure.DESTINATION_ACCESS_DENIED} else ""
+    )
+    return S3Error(
+        failure,
+        f"S3 answers {operation}{subject} with {code or 'no code'} (HTTP {status}).",
+        transient=transient,
+        code=code,
+    )
+
+
+def _classified(code: str, status: int) -> tuple[Failure, bool]:
+    if code == "NoSuchBucket":
+        return Failure.BUCKET_NOT_FOUND, False
+    if code in _AUTHENTICATION:
+        return Failure.DESTINATION_AUTHENTICATION_FAILED, False
+    if code in _ACCESS:
+        return Failure.DESTINATION_ACCESS_DENIED, False
+    if code in _TRANSIENT or status >= 500 or status == 429:
+        return Failure.DESTINATION_UNAVAILABLE, True
+    if status == 403:
+        return Failure.DESTINATION_ACCESS_DENIED, False
+    return Failure.DESTINATION_REFUSED, False

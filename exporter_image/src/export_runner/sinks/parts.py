@@ -1,0 +1,89 @@
+"""Encoded blocks into parts: the shortest run of whole blocks whose bytes reach the part size.
+
+S3 takes at most 10,000 parts of an object and, but for the last, at least 5 MiB each. So that 10,000 parts hold the
+largest object, the size doubles after each 1,000 parts: with 8 MiB the first 120 GiB go in parts of at most 64 MiB, and
+8 TiB are reached. What this costs: up to `MAX_HELD` parts are in memory at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from export_contract.failures import Failure
+from export_runner.errors import ExportError
+
+MIN_PART = 5 * 1024 * 1024
+MAX_PARTS = 10_000
+DOUBLING = 1_000
+SENDERS = 2
+"""Parts that are sent at once: one connection does not fill a link with latency."""
+MAX_HELD = 1 + SENDERS
+"""One being filled, and those that wait or are being sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """`number` counts from 1; `crc32` is of `data` alone."""
+
+    number: int
+    data: bytes
+    crc32: int
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+
+def part_size(number: int, base: int) -> int:
+    """Bytes that part `number` must reach."""
+    return int(max(base, MIN_PART)) << (number - 1) // DOUBLING
+
+
+class PartCutter:
+    """Takes encoded bytes, gives parts; knows size, SHA-256 and CRC32 of the whole."""
+
+    def __init__(self, part_bytes: int) -> None:
+        from isal import isal_zlib
+
+        self._crc32 = isal_zlib.crc32
+        self._base = part_bytes
+        self._pieces: list[bytes] = []
+        self._held = 0
+        self._sha = hashlib.sha256()
+        self.number = 0
+        self.bytes = 0
+        self.crc32 = 0
+
+    @property
+    def sha256(self) -> str:
+        """Of all bytes so far, hex."""
+        return self._sha.hexdigest()
+
+    def add(self, pieces: list[bytes]) -> Iterator[Part]:
+        """The part that an encoded block, given in pieces, completes, if it does.
+
+        Raises `ExportError` after the last part that S3 takes.
+        """
+        for data in filter(None, pieces):
+            self._pieces.append(data)
+            self._held += len(data)
+            self.bytes += len(data)
+            self._sha.update(data)
+            self.crc32 = self._crc32(data, self.crc32)
+        if self._held >= part_size(self.number + 1, self._base):
+            yield self._cut()
+
+    def rest(self) -> Iterator[Part]:
+        """The last part. An object without bytes is one empty part."""
+        if self._held or self.number == 0:
+            yield self._cut()
+
+    def _cut(self) -> Part:
+        self.number += 1
+        if self.number > MAX_PARTS:
+            raise ExportError(Failure.DESTINATION_REFUSED, f"S3 takes no object of more than {MAX_PARTS:,} parts.")
+        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces, self._held = [], 0
+        return Part(self.number, data, self._crc32(data))

@@ -1,0 +1,163 @@
+"""One multipart upload: nothing is visible before `complete`, nothing is left after `abort`.
+
+docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html. Each part carries its CRC32, and the whole is checked
+against the CRC32 of the whole object, so bytes that change on their way are refused by S3.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import struct
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from export_contract.runspec import Destination
+from export_runner.errors import ExportError
+from export_runner.sinks.client import Caller
+from export_runner.sinks.errors import ABSENT, NO_UPLOAD, S3Error
+from export_runner.sinks.parts import Part
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+
+RUN_KEY = "export-run"
+UPLOAD_KEY = "export-upload"
+"""User metadata of the object: which run, and which upload of it. By the second a lost answer is told from a stranger's
+object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The object as S3 has it."""
+
+    etag: str
+    parts: int
+
+
+@dataclass(slots=True)
+class Upload:
+    """Begin, then parts from any thread, then complete or abort. Raises `ExportError` and `Stopped` throughout."""
+
+    caller: Caller
+    destination: Destination
+    run: str
+    content_type: str
+    upload_id: str = ""
+    nonce: str = field(default_factory=lambda: secrets.token_hex(16))
+    _sent: dict[int, CompletedPartTypeDef] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def begin(self) -> None:
+        """Also the preflight: it needs the bucket, and the right to write the key."""
+        answer = self.caller(
+            "CreateMultipartUpload",
+            lambda: self.caller.client.create_multipart_upload(
+                Bucket=self.destination.bucket,
+                Key=self.destination.key,
+                ContentType=self.content_type,
+                ChecksumAlgorithm="CRC32",
+                ChecksumType="FULL_OBJECT",
+                Metadata={RUN_KEY: self.run, UPLOAD_KEY: self.nonce},
+            ),
+        )
+        self.upload_id = answer["UploadId"]
+
+    def send(self, part: Part) -> None:
+        """Parts may be sent in any order and again: the last one of a number counts."""
+        checksum = encoded(part.crc32)
+        answer = self.caller(
+            "UploadPart",
+            lambda: self.caller.client.upload_part(
+                Bucket=self.destination.bucket,
+                Key=self.destination.key,
+                UploadId=self.upload_id,
+                PartNumber=part.number,
+                Body=part.data,
+                ChecksumCRC32=checksum,
+            ),
+        )
+        with self._lock:
+            self._sent[part.number] = {"PartNumber": part.number, "ETag": answer["ETag"], "ChecksumCRC32": checksum}
+
+    def complete(self, size: int, crc32: int) -> Stored:
+        """Makes the object visible. When the answer is lost, the object that is there tells whether it was ours."""
+        parts = [self._sent[number] for number in sorted(self._sent)]
+        try:
+            answer = self.caller(
+                "CompleteMultipartUpload",
+                lambda: self.caller.client.complete_multipart_upload(
+                    Bucket=self.destination.bucket,
+                    Key=self.destination.key,
+                    UploadId=self.upload_id,
+                    MultipartUpload={"Parts": parts},
+                    ChecksumCRC32=encoded(crc32),
+                    ChecksumType="FULL_OBJECT",
+                    MpuObjectSize=size,
+                ),
+            )
+        except S3Error as error:
+            if error.code not in NO_UPLOAD:
+                raise
+            return Stored(self._completed_before(size, error), len(parts))
+        return Stored(answer["ETag"].strip('"'), len(parts))
+
+    def _completed_before(self, size: int, error: S3Error) -> str:
+        try:
+            head = self.caller(
+                "HeadObject",
+                lambda: self.caller.client.head_object(Bucket=self.destination.bucket, Key=self.destination.key),
+            )
+        except S3Error as absent:
+            raise (error if absent.code in ABSENT else absent) from None
+        if head["ContentLength"] == size and head["Metadata"].get(UPLOAD_KEY) == self.nonce:
+            return head["ETag"].strip('"')
+        raise error
+
+    def abort(self) -> bool:
+        """Without retries and without raising: an upload that stays is found by the next attempt. True if gone."""
+        if not self.upload_id:
+            return True
+        try:
+            self.caller.once(
+                "AbortMultipartUpload",
+                lambda: self.caller.client.abort_multipart_upload(
+                    Bucket=self.destination.bucket, Key=self.destination.key, UploadId=self.upload_id
+                ),
+            )
+        except ExportError as error:
+            return isinstance(error, S3Error) and error.code in NO_UPLOAD
+        self.upload_id = ""
+        return True
+
+
+def encoded(crc32: int) -> str:
+    """A CRC32 as S3 writes it."""
+    return base64.b64encode(struct.pack(">I", crc32)).decode()
+
+
+def abort_strangers(caller: Caller, key: str) -> int:
+    """Aborts the uploads that earlier attempts left on exactly this key; how many. Without the right to list: none."""
+    try:
+        answer = caller(
+            "ListMultipartUploads",
+            lambda: caller.client.list_multipart_uploads(Bucket=caller.bucket, Prefix=key),
+        )
+    except S3Error as error:
+        if error.transient or error.failure.value not in {"DestinationAccessDenied", "DestinationRefused"}:
+            raise
+        return 0
+    strangers = [each["UploadId"] for each in answer.get("Uploads", []) if each["Key"] == key]
+    for upload_id in strangers:
+        try:
+            caller(
+                "AbortMultipartUpload",
+                lambda stranger=upload_id: caller.client.abort_multipart_upload(  # type: ignore[misc]
+                    Bucket=caller.bucket, Key=key, UploadId=stranger
+                ),
+            )
+        except S3Error as error:
+            if error.code not in NO_UPLOAD:
+                raise
+    return len(strangers)

@@ -1,0 +1,115 @@
+"""What is to be read: the relation, its columns' types, the estimate, the snapshot."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from export_contract.failures import Failure
+from export_contract.runspec import Relation, Source
+from export_runner.errors import ExportError
+from export_runner.frames.kinds import Field
+from export_runner.source import sql as statements
+from export_runner.source.connect import Connection
+from export_runner.source.errors import from_psycopg
+
+_LOCKABLE = "rpv"  # tables, partitioned tables, views: what LOCK TABLE takes (pg_class.relkind)
+_READABLE = _LOCKABLE + "mf"  # and materialised views and foreign tables
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """`id` is `pg_current_snapshot()`, `time` RFC 3339 in UTC."""
+
+    id: str
+    time: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A transaction that is ready to COPY."""
+
+    fields: tuple[Field, ...]
+    query: sql.Composed
+    snapshot: Snapshot
+    estimated_rows: int | None
+    standby: bool
+
+
+def open_snapshot(connection: Connection, source: Source, statement_timeout_ms: int) -> Opened:
+    """Begins the transaction, locks the table, takes the snapshot and describes the columns. Raises `ExportError`."""
+    try:
+        return _open(connection, source, statement_timeout_ms)
+    except psycopg.Error as error:
+        failure = from_psycopg(error)
+        if failure.failure is Failure.DATASET_INVALID and error.sqlstate == "42P01" and source.query is not None:
+            message = f"{failure.message} Names in a dataset's query carry their schema: search_path is empty."
+            raise ExportError(failure.failure, message) from None
+        raise failure from None
+
+
+def _open(connection: Connection, source: Source, statement_timeout_ms: int) -> Opened:
+    query = statements.rows(source)
+    lockable = source.relation is not None and _lockable(connection, source.relation)
+    connection.execute(statements.begin(connection.info.server_version, statement_timeout_ms))
+    if source.relation is not None and lockable:
+        connection.execute(statements.lock(source.relation))
+    state = connection.execute(
+        "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text,"
+        ' pg_catalog.to_char(pg_catalog.clock_timestamp(), \'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\'),'
+        " pg_catalog.current_setting('server_encoding'), pg_catalog.pg_is_in_recovery()"
+    ).fetchone()
+    assert state is not None
+    snapshot, time, encoding, standby = state
+    if encoding == "SQL_ASCII":
+        raise ExportError(
+            Failure.DATASET_INVALID,
+            f"Database {source.database!r} has encoding SQL_ASCII: nobody knows which characters its bytes are.",
+        )
+    fields = _describe(connection, query)
+    return Opened(fields, query, Snapshot(str(snapshot), str(time)), _estimate(connection, query), bool(standby))
+
+
+def _lockable(connection: Connection, relation: Relation) -> bool:
+    found = connection.execute(
+        "SELECT c.relkind::pg_catalog.text FROM pg_catalog.pg_class AS c"
+        " JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
+        " WHERE n.nspname OPERATOR(pg_catalog.=) %s::pg_catalog.name"
+        " AND c.relname OPERATOR(pg_catalog.=) %s::pg_catalog.name",
+        (relation.schema, relation.table),
+    ).fetchone()
+    if found is None or str(found[0]) not in _READABLE:
+        raise ExportError(Failure.DATASET_INVALID, f"Table {relation.schema}.{relation.table} does not exist.")
+    return str(found[0]) in _LOCKABLE
+
+
+def _describe(connection: Connection, query: sql.Composed) -> tuple[Field, ...]:
+    cursor = connection.execute(statements.describe(query))
+    assert cursor.pgresult is not None
+    result = cursor.pgresult
+    columns = [(result.fname(at) or b"", result.ftype(at), result.fmod(at)) for at in range(result.nfields)]
+    named = connection.execute(
+        "SELECT pg_catalog.format_type(oid, modifier) FROM"
+        " ROWS FROM (pg_catalog.unnest(%s::pg_catalog.oid[]), pg_catalog.unnest(%s::pg_catalog.int4[]))"
+        " WITH ORDINALITY AS described (oid, modifier, position) ORDER BY position",
+        ([oid for _, oid, _ in columns], [modifier for _, _, modifier in columns]),
+    ).fetchall()
+    return tuple(
+        Field(name.decode(), str(type_name), oid, modifier)
+        for (name, oid, modifier), (type_name,) in zip(columns, named, strict=True)
+    )
+
+
+def _estimate(connection: Connection, query: sql.Composed) -> int | None:
+    """What the planner expects; a guess, for progress alone. None when there is no plan of the usual form."""
+    answer = connection.execute(statements.explain(query)).fetchone()
+    plan: Any = answer[0] if answer else None
+    plan = json.loads(plan) if isinstance(plan, str) else plan
+    try:
+        return int(plan[0]["Plan"]["Plan Rows"])
+    except (TypeError, LookupError, ValueError):
+        return None

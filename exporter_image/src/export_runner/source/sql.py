@@ -1,0 +1,214 @@
+"""Every statement that the exporter sends, composed from validated, typed values by `psycopg.sql` alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from psycopg import sql
+
+from export_contract.failures import Failure
+from export_contract.runspec import Parameter, Relation, Source
+from export_runner.errors import ExportError
+from export_runner.frames.kinds import RENDERED_IN_SQL, WIDTHS, Field, Kind
+from export_runner.source.errors import TooLargeMarker
+
+LOCK_TIMEOUT_MS = 10_000
+"""How long ACCESS SHARE is waited for. Only ACCESS EXCLUSIVE holds it up: DDL, TRUNCATE, VACUUM FULL."""
+
+MAX_COMPRESSION = 300
+"""No stored value is longer than so many times what it takes: lz4 reaches 255, pglz about 90."""
+
+_SETTINGS: tuple[tuple[str, str], ...] = (
+    ("TimeZone", "UTC"),
+    ("DateStyle", "ISO, YMD"),
+    ("IntervalStyle", "postgres"),
+    ("extra_float_digits", "1"),
+    ("bytea_output", "hex"),
+    ("lc_monetary", "C"),
+    ("xmlbinary", "base64"),
+    ("client_encoding", "UTF8"),
+    ("standard_conforming_strings", "on"),
+    ("search_path", ""),
+    ("row_security", "on"),
+    ("synchronize_seqscans", "off"),  # else a COPY may begin where another scan is
+    ("max_parallel_workers_per_gather", "0"),  # else rows come in the order that workers deliver them
+    ("idle_in_transaction_session_timeout", "0"),
+    ("lock_timeout", str(LOCK_TIMEOUT_MS)),
+    ("jit", "off"),
+    ("tcp_keepalives_idle", "10"),  # a dead pod must not hold back vacuum for hours
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+)
+_SETTINGS_SINCE: tuple[tuple[int, str, str], ...] = (
+    (120_000, "tcp_user_timeout", "30000"),
+    (140_000, "client_connection_check_interval", "2000"),
+)
+
+
+def begin(server_version: int, statement_timeout_ms: int) -> sql.Composed:
+    """The transaction and its settings: all `SET LOCAL`, so that a transaction pooler may sit between."""
+    settings = [
+        *_SETTINGS,
+        *((name, value) for since, name, value in _SETTINGS_SINCE if server_version >= since),
+        ("statement_timeout", str(max(1, statement_timeout_ms))),
+    ]
+    lines = [sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value)) for name, value in settings]
+    return sql.SQL("; ").join([sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"), *lines])
+
+
+def lock(relation: Relation) -> sql.Composed:
+    """Held before the snapshot is taken, because TRUNCATE does not respect snapshots."""
+    return sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(sql.Identifier(relation.schema, relation.table))
+
+
+def rows(source: Source) -> sql.Composed:
+    """The columns in their order, from the table or the dataset's query. Raises `ExportError`."""
+    columns = sql.SQL(", ").join(sql.Identifier(name) for name in source.columns)
+    if source.relation is not None:
+        origin: sql.Composable = sql.Identifier(source.relation.schema, source.relation.table)
+    else:
+        # The line break ends a comment that the query may end with.
+        origin = sql.SQL("({}\n) AS dataset").format(fill(source.query or "", source.parameters))
+    statement = sql.SQL("SELECT {} FROM {}").format(columns, origin)
+    if source.order_by:
+        order = sql.SQL(", ").join(sql.Identifier(name) for name in source.order_by)
+        statement = sql.SQL("{} ORDER BY {}").format(statement, order)
+    return statement
+
+
+def describe(query: sql.Composed) -> sql.Composed:
+    """No row of the query: its columns and their types."""
+    return sql.SQL("SELECT * FROM ({}) AS described LIMIT 0").format(query)
+
+
+def explain(query: sql.Composed) -> sql.Composed:
+    return sql.SQL("EXPLAIN (FORMAT JSON) {}").format(query)
+
+
+def copy(query: sql.Composed, fields: Sequence[Field], max_value_bytes: int) -> sql.Composed:
+    """COPY of the query's columns, by position: each decoded natively, or as text by its type's output function.
+
+    A value longer than `max_value_bytes` fails the statement here, because libpq holds a whole row in memory.
+    OFFSET 0 keeps PostgreSQL from writing a text twice, once to measure and once to send it.
+    """
+    names = [f"c{number}" for number in range(len(fields))]
+    aliases = sql.SQL(", ").join(map(sql.Identifier, names))
+    inner = sql.SQL(", ").join(
+        sql.SQL("{} AS {}").format(_sent(field, name), sql.Identifier(name))
+        for field, name in zip(fields, names, strict=True)
+    )
+    outer = sql.SQL(", ").join(_bounded(field, number, max_value_bytes) for number, field in enumerate(fields))
+    return sql.SQL(
+        "COPY (SELECT {} FROM (SELECT {} FROM ({}) AS rows ({}) OFFSET 0) AS sent) TO STDOUT (FORMAT binary)"
+    ).format(outer, inner, query, aliases)
+
+
+def _sent(field: Field, name: str) -> sql.Composed:
+    column = sql.Identifier(name)
+    if field.kind not in RENDERED_IN_SQL:
+        return sql.SQL("{}").format(column)
+    # concat calls the output function; a cast to text is another thing for char(n), inet and types with own casts.
+    # IS DISTINCT FROM NULL, because a row of NULLs IS NULL and is none.
+    return sql.SQL("CASE WHEN {0} IS DISTINCT FROM NULL THEN pg_catalog.concat({0}) END").format(column)
+
+
+def _bounded(field: Field, number: int, max_value_bytes: int) -> sql.Composed:
+    column = sql.Identifier(f"c{number}")
+    if field.kind in WIDTHS:
+        return sql.SQL("{}").format(column)
+    size = sql.SQL("pg_catalog.octet_length({})").format(column)
+    if field.kind in {Kind.JSON, Kind.JSONB}:
+        # These have no octet_length of their own; writing them out to measure is left to those that may be too long.
+        size = sql.SQL(
+            "CASE WHEN pg_catalog.pg_column_size({0}) > {1} THEN pg_catalog.octet_length(pg_catalog.concat({0})) END"
+        ).format(column, sql.Literal(max_value_bytes // MAX_COMPRESSION))
+    # Fails when it is evaluated: the text is no number, and the message quotes it.
+    failing = sql.SQL("pg_catalog.concat({}, {})::pg_catalog.int4").format(
+        sql.Literal(f"{TooLargeMarker.PREFIX}{number}/"), size
+    )
+    return sql.SQL("CASE WHEN {} > {} THEN CASE WHEN {} IS NULL THEN {} END ELSE {} END").format(
+        size, sql.Literal(max_value_bytes), failing, column, column
+    )
+
+
+# What a query consists of, as far as placeholders care: postgresql.org/docs/current/sql-syntax-lexical.html.
+_TOKENS = re.compile(
+    r"""
+    (?P<opaque>
+        [eE]'(?:[^'\\]|\\.|'')*'              # E'…' with backslash escapes
+      | '(?:[^']|'')*'
+      | "(?:[^"]|"")*"
+      | --[^\n]*
+      | \$(?P<tag>[^\W\d]\w*|)\$.*?\$(?P=tag)\$ # dollar quotes
+    )
+    | (?P<comment>/\*)
+    | (?P<word>[\w$]+)                          # so that neither e'…' nor $1 is found inside a longer name
+    | (?P<placeholder>\{(?P<name>\w+)\})
+    | (?P<other>.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_UNENDED = re.compile(r"['\"]|\$[^\W\d]?\w*\$.*", re.DOTALL)
+_COMMENT_EDGE = re.compile(r"/\*|\*/")
+
+
+def fill(query: str, parameters: Sequence[Parameter]) -> sql.Composed:
+    """The query with `{name}` of each declared parameter replaced by a typed literal; all else stays as it is.
+
+    Inside quotes and comments a placeholder cannot be a value: there it raises `ExportError` (DatasetInvalid).
+    """
+    values = {parameter.name: parameter for parameter in parameters}
+    pieces: list[sql.Composable] = []
+    for name, text in _tokens(query.strip().rstrip(";")):
+        if name in values and text is None:
+            given = values[name]
+            pieces.append(sql.SQL("{}::{}").format(sql.Literal(given.value), sql.SQL(given.type)))
+            continue
+        if name == "?":
+            raise ExportError(Failure.DATASET_INVALID, "The dataset's query has a quote that does not end.")
+        inside = next((each for each in values if name == "" and "{" + each + "}" in (text or "")), None)
+        if inside is not None:
+            raise ExportError(
+                Failure.DATASET_INVALID,
+                f"The dataset's query has {{{inside}}} inside quotes or a comment; write it bare.",
+            )
+        pieces.append(_verbatim(text if text is not None else "{" + name + "}"))
+    return sql.Composed(pieces)
+
+
+def _tokens(query: str) -> Iterator[tuple[str, str | None]]:
+    """(name, None) for a placeholder; (tag, text) for text: "" in quotes and comments, "?" at a quote without end, else
+    "-"."""
+    position = 0
+    while position < len(query):
+        match = _TOKENS.match(query, position)
+        assert match is not None, "every character matches"
+        position = match.end()
+        if match["placeholder"]:
+            yield match["name"], None
+        elif match["comment"]:
+            end = _comment_end(query, position)
+            yield "", query[match.start() : end]
+            position = end
+        elif match["opaque"]:
+            yield "", match[0]
+        else:
+            yield "?" if _UNENDED.fullmatch(match[0]) else "-", match[0]
+
+
+def _comment_end(query: str, position: int) -> int:
+    """Comments nest. One that does not end takes the rest."""
+    depth = 1
+    while depth:
+        edge = _COMMENT_EDGE.search(query, position)
+        if edge is None:
+            return len(query)
+        depth += 1 if edge[0] == "/*" else -1
+        position = edge.end()
+    return position
+
+
+def _verbatim(text: str) -> sql.SQL:
+    # The platform team wrote the query; braces are doubled only in `format`, which is not called on it.
+    return sql.SQL(text)

@@ -1,0 +1,68 @@
+"""The command line: `export-operator run | check | version`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+
+from export_operator import __version__
+from export_operator.adapters.kube import ApiError
+from export_operator.app import App, StartError, check_access, check_served, connection
+from export_operator.logs import configure
+from export_operator.settings import PREFIX, ProcessSettings, SettingsError, read_settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit codes: 0 done, 1 it cannot work here (the message says why), 2 wrong usage or settings."""
+    options = _parser().parse_args(arguments)
+    if options.command == "version":
+        print(__version__)
+        return 0
+    try:
+        settings = read_settings(os.environ)
+    except SettingsError as error:
+        print(f"export-operator: {error}", file=sys.stderr)
+        return 2
+    configure(settings.log_format, settings.log_level)
+    work = {"run": _run, "check": _check}[options.command]
+    try:
+        asyncio.run(work(settings))
+    except TimeoutError:
+        print("export-operator: the API server did not answer in time", file=sys.stderr)
+        return 1
+    except (StartError, ApiError) as error:
+        print(f"export-operator: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _run(settings: ProcessSettings) -> None:
+    async with connection() as kube:
+        await App(settings, kube).run()
+
+
+async def _check(settings: ProcessSettings) -> None:
+    async with connection() as kube:
+        await check_served(kube)
+        await check_access(kube, settings.decisions.pods.namespace)
+    print("ok: the CRDs are served and the run namespace can be read")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="export-operator",
+        description="Turns ExportRequests into Jobs, with quotas. Runs in a cluster; the chart starts it.",
+        epilog=f"Settings come from variables {PREFIX}*; at least {PREFIX}RUN_NAMESPACE and {PREFIX}RUNNER_IMAGE.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("run", help="serve until asked to stop")
+    commands.add_parser("check", help="say whether the operator could work here: CRDs, access to the run namespace")
+    commands.add_parser("version", help="print the version")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

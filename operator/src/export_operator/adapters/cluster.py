@@ -1,0 +1,119 @@
+"""What the operator does to objects: write a status, create, stop and delete Jobs, emit Events, read logs."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from export_contract.report import Progress
+from export_operator.adapters.kube import ApiError, Kube, path_of
+from export_operator.domain import model, times
+from export_operator.domain.actions import Emit
+from export_operator.domain.model import GROUP, VERSION, Job, Key, Request
+
+log = logging.getLogger(__name__)
+
+EVENT_MESSAGE = 1024  # characters that the API server takes
+LOG_LINES, LOG_BYTES = 5, 4096
+
+
+class Cluster:
+    """Named calls on the API server. All raise `ApiError`."""
+
+    def __init__(self, kube: Kube, run_namespace: str) -> None:
+        self._kube = kube
+        self.run_namespace = run_namespace
+        self.jobs_path = path_of("batch", "v1", "jobs", namespace=run_namespace)
+        self.pods_path = path_of("", "v1", "pods", namespace=run_namespace)
+
+    async def request(self, key: Key) -> dict[str, Any]:
+        return await self._kube.get(request_path(key))
+
+    async def write_status(self, path: str, document: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
+        """Replace the status of the object at `path`, if it still is the `document` that the status was decided on."""
+        return await self._kube.replace(f"{path}/status", {**document, "status": dict(status)})
+
+    async def job(self, name: str) -> dict[str, Any] | None:
+        """The Job as the API server has it now."""
+        try:
+            return await self._kube.get(f"{self.jobs_path}/{name}")
+        except ApiError as error:
+            if error.not_found:
+                return None
+            raise
+
+    async def pods_of(self, run: str) -> list[dict[str, Any]]:
+        items, _ = await self._kube.list(self.pods_path, labelSelector=f"{model.LABEL_RUN}={run}")
+        return items
+
+    async def create_job(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """Create it, or find that it was created before."""
+        try:
+            return await self._kube.create(self.jobs_path, manifest)
+        except ApiError as error:
+            if not error.exists:
+                raise
+        found = await self._kube.get(f"{self.jobs_path}/{manifest['metadata']['name']}")
+        ours, theirs = manifest["metadata"]["labels"], found["metadata"].get("labels") or {}
+        if any(theirs.get(label) != ours[label] for label in (model.LABEL_RUN, model.LABEL_REQUEST_UID)):
+            raise ApiError(409, "NameTaken", f"Job {manifest['metadata']['name']} exists and is not this run's")
+        return found
+
+    async def stop_job(self, job: Job, reason: str, message: str) -> dict[str, Any]:
+        """Let the Job controller end the Job now: its deadline is brought forward, and the reason stands on it."""
+        annotations = {model.ANNOTATION_STOP_REASON: reason, model.ANNOTATION_STOP_MESSAGE: message}
+        spec: dict[str, Any] = {"activeDeadlineSeconds": 1}
+        if job.suspended:
+            spec["suspend"] = False  # a suspended Job has no deadline
+        return await self._patch_job(job, {"metadata": {"annotations": annotations}, "spec": spec})
+
+    async def suspend_job(self, job: Job, *, suspend: bool) -> dict[str, Any]:
+        return await self._patch_job(job, {"spec": {"suspend": suspend}})
+
+    async def delete_job(self, job: Job) -> None:
+        await self._kube.delete(f"{self.jobs_path}/{job.name}", uid=job.uid)
+
+    async def emit(self, request: Request, event: Emit, now: datetime) -> None:
+        """An Event named after run and reason: said twice, it stands once. Events inform; nothing waits for them."""
+        digest = hashlib.sha256(f"{event.run}/{event.reason}/{event.message}".encode()).hexdigest()[:10]
+        body = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{request.key.name}.{digest}", "namespace": request.key.namespace},
+            "involvedObject": {
+                "apiVersion": model.API_VERSION,
+                "kind": "ExportRequest",
+                "namespace": request.key.namespace,
+                "name": request.key.name,
+                "uid": request.uid,
+            },
+            "type": event.kind,
+            "reason": event.reason,
+            "message": event.message[:EVENT_MESSAGE],
+            "source": {"component": model.MANAGED_BY},
+            "firstTimestamp": times.render(now),
+            "lastTimestamp": times.render(now),
+            "count": 1,
+        }
+        try:
+            await self._kube.create(path_of("", "v1", "events", namespace=request.key.namespace), body)
+        except ApiError as error:
+            if not error.exists:
+                log.warning("%s: Event %s was not written: %s", request.key, event.reason, error)
+
+    async def progress(self, pod: str) -> Progress | None:
+        """The newest progress line among the last lines of the pod's log."""
+        text = await self._kube.text(f"{self.pods_path}/{pod}/log", tailLines=LOG_LINES, limitBytes=LOG_BYTES)
+        lines = (Progress.from_line(line) for line in reversed(text.splitlines()))
+        return next((progress for progress in lines if progress is not None), None)
+
+    async def _patch_job(self, job: Job, body: Mapping[str, Any]) -> dict[str, Any]:
+        merged = {**body, "metadata": {**(body.get("metadata") or {}), "uid": job.uid}}
+        return await self._kube.patch(f"{self.jobs_path}/{job.name}", merged)
+
+
+def request_path(key: Key) -> str:
+    return path_of(GROUP, VERSION, "exportrequests", key.name, namespace=key.namespace)

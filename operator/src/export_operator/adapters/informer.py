@@ -1,0 +1,104 @@
+"""A cache of one kind of object in one namespace, kept by LIST and WATCH.
+
+kopf watches all its kinds in all namespaces or in none; Jobs, pods and the ledger shall be read in the run namespace
+alone, by a Role there. So these have a cache of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+from export_operator.adapters.kube import ApiError, Kube
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+WATCH_SECONDS = 240  # below the usual idle limits of load balancers
+RETRY_SECONDS = (0.2, 1.0, 2.0, 5.0, 10.0)
+
+
+class Informer(Generic[T]):
+    """`parse` turns a document into a value; `changed` is told the value before and after (None: absent)."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        path: str,
+        parse: Callable[[Mapping[str, Any]], T],
+        changed: Callable[[T | None, T | None], None],
+        selector: str = "",
+    ) -> None:
+        self._kube = kube
+        self._path = path
+        self._parse = parse
+        self._changed = changed
+        self._query = {"labelSelector": selector} if selector else {}
+        self._versions: dict[str, int] = {}
+        self.items: dict[str, T] = {}
+        self.synced = asyncio.Event()
+
+    async def run(self) -> None:
+        """Keep the cache until cancelled. An API server that is away is waited for."""
+        failures = 0
+        version = ""
+        while True:
+            try:
+                if not version:
+                    version = await self._relist()
+                    self.synced.set()
+                version = await self._watch(version)
+                failures = 0
+            except ApiError as error:
+                if error.expired:
+                    version = ""
+                    continue
+                pause = RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)]
+                failures += 1
+                version = ""
+                log.warning("watch of %s is broken, listing again in %.1f s: %s", self._path, pause, error)
+                await asyncio.sleep(pause)
+
+    def put(self, document: Mapping[str, Any]) -> None:
+        """Take over an object just written or read, so that the next decision sees it before the watch does."""
+        metadata = document["metadata"]
+        version = int(metadata["resourceVersion"])
+        # resourceVersions of one kind are comparable numbers (KEP-5504): an older document never replaces a newer.
+        if version < self._versions.get(metadata["name"], 0):
+            return
+        self._versions[metadata["name"]] = version
+        before, after = self.items.get(metadata["name"]), self._parse(document)
+        self.items[metadata["name"]] = after
+        if before != after:
+            self._changed(before, after)
+
+    def drop(self, name: str, version: int = 0) -> None:
+        """Forget an object that is gone. Its last version stays, so that no late answer brings it back."""
+        self._versions[name] = max(version, self._versions.get(name, 0) + 1)
+        before = self.items.pop(name, None)
+        if before is not None:
+            self._changed(before, None)
+
+    async def _relist(self) -> str:
+        documents, version = await self._kube.list(self._path, **self._query)
+        for name in set(self.items) - {document["metadata"]["name"] for document in documents}:
+            if self._versions[name] <= int(version):  # else it was made while the list was under way
+                self.drop(name, int(version))
+        for document in documents:
+            self.put(document)
+        return version
+
+    async def _watch(self, version: str) -> str:
+        stream = self._kube.watch(self._path, seconds=WATCH_SECONDS, resourceVersion=version, **self._query)
+        async for event in stream:
+            document = event["object"]
+            version = document["metadata"]["resourceVersion"]
+            if event["type"] == "DELETED":
+                self.drop(document["metadata"]["name"], int(version))
+            elif event["type"] != "BOOKMARK":
+                self.put(document)
+        # No answer is under way as long as a watch lasts: what ended before it is of no interest any more.
+        self._versions = {name: self._versions[name] for name in self.items}
+        return version

@@ -1,0 +1,205 @@
+"""The API server, by plain documents: a request in, a parsed answer or a named error out, every call bounded in time.
+
+The generated models of the client are strict about every field they know and drop what they do not; a status is written
+back whole, so documents pass through untouched and `ApiClient` serves for connection, trust and tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from export_operator import __version__
+
+TIMEOUT_SECONDS = 15.0
+PAGE = 500  # objects of one LIST answer
+MERGE_PATCH = "application/merge-patch+json"
+
+
+class ApiError(Exception):
+    """The API server refused, or did not answer (`status` 0). `message` is the server's own."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(f"{status} {reason}: {message}")
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+    @property
+    def conflict(self) -> bool:
+        """The object has changed since it was read."""
+        return self.status == 409 and self.reason == "Conflict"
+
+    @property
+    def exists(self) -> bool:
+        return self.status == 409 and self.reason == "AlreadyExists"
+
+    @property
+    def not_found(self) -> bool:
+        return self.status == 404
+
+    @property
+    def expired(self) -> bool:
+        """The resourceVersion asked for is too old: list again."""
+        return self.status == 410
+
+
+class Kube:
+    """One connection pool to the API server. `close` it at the end."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+        self._api.user_agent = f"export-operator/{__version__}"
+
+    @staticmethod
+    async def connect() -> Kube:
+        """By the pod's service account, or outside a cluster by KUBECONFIG. Raises `ApiError` when neither is there."""
+        configuration = client.Configuration()
+        try:
+            if os.environ.get("KUBERNETES_SERVICE_HOST"):
+                config.load_incluster_config(client_configuration=configuration)
+            else:
+                await config.load_kube_config(client_configuration=configuration)
+        except (config.ConfigException, OSError) as error:
+            raise ApiError(0, "NotConfigured", f"no way to reach a cluster: {error}") from error
+        return Kube(client.ApiClient(configuration))
+
+    async def close(self) -> None:
+        await self._api.close()
+
+    async def get(self, path: str, **query: str | int) -> dict[str, Any]:
+        return await self._json("GET", path, query)
+
+    async def list(self, path: str, **query: str | int) -> tuple[list[dict[str, Any]], str]:
+        """Every object, page by page, and the resourceVersion to watch from."""
+        items: list[dict[str, Any]] = []
+        parameters: dict[str, str | int] = {"limit": PAGE, **query}
+        while True:
+            page = await self._json("GET", path, parameters)
+            items.extend(page.get("items") or ())
+            metadata = page.get("metadata") or {}
+            if not metadata.get("continue"):
+                return items, metadata.get("resourceVersion", "")
+            parameters["continue"] = metadata["continue"]
+
+    async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._json("POST", path, body=body)
+
+    async def replace(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """PUT: fails with a conflict unless `metadata.resourceVersion` is the present one."""
+        return await self._json("PUT", path, body=body)
+
+    async def patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """JSON merge patch; a `metadata.resourceVersion` in it makes it conditional."""
+        return await self._json("PATCH", path, body=body, content_type=MERGE_PATCH)
+
+    async def delete(self, path: str, *, uid: str) -> None:
+        """Delete in the background exactly the object of this UID; one that is gone or another is success."""
+        body = {
+            "kind": "DeleteOptions",
+            "apiVersion": "v1",
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": uid},
+        }
+        try:
+            await self._json("DELETE", path, body=body)
+        except ApiError as error:
+            if not (error.not_found or error.status == 409):
+                raise
+
+    async def text(self, path: str, **query: str | int) -> str:
+        """A body that is not JSON: a pod's log."""
+        response = await self._send("GET", path, query)
+        try:
+            data = await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ApiError(0, "Unreachable", type(error).__name__) from error
+        return data.decode("utf-8", "replace")
+
+    async def watch(self, path: str, *, seconds: int, **query: str | int) -> AsyncIterator[dict[str, Any]]:
+        """Watch events from `resourceVersion` on, until the server ends the stream after `seconds`.
+
+        Raises `ApiError` for an error event as well as for a refused watch; one that hangs longer than the server
+        promised is broken off."""
+        parameters = {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": seconds, **query}
+        bounds = aiohttp.ClientTimeout(total=seconds + 30, sock_connect=TIMEOUT_SECONDS)
+        response = await self._send("GET", path, parameters, bounds=bounds)
+        try:
+            async for line in response.content:
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    status = event["object"]
+                    raise ApiError(int(status.get("code") or 0), status.get("reason", ""), status.get("message", ""))
+                yield event
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ApiError(0, "WatchBroken", type(error).__name__) from error
+        finally:
+            response.close()
+
+    async def _json(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str | int] | None = None,
+        *,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+    ) -> dict[str, Any]:
+        response = await self._send(method, path, query or {}, body=body, content_type=content_type)
+        try:
+            found: dict[str, Any] = json.loads(await response.read())
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ApiError(0, "Unreachable", type(error).__name__) from error
+        return found
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str | int],
+        *,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+        bounds: aiohttp.ClientTimeout | None = None,
+    ) -> aiohttp.ClientResponse:
+        url = path + ("?" + urlencode(query) if query else "")
+        try:
+            request = await self._api.param_serialize(
+                method,
+                url,
+                header_params={"Accept": "application/json, */*", "Content-Type": content_type},
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            answer = await self._api.call_api(
+                *request, _request_timeout=bounds or aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+            )
+            response: aiohttp.ClientResponse = answer.response
+            if response.status < 400:
+                return response
+            text = await response.text()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ApiError(0, "Unreachable", type(error).__name__) from error
+        raise _refused(response.status, text)
+
+
+def _refused(status: int, text: str) -> ApiError:
+    try:
+        body = json.loads(text)
+    except ValueError:
+        body = {}
+    body = body if isinstance(body, dict) else {}
+    return ApiError(status, str(body.get("reason") or ""), str(body.get("message") or text[:500]))
+
+
+def path_of(group: str, version: str, plural: str, *rest: str, namespace: str = "") -> str:
+    """`/apis/<group>/<version>[/namespaces/<namespace>]/<plural>[/<name>[/<subresource>]]`; the core group is empty."""
+    root: Sequence[str] = ("apis", group, version) if group else ("api", version)
+    middle = ("namespaces", namespace) if namespace else ()
+    return "/" + "/".join(quote(part, safe="") for part in (*root, *middle, plural, *rest))

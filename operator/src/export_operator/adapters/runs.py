@@ -1,0 +1,82 @@
+"""Jobs and pods of the run namespace, findable by request and by run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from export_contract import names
+from export_operator.adapters.cluster import Cluster
+from export_operator.adapters.informer import Informer
+from export_operator.adapters.kube import Kube
+from export_operator.domain.model import LABEL_MANAGED_BY, MANAGED_BY, Job, Key, Pod, parse_job, parse_pod
+
+OURS = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
+
+
+class Runs:
+    """Two informers and the ways in. `wake` is told the request that a changed Job or pod belongs to."""
+
+    def __init__(self, kube: Kube, cluster: Cluster, wake: Callable[[Key], None]) -> None:
+        self._cluster = cluster
+        self._wake = wake
+        self._jobs_by_request: dict[Key, set[str]] = defaultdict(set)
+        self._pods_by_run: dict[str, set[str]] = defaultdict(set)
+        self.jobs = Informer(kube, cluster.jobs_path, parse_job, self._job_changed, OURS)
+        self.pods = Informer(kube, cluster.pods_path, parse_pod, self._pod_changed, OURS)
+
+    def put_job(self, document: Mapping[str, Any]) -> None:
+        """A Job as it was just written."""
+        self.jobs.put(document)
+
+    def requests(self) -> Iterable[Key]:
+        """Every request that has a Job here, whether it still exists or not."""
+        return tuple(self._jobs_by_request)
+
+    def jobs_of(self, key: Key) -> list[Job]:
+        return [self.jobs.items[name] for name in sorted(self._jobs_by_request.get(key, ()))]
+
+    async def job(self, run: str, *, confirm: bool) -> Job | None:
+        """The run's Job. With `confirm`, "none" is the API server's own word, not a cache's that may lag."""
+        name = names.job_name(run)
+        if name not in self.jobs.items and confirm:
+            document = await self._cluster.job(name)
+            if document is not None:
+                self.jobs.put(document)
+        return self.jobs.items.get(name)
+
+    async def pods_of(self, job: Job) -> tuple[Pod, ...]:
+        """The pods of the Job's run. Once it is over, they are asked for if not all of their ends are known yet."""
+        known = tuple(self.pods.items[name] for name in sorted(self._pods_by_run.get(job.run, ())))
+        ends = sum(pod.exit_code is not None for pod in known)
+        if job.terminal and ends < max(1, job.failed_pods + (1 if job.complete else 0)):
+            return tuple(parse_pod(document) for document in await self._cluster.pods_of(job.run))
+        return known
+
+    def running(self) -> list[Pod]:
+        return [pod for pod in self.pods.items.values() if pod.running and not pod.deleting]
+
+    def _job_changed(self, before: Job | None, after: Job | None) -> None:
+        job = after or before
+        assert job is not None
+        if after is None:
+            self._jobs_by_request[job.request].discard(job.name)
+            if not self._jobs_by_request[job.request]:
+                del self._jobs_by_request[job.request]
+        else:
+            self._jobs_by_request[job.request].add(job.name)
+        self._wake(job.request)
+
+    def _pod_changed(self, before: Pod | None, after: Pod | None) -> None:
+        pod = after or before
+        assert pod is not None
+        if after is None:
+            self._pods_by_run[pod.run].discard(pod.name)
+            if not self._pods_by_run[pod.run]:
+                del self._pods_by_run[pod.run]
+        else:
+            self._pods_by_run[pod.run].add(pod.name)
+        job = self.jobs.items.get(names.job_name(pod.run))
+        if job is not None:
+            self._wake(job.request)

@@ -1,0 +1,170 @@
+"""The process: connections, caches and workers start before kopf, and end after it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+import kopf
+
+from export_operator.adapters.cluster import Cluster
+from export_operator.adapters.health import HealthServer
+from export_operator.adapters.kube import ApiError, Kube, path_of
+from export_operator.adapters.ledger import Ledger, LedgerError
+from export_operator.adapters.probe import Prober
+from export_operator.adapters.progress import ProgressPoller
+from export_operator.adapters.runs import Runs
+from export_operator.domain.model import GROUP, VERSION, Key
+from export_operator.handlers import make_registry
+from export_operator.reconcile import Reconciler
+from export_operator.resync import Resync
+from export_operator.settings import ProcessSettings
+from export_operator.store import Store
+from export_operator.workqueue import WorkQueue
+
+log = logging.getLogger(__name__)
+
+KINDS = ("exportrequests", "exportsources", "exportdestinations", "exportpolicies", "exportusages")
+START_SECONDS = 60.0  # for the first lists; an API server that is slower restarts the pod
+
+
+class StartError(Exception):
+    """The operator cannot work here; the message says what to mend."""
+
+
+class App:
+    """Everything the operator is made of. `run` returns when it is asked to stop, and raises when a part breaks."""
+
+    def __init__(self, settings: ProcessSettings, kube: Kube) -> None:
+        decisions = settings.decisions
+        self._settings = settings
+        self._kube = kube
+        self._ready = False
+        self._queue: WorkQueue[Key] = WorkQueue(self._reconcile, settings.workers, (ApiError, LedgerError))
+        self._store = Store(self._wake)
+        self._cluster = Cluster(kube, decisions.pods.namespace)
+        self._runs = Runs(kube, self._cluster, self._wake)
+        self._ledger = Ledger(kube, decisions.pods.namespace, self._store.wake_waiting)
+        self._progress = ProgressPoller(self._cluster, self._runs, self._wake)
+        self._prober = Prober(kube, self._cluster, self._store, now)
+        self._resync = Resync(kube, self._store, self._runs, self._ledger, settings.watch_namespaces)
+        self._reconciler = Reconciler(
+            store=self._store,
+            runs=self._runs,
+            ledger=self._ledger,
+            cluster=self._cluster,
+            settings=decisions,
+            progress=self._progress.latest,
+            clock=now,
+        )
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await check_served(self._kube)
+        health = HealthServer(self._settings.http_port, alive=lambda: True, ready=lambda: self._ready)
+        await health.start()
+        tasks: list[asyncio.Task[Any]] = []
+
+        def spawn(name: str, work: Coroutine[Any, Any, None]) -> None:
+            tasks.append(asyncio.create_task(work, name=name))
+
+        try:
+            spawn("jobs", self._runs.jobs.run())
+            spawn("pods", self._runs.pods.run())
+            spawn("ledger", self._ledger.informer.run())
+            async with asyncio.timeout(START_SECONDS):
+                for synced in (self._runs.jobs.synced, self._runs.pods.synced, self._ledger.informer.synced):
+                    await synced.wait()
+                # Nothing is decided before every source, destination and policy is known: half of them would lie.
+                await self._resync.once()
+            # A leader elector will stand here: workers start when this process holds the Lease.
+            spawn("workers", self._queue.run())
+            spawn("progress", self._progress.run())
+            spawn("prober", self._prober.run())
+            spawn("resync", self._resync.run(self._wake))
+            # kopf cancels, at its end, every task younger than itself: it comes last.
+            spawn("kopf", self._kopf(stop))
+            self._ready = True
+            log.info("serving %s", ", ".join(self._settings.watch_namespaces) or "all namespaces")
+            await self._until(stop, tasks)
+        finally:
+            self._ready = False
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await health.stop()
+
+    async def _until(self, stop: asyncio.Event, tasks: list[asyncio.Task[Any]]) -> None:
+        """A part that ends by itself is broken: the process ends, and Kubernetes starts it anew."""
+        waiter = asyncio.create_task(stop.wait(), name="stop")
+        done, _ = await asyncio.wait([waiter, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        waiter.cancel()
+        for task in done - {waiter}:
+            if not stop.is_set():
+                raise RuntimeError(f"{task.get_name()} ended") from (None if task.cancelled() else task.exception())
+
+    async def _kopf(self, stop: asyncio.Event) -> None:
+        namespaces = self._settings.watch_namespaces
+        await kopf.operator(
+            registry=make_registry(self._store),
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+            stop_flag=stop,
+        )
+        stop.set()  # kopf takes over the signals, and ends well only when one came
+
+    def _wake(self, key: Key) -> None:
+        self._queue.add(key)
+
+    async def _reconcile(self, key: Key) -> float | None:
+        return await self._reconciler.reconcile(key)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def check_served(kube: Kube) -> None:
+    """Every kind of ours is served by the API server. Raises `StartError` that names those that are not."""
+    try:
+        found = await kube.get(f"/apis/{GROUP}/{VERSION}")
+    except ApiError as error:
+        if error.not_found:
+            found = {}
+        else:
+            raise StartError(f"the API server does not answer: {error}") from error
+    served = {item["name"] for item in found.get("resources") or ()}
+    missing = [kind for kind in KINDS if kind not in served]
+    if missing:
+        names = ", ".join(f"{kind}.{GROUP}" for kind in missing)
+        raise StartError(f"not served by the API server: {names}. Install the CRDs (the chart does).")
+
+
+async def check_access(kube: Kube, run_namespace: str) -> None:
+    """The run namespace can be read. Raises `StartError`."""
+    for path in (
+        path_of("batch", "v1", "jobs", namespace=run_namespace),
+        path_of(GROUP, VERSION, "exportusages", namespace=run_namespace),
+    ):
+        try:
+            await kube.get(path, limit=1)
+        except ApiError as error:
+            raise StartError(f"cannot list {path}: {error}") from error
+
+
+@contextlib.asynccontextmanager
+async def connection() -> Any:
+    kube = await Kube.connect()
+    try:
+        yield kube
+    finally:
+        await kube.close()

@@ -1,0 +1,126 @@
+"""The vocabulary of decisions: what is seen, what may be done about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from export_contract.report import Progress
+from export_operator.domain import jobs, plan, policy, quota
+from export_operator.domain.model import Catalogue, Job, Pod, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What decisions depend on besides facts."""
+
+    pods: jobs.PodSettings
+    defaults: policy.Defaults = field(default_factory=policy.Defaults)
+    max_concurrent_runs: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """All that is known about one request. `job` is None only if the API server said so."""
+
+    request: Request
+    catalogue: Catalogue
+    job: Job | None = None
+    pods: tuple[Pod, ...] = ()
+    slot_held: bool = False
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteStatus:
+    """Replace the status, if the request is still the one that was seen."""
+
+    status: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """An Event on the request. One of a reason and run: its name follows from both."""
+
+    kind: str
+    reason: str
+    message: str
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """Reserve the windows, then the slot; what came of it goes to `admission.admitted`."""
+
+    plan: plan.Plan
+    limits: tuple[quota.WindowLimit, ...]
+    entry: quota.Entry
+
+
+@dataclass(frozen=True, slots=True)
+class CreateJob:
+    """Create the run's Job; one that is there already with the run's label is the one."""
+
+    manifest: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StopJob:
+    """End a Job early. The reason stands on it, so that whoever reads its end knows why."""
+
+    job: Job
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class SuspendJob:
+    """Suspend a Job (its pod goes) or let it go on."""
+
+    job: Job
+    suspend: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteJob:
+    """Delete a Job and its pods, if it is still the one that was seen."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseSlot:
+    """Give the run's slot to whoever waits."""
+
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """Give back the windows of a run that never had a Job."""
+
+    run: str
+    limits: tuple[quota.WindowLimit, ...]
+
+
+Action = WriteStatus | Emit | Admit | CreateJob | StopJob | SuspendJob | DeleteJob | ReleaseSlot | Refund
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Actions in order, and when to look again if nothing happens before (seconds)."""
+
+    actions: tuple[Action, ...] = ()
+    requeue_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What the ledger answered: the state of every window that was asked, up to the first without room, and whether
+    a slot was given (`slot_reason` says which level is full)."""
+
+    windows: tuple[quota.WindowState, ...]
+    windows_granted: bool
+    slot_granted: bool = False
+    slot_reason: str = ""

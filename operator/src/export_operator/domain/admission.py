@@ -1,0 +1,128 @@
+"""Before there is a Job: is the request valid, has its requester quota left, is there room."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from export_contract.failures import FailureClass
+from export_operator.domain import identity, jobs, lookup, outcome, plan, status, times
+from export_operator.domain.actions import Action, Admission, Admit, CreateJob, Decision, Emit, Refund, SuspendJob
+from export_operator.domain.turn import Turn
+
+APPEAR_SECONDS = 10  # how long a request waits for a source or destination that may be applied with it
+SLOT_RETRY_SECONDS = 30.0  # a freed slot wakes the waiting; this is for a wake-up that was lost
+HOLD_SECONDS = 10.0  # a Job that the API server refuses (a namespace quota, say) is tried again after this
+MAX_WAIT_SECONDS = 3600.0  # nobody sleeps longer without looking again
+
+NOT_ATTESTED = (
+    "nobody attested who created this request: the admission policies of export-operator did not see it."
+    " Delete it and create it again."
+)
+
+
+def before_job(turn: Turn) -> Decision:
+    """A request without a Job: refuse it, let it wait, or ask the ledger for its place."""
+    request = turn.request
+    give_back: tuple[Action, ...] = (Refund(turn.run, turn.limits),)
+    if request.spec.get("cancel"):
+        return turn.close("Cancelled", "Cancelled", "cancelled before it started", first=give_back)
+    if not identity.attested(request):
+        return turn.close("Rejected", "IdentityNotAttested", NOT_ATTESTED)
+    try:
+        found = turn.make_plan()
+    except lookup.RefusalError as refusal:
+        age = (turn.now - request.created).total_seconds()
+        if refusal.may_appear and age < APPEAR_SECONDS:
+            return _wait_to_appear(turn, refusal, APPEAR_SECONDS - age + 0.1)
+        return turn.close("Rejected", refusal.reason, refusal.message, first=give_back)
+    queued = times.parse(turn.known.get("queuedTime"))
+    if queued is not None and turn.now - queued > timedelta(seconds=found.effective.queue_deadline_seconds):
+        return _queue_deadline(turn, found, give_back)
+    if request.spec.get("suspend"):
+        document = turn.accepted(found)
+        text = "suspended; set spec.suspend to false to let it go on"
+        document.condition("Suspended", True, "Suspended", text)
+        document.queue("Suspended", text)
+        wait = min(found.effective.queue_deadline_seconds + 1, MAX_WAIT_SECONDS)
+        return Decision((*turn.free_slot(), *turn.write(document)), wait)
+    return ask(turn, found)
+
+
+def ask(turn: Turn, found: plan.Plan) -> Decision:
+    """Ask the ledger for a place; `admitted` continues with its answer."""
+    return Decision((Admit(found, turn.limits, turn.entry(found)),))
+
+
+def admitted(turn: Turn, admit: Admit, answer: Admission) -> Decision:
+    """Continue after the ledger has answered: create the Job, wait in the queue, or refuse."""
+    document = turn.accepted(admit.plan)
+    document.fields["quota"] = status.quota_status(answer.windows)
+    if not answer.windows_granted:
+        return _over_quota(turn, admit, answer, document)
+    document.condition("QuotaReserved", True, "Reserved", "a place in every window is reserved")
+    if not answer.slot_granted:
+        text = f"waiting for a free place ({answer.slot_reason}); it starts by itself"
+        document.queue(answer.slot_reason, text)
+        actions = (*turn.event("Normal", answer.slot_reason, text), *turn.write(document))
+        return Decision(actions, SLOT_RETRY_SECONDS)
+    document.resume()
+    document.phase("Pending", "PodStarting", "the export pod is starting")
+    if turn.seen.job is not None:  # it was suspended, and has a slot again
+        return Decision((SuspendJob(turn.seen.job, suspend=False), *turn.write(document)))
+    manifest = jobs.build_job(turn.request, admit.plan, turn.settings.pods)
+    document.fields["jobRef"] = {"namespace": manifest["metadata"]["namespace"], "name": manifest["metadata"]["name"]}
+    document.fields["startTime"] = times.render(turn.now)
+    effective = admit.plan.effective
+    text = f"exporting dataset {effective.dataset} of {effective.source} as {effective.format}"
+    return Decision((CreateJob(manifest), Emit("Normal", "Started", text, turn.run), *turn.write(document)))
+
+
+def held(turn: Turn, reason: str, text: str) -> Decision:
+    """The wish stays and is tried again; status says of which run, so that this run stays the one of record."""
+    document = turn.document()
+    document.fields.pop("queue", None)
+    document.phase("Pending", reason, text)
+    return Decision((*turn.event("Warning", reason, text), *turn.write(document)), HOLD_SECONDS)
+
+
+def _wait_to_appear(turn: Turn, refusal: lookup.RefusalError, seconds: float) -> Decision:
+    document = turn.document()
+    document.phase("Pending", refusal.reason, refusal.message)
+    document.condition("Reconciling", True, refusal.reason, refusal.message)
+    return Decision(turn.write(document), seconds)
+
+
+def _over_quota(turn: Turn, admit: Admit, answer: Admission, document: status.Document) -> Decision:
+    full = answer.windows[-1]  # reservation ends at the first window that has no room
+    limit, hours = full.limit, full.limit.window.total_seconds() / 3600
+    told = (
+        f"{full.used} of {limit.limit} requests of {limit.subject.name!r} within {hours:g} h are used"
+        f" (policy {limit.policy!r})"
+    )
+    document.condition("QuotaReserved", False, "QuotaExceeded", told)
+    # Windows that an operator reserved before it died are given back too: a refused run holds nothing.
+    give_back: tuple[Action, ...] = () if turn.seen.job is not None else (Refund(turn.run, admit.limits),)
+    if full.next_eligible is None:
+        text = f"{told}. Ask the platform team for a larger quota."
+        return turn.close("Rejected", "QuotaExceeded", text, document=document, first=give_back)
+    free = times.render(full.next_eligible)
+    if admit.plan.effective.on_quota_exceeded == "Reject":
+        text = f"{told}. The next one is possible at {free}; with onQuotaExceeded: Queue a request waits for it."
+        return turn.close("Rejected", "QuotaExceeded", text, document=document, first=give_back)
+    text = f"{told}. It starts by itself at {free}, if no other request of yours takes that place."
+    document.queue("QuotaExceeded", text, full.next_eligible)
+    wait = min(max((full.next_eligible - turn.now).total_seconds(), 1.0), MAX_WAIT_SECONDS)
+    return Decision((*give_back, *turn.event("Normal", "QuotaExceeded", text), *turn.write(document)), wait)
+
+
+def _queue_deadline(turn: Turn, found: plan.Plan, give_back: tuple[Action, ...]) -> Decision:
+    problem = outcome.Problem(
+        "QueueDeadlineExceeded",
+        str(FailureClass.DEADLINE),
+        f"it waited longer than its queue deadline of {found.effective.queue_deadline_seconds} s",
+        "Raise spec.queueDeadlineSeconds, or ask the platform team for a larger quota; then set a new spec.runID.",
+        retryable=True,
+    )
+    document = turn.accepted(found)
+    document.fields["failure"] = status.failure_status(problem, attempts=0)
+    return turn.close("Failed", problem.reason, problem.message, document=document, first=give_back)

@@ -1,0 +1,78 @@
+"""What to do about one request, now. Level-triggered: the whole truth goes in, the next actions come out, and any of
+them may be cut off by a crash: the next decision continues from what is then true."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from export_operator.domain import admission, running, times
+from export_operator.domain.actions import (
+    Action,
+    Admission,
+    Admit,
+    Decision,
+    DeleteJob,
+    Observation,
+    Settings,
+    WriteStatus,
+)
+from export_operator.domain.model import Job
+from export_operator.domain.policy import FALLBACKS
+from export_operator.domain.turn import Turn
+
+
+def decide(seen: Observation, settings: Settings, now: datetime) -> Decision:
+    """The next actions for a request that exists."""
+    turn = Turn(seen, settings, now)
+    if seen.request.finished:
+        return _finished(turn)
+    if seen.job is None and not seen.request.launched:
+        return admission.before_job(turn)
+    return running.with_job(turn)
+
+
+def admitted(seen: Observation, admit: Admit, answer: Admission, settings: Settings, now: datetime) -> Decision:
+    """The actions that follow from the ledger's answer to an `Admit`."""
+    return admission.admitted(Turn(seen, settings, now), admit, answer)
+
+
+def held(seen: Observation, reason: str, text: str, settings: Settings, now: datetime) -> Decision:
+    """Something of ours is in the way: the ledger, or the API server that takes no Job. A person can read why."""
+    return admission.held(Turn(seen, settings, now), reason, text)
+
+
+def orphaned(job: Job) -> Decision:
+    """A Job whose request is gone is cancelled; its pod aborts the upload when it is told to stop."""
+    return Decision(() if job.deleting else (DeleteJob(job),))
+
+
+def _finished(turn: Turn) -> Decision:
+    """After the end: give back what is still held, and delete the Job when its time is over."""
+    request, job = turn.request, turn.seen.job
+    actions: list[Action] = list(turn.free_slot())
+    requeue = None
+    if job is not None and not job.deleting:
+        left = _seconds_left(turn)
+        # A Job that is not over cannot change the outcome any more: it was created late, by an operator that died.
+        if left <= 0 or not job.terminal:
+            actions.append(DeleteJob(job))
+        else:
+            requeue = min(left + 0.5, admission.MAX_WAIT_SECONDS)
+    if request.status.get("observedGeneration") != request.generation:
+        actions.append(WriteStatus(dict(request.status) | {"observedGeneration": request.generation}))
+    return Decision(tuple(actions), requeue)
+
+
+def _seconds_left(turn: Turn) -> float:
+    """Until the Job's time to live after the end is over. The spec's may change at any time, within the policy's."""
+    request = turn.request
+    completed = times.parse(request.status.get("completionTime")) or turn.now
+    ttl = request.spec.get("ttlSecondsAfterFinished")
+    if ttl is None:
+        ttl = (request.status.get("effective") or {}).get("ttlSecondsAfterFinished")
+    if ttl is None:
+        ttl = FALLBACKS["ttlSecondsAfterFinished"]
+    maximum = turn.policy.section("maxima").get("ttlSecondsAfterFinished")
+    if maximum is not None:
+        ttl = min(int(ttl), int(maximum))
+    return (completed + timedelta(seconds=int(ttl)) - turn.now).total_seconds()

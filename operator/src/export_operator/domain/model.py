@@ -1,0 +1,241 @@
+"""What the operator reads of the world, as values: requests, the catalogue, Jobs and pods.
+
+Parsing is lenient on purpose: the API server has validated these objects against their schema, and an object
+written under a newer schema must not break an older operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from export_contract import names
+from export_operator.domain import times
+
+GROUP = "export-operator.io"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+MANAGED_BY = "export-operator"
+
+LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
+LABEL_RUN = f"{GROUP}/run"
+LABEL_REQUEST_UID = f"{GROUP}/request-uid"
+ANNOTATION_NAMESPACE = f"{GROUP}/request-namespace"
+ANNOTATION_NAME = f"{GROUP}/request-name"
+ANNOTATION_REQUESTER = f"{GROUP}/requester"
+ANNOTATION_STOP_REASON = f"{GROUP}/stop-reason"
+ANNOTATION_STOP_MESSAGE = f"{GROUP}/stop-message"
+
+TERMINAL_PHASES = frozenset({"Succeeded", "PartiallySucceeded", "Failed", "Rejected", "Cancelled", "Expired"})
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """Namespace and name of an ExportRequest: what work is queued under."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An ExportRequest. `spec` and `status` stay as the API server gave them; what decisions need has a name."""
+
+    key: Key
+    uid: str
+    resource_version: str
+    generation: int
+    created: datetime
+    spec: Mapping[str, Any]
+    status: Mapping[str, Any]
+
+    @property
+    def requester(self) -> str:
+        return str((self.spec.get("requester") or {}).get("username") or "")
+
+    @property
+    def submitter(self) -> str:
+        return str((self.spec.get("submittedBy") or {}).get("username") or "")
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """Groups of the requester; empty when somebody else submitted the request, for then nobody attested them."""
+        if self.requester != self.submitter:
+            return frozenset()
+        return frozenset((self.spec.get("submittedBy") or {}).get("groups") or ())
+
+    @property
+    def run_id(self) -> str:
+        return str(self.spec.get("runID") or "")
+
+    @property
+    def phase(self) -> str:
+        return str(self.status.get("phase") or "")
+
+    @property
+    def record_run_id(self) -> str:
+        """`runID` of the run of record: the status's while one is under way, else the spec's."""
+        under_way = bool(self.phase) and self.phase not in TERMINAL_PHASES
+        return str(self.status.get("runID") or "") if under_way else self.run_id
+
+    @property
+    def run(self) -> str:
+        """The run of record."""
+        return names.run_id(self.uid, self.record_run_id)
+
+    @property
+    def launched(self) -> bool:
+        """Status says that the run of record has had a Job."""
+        return self.status.get("run") == self.run and bool(self.status.get("jobRef"))
+
+    @property
+    def finished(self) -> bool:
+        """The run of record has ended. A new `spec.runID` opens another; until then nothing changes the outcome."""
+        return self.phase in TERMINAL_PHASES and str(self.status.get("runID") or "") == self.run_id
+
+
+def parse_request(body: Mapping[str, Any]) -> Request:
+    metadata = body["metadata"]
+    return Request(
+        key=Key(metadata["namespace"], metadata["name"]),
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        generation=int(metadata.get("generation") or 0),
+        created=times.parse(metadata.get("creationTimestamp")) or EPOCH,
+        spec=body.get("spec") or {},
+        status=body.get("status") or {},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A cluster-scoped object that the platform team made: source, destination or policy."""
+
+    name: str
+    spec: Mapping[str, Any]
+    generation: int = 0
+
+
+def parse_named(body: Mapping[str, Any]) -> Named:
+    metadata = body["metadata"]
+    return Named(metadata["name"], body.get("spec") or {}, int(metadata.get("generation") or 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A Job of the run namespace. `complete` and `failed` are its terminal conditions, and only those count."""
+
+    name: str
+    uid: str
+    run: str
+    request_uid: str
+    request: Key
+    created: datetime
+    suspended: bool
+    deleting: bool
+    complete: bool = False
+    failed: bool = False
+    failed_reason: str = ""
+    failed_message: str = ""
+    failed_pods: int = 0
+    stop_reason: str = ""
+    stop_message: str = ""
+    finished: datetime | None = None
+
+    @property
+    def terminal(self) -> bool:
+        return self.complete or self.failed
+
+
+def parse_job(body: Mapping[str, Any]) -> Job:
+    metadata, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    conditions = {item["type"]: item for item in status.get("conditions") or () if item.get("status") == "True"}
+    end = conditions.get("Complete") or conditions.get("Failed") or {}
+    failed = conditions.get("Failed") or {}
+    return Job(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        run=labels.get(LABEL_RUN, ""),
+        request_uid=labels.get(LABEL_REQUEST_UID, ""),
+        request=Key(annotations.get(ANNOTATION_NAMESPACE, ""), annotations.get(ANNOTATION_NAME, "")),
+        created=times.parse(metadata.get("creationTimestamp")) or EPOCH,
+        suspended=bool(spec.get("suspend")),
+        deleting=bool(metadata.get("deletionTimestamp")),
+        complete="Complete" in conditions,
+        failed="Failed" in conditions,
+        failed_reason=failed.get("reason", ""),
+        failed_message=failed.get("message", ""),
+        failed_pods=int(status.get("failed") or 0),
+        stop_reason=annotations.get(ANNOTATION_STOP_REASON, ""),
+        stop_message=annotations.get(ANNOTATION_STOP_MESSAGE, ""),
+        finished=times.parse(end.get("lastTransitionTime")),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """One attempt. `waiting_*` says why its container does not start; the exit fields how it ended."""
+
+    name: str
+    uid: str
+    run: str
+    created: datetime
+    phase: str = "Pending"
+    reason: str = ""
+    message: str = ""
+    unschedulable: str = ""
+    waiting_reason: str = ""
+    waiting_message: str = ""
+    running: bool = False
+    started: datetime | None = None
+    exit_code: int | None = None
+    exit_reason: str = ""
+    exit_message: str = ""
+    finished: datetime | None = None
+    deleting: bool = False
+
+
+def parse_pod(body: Mapping[str, Any]) -> Pod:
+    metadata, status = body["metadata"], body.get("status") or {}
+    scheduled: Mapping[str, Any] = next(
+        (c for c in status.get("conditions") or () if c.get("type") == "PodScheduled"), {}
+    )
+    containers = status.get("containerStatuses") or ()
+    state = (containers[0].get("state") or {}) if containers else {}
+    waiting, running, ended = state.get("waiting") or {}, state.get("running") or {}, state.get("terminated") or {}
+    return Pod(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        run=(metadata.get("labels") or {}).get(LABEL_RUN, ""),
+        created=times.parse(metadata.get("creationTimestamp")) or EPOCH,
+        phase=status.get("phase", "Pending"),
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
+        unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
+        waiting_reason=waiting.get("reason", ""),
+        waiting_message=waiting.get("message", ""),
+        running=bool(running),
+        started=times.parse(running.get("startedAt") or ended.get("startedAt")),
+        exit_code=ended.get("exitCode"),
+        exit_reason=ended.get("reason", ""),
+        exit_message=ended.get("message", ""),
+        finished=times.parse(ended.get("finishedAt")),
+        deleting=bool(metadata.get("deletionTimestamp")),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """What the platform team offers. A name that is absent does not exist."""
+
+    sources: Mapping[str, Named] = field(default_factory=dict)
+    destinations: Mapping[str, Named] = field(default_factory=dict)
+    policies: Mapping[str, Named] = field(default_factory=dict)

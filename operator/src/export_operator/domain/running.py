@@ -1,0 +1,170 @@
+"""While there is a Job, or should be: starting, running, suspended, stopped, ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from export_contract import names
+from export_contract.failures import FailureClass
+from export_operator.domain import admission, lookup, outcome, status, times
+from export_operator.domain.actions import Action, Decision, StopJob, SuspendJob
+from export_operator.domain.model import Job, Request
+from export_operator.domain.policy import FALLBACKS
+from export_operator.domain.turn import Turn
+
+
+def with_job(turn: Turn) -> Decision:
+    """A run that was launched. Its Job's absence is an end too: a missing Job never means "create it again"."""
+    request, job = turn.request, turn.seen.job
+    try:
+        found = turn.make_plan()
+    except lookup.RefusalError:
+        found = None  # the catalogue has changed since: a launched run goes on
+    document = turn.document()
+    if found is not None and not request.launched:  # the operator died between the Job and the status
+        document = turn.accepted(found)
+        document.condition("QuotaReserved", True, "Reserved", "a place in every window is reserved")
+    if job is None:
+        return _job_deleted(turn, document)
+    document.fields["jobRef"] = {"namespace": turn.settings.pods.namespace, "name": job.name}
+    document.fields.setdefault("startTime", times.render(job.created))
+    if job.terminal:
+        return _end(turn, job, document)
+    if request.spec.get("cancel") and not job.stop_reason:
+        return Decision((StopJob(job, "Cancelled", f"cancelled by spec.cancel at {times.render(turn.now)}"),))
+    if job.stop_reason or job.deleting:
+        return Decision((), admission.SLOT_RETRY_SECONDS)  # its end is an event of its own
+    if request.spec.get("suspend"):
+        return _suspended(turn, job, document)
+    if job.suspended:
+        if found is None:
+            text = "while it was suspended, its source, destination or policy changed and no longer allow it"
+            return Decision((StopJob(job, "NoLongerAllowed", text),))
+        return admission.ask(turn, found)
+    effective = document.fields.get("effective") or {}
+    deadline = timedelta(seconds=int(effective.get("startDeadlineSeconds") or FALLBACKS["startDeadlineSeconds"]))
+    since = _starting_since(turn, job, document)
+    if stop := outcome.stop_needed(turn.seen.pods, since, deadline, turn.now):
+        return Decision((StopJob(job, *stop),))
+    return _under_way(turn, job, document, None if since is None else since + deadline)
+
+
+def _starting_since(turn: Turn, job: Job, document: status.Document) -> datetime | None:
+    """Since when a pod should be starting; None while one runs, or when nothing says how long one has been awaited.
+    A Job that was suspended starts anew when it is let go on, and so does one whose pod was taken from its node."""
+    pods = turn.seen.pods
+    if outcome.running_since(pods) is not None:
+        return None
+    if not pods and document.fields.get("phase") == "Running":
+        return None
+    suspended = next((item for item in document.conditions if item["type"] == "Suspended"), None)
+    resumed = None
+    if suspended is not None:
+        resumed = turn.now if suspended["status"] == "True" else times.parse(suspended["lastTransitionTime"])
+    return max(job.created, resumed or job.created, *(pod.created for pod in pods))
+
+
+def _job_deleted(turn: Turn, document: status.Document) -> Decision:
+    problem = outcome.Problem(
+        "JobDeleted",
+        str(FailureClass.INFRASTRUCTURE),
+        "the run's Job is gone from the run namespace: somebody deleted it before it ended",
+        "Set a new spec.runID to run again.",
+        retryable=True,
+    )
+    document.fields["failure"] = status.failure_status(problem, int(document.fields.get("attempts") or 1))
+    return turn.close("Failed", problem.reason, f"{problem.message}. {problem.advice}", document=document)
+
+
+def _suspended(turn: Turn, job: Job, document: status.Document) -> Decision:
+    text = "suspended; set spec.suspend to false to let it go on, from the first row"
+    document.condition("Suspended", True, "Suspended", text)
+    document.queue("Suspended", text)
+    first: tuple[Action, ...] = () if job.suspended else (SuspendJob(job, suspend=True),)
+    # The slot is free only when nothing runs any more.
+    gone = job.suspended and all(pod.exit_code is not None for pod in turn.seen.pods)
+    return Decision((*first, *(turn.free_slot() if gone else ()), *turn.write(document)))
+
+
+def _under_way(turn: Turn, job: Job, document: status.Document, start_by: datetime | None) -> Decision:
+    actions: tuple[Action, ...] = ()
+    requeue: float | None = None
+    pods = turn.seen.pods
+    document.resume()
+    document.fields["attempts"] = max(1, len(pods), job.failed_pods)
+    if outcome.running_since(pods) is None:
+        if start_by is not None:
+            requeue = max((start_by - turn.now).total_seconds() + 1, 1.0)
+        problem = outcome.start_problem(pods)
+        if problem is None:
+            document.phase("Pending", "PodStarting", "the export pod is starting")
+        elif (turn.known.get("phase"), turn.known.get("reason")) != ("Pending", problem[0]):
+            # The kubelet words the same trouble anew at each try; the first wording stays.
+            document.phase("Pending", *problem)
+            actions = turn.event("Warning", *problem)
+    elif any(pod.exit_code == 0 for pod in pods):
+        document.phase("Running", "Finishing", "the export pod is done; its Job is being closed")
+    elif all(pod.exit_code is not None for pod in pods):
+        document.phase("Running", "PodStarting", "an attempt ended; the next export pod is starting")
+    else:
+        document.phase("Running", "Exporting", "rows are being exported")
+    progress = status.progress_status(document.fields.get("progress"), turn.seen.progress, turn.now)
+    if progress is not None:
+        document.fields["progress"] = progress
+    return Decision((*actions, *turn.write(document)), requeue)
+
+
+def _end(turn: Turn, job: Job, document: status.Document) -> Decision:
+    fields = document.fields
+    effective: Mapping[str, Any] = fields.get("effective") or {}
+    destination = turn.seen.catalogue.destinations.get(str(effective.get("destination")))
+    uri, manifest_uri = result_uris(turn.request, effective, destination.spec if destination else {}, turn.run)
+    ended = outcome.ended(job, turn.seen.pods, uri)
+    finished = job.finished or turn.now
+    document = replace(document, now=finished)
+    document.resume()
+    fields["attempts"] = ended.attempts
+    problem = ended.problem
+    if problem is not None and problem.reason == "Cancelled":
+        return turn.close("Cancelled", "Cancelled", problem.message, document=document, finished=finished)
+    if problem is not None:
+        fields["failure"] = status.failure_status(problem, ended.attempts)
+        text = f"{problem.message.rstrip('.')}. {problem.advice}".strip()
+        return turn.close("Failed", problem.reason, text, document=document, finished=finished)
+    fields["result"] = status.result_status(ended, uri, manifest_uri)
+    delivered = ended.delivered
+    if delivered is None:
+        text = f"delivered; its pod is gone, rows and checksum are in {manifest_uri}"
+        return turn.close("Succeeded", "Delivered", text, document=document, finished=finished)
+    before = fields.get("progress") or {}
+    fields["progress"] = before | {
+        "rows": delivered.rows,
+        "bytes": delivered.bytes,
+        "percent": 100 if delivered.complete else before.get("percent", 99),
+        "heartbeatTime": times.render(finished),
+    }
+    text = f"delivered {delivered.rows} rows ({delivered.bytes} bytes) to {uri}"
+    if delivered.complete:
+        return turn.close("Succeeded", "Delivered", text, document=document, finished=finished)
+    text = f"{text}, cut at the run deadline"
+    return turn.close("PartiallySucceeded", "DeadlineReached", text, document=document, finished=finished)
+
+
+def result_uris(
+    request: Request, effective: Mapping[str, Any], destination: Mapping[str, Any], run: str
+) -> tuple[str, str]:
+    """Where the run's object and manifest are: computed from request and destination, never read from status."""
+    keys = names.object_keys(
+        prefix=destination.get("prefix") or "",
+        namespace=request.key.namespace,
+        key_prefix=(request.spec.get("destination") or {}).get("keyPrefix") or "",
+        name=request.key.name,
+        run=run,
+        output_format=str(effective.get("format") or FALLBACKS["format"]),
+        compression=str(effective.get("compression") or FALLBACKS["compression"]),
+    )
+    bucket = destination.get("bucket") or ""
+    return f"s3://{bucket}/{keys.object}", f"s3://{bucket}/{keys.manifest}"

@@ -1,0 +1,188 @@
+"""The status of a request, composed whole: what is written is always a full document, never a patch of a part."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from export_contract.report import Progress
+from export_operator.domain import times
+from export_operator.domain.outcome import Ended, Problem
+from export_operator.domain.quota import WindowState
+
+# Bytes of JSON, chosen so that the largest status stays below 8 KiB.
+MAX_MESSAGE = 1024
+MAX_CONDITION_MESSAGE = 512
+MAX_LOG_TAIL = 2048
+MAX_COLUMNS = 1024
+PROGRESS_SECONDS = 10  # a running pod costs at most one status write in this time
+PROGRESS_PERCENT = 1  # and none at all for less than this
+
+
+def clip(text: str, limit: int) -> str:
+    """The text as far as it fits into `limit` bytes of JSON, with a mark where it was cut."""
+    sound = text.encode("utf-8", "replace").decode()  # a pod may write half a surrogate pair
+    if _size(sound) <= limit:
+        return sound
+    # Only what might fit is looked at: each character takes at least a byte.
+    kept, room = [], limit - len("…".encode())
+    for character in sound[:limit]:
+        room -= _size(character)
+        if room < 0:
+            break
+        kept.append(character)
+    return "".join(kept) + "…"
+
+
+def _size(value: Any) -> int:
+    """Bytes that JSON takes; of a text without its quotes."""
+    encoded = len(json.dumps(value, ensure_ascii=False).encode())
+    return encoded - 2 if isinstance(value, str) else encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A status under construction. `now` is when its conditions turn."""
+
+    fields: dict[str, Any]
+    conditions: list[dict[str, Any]]
+    generation: int
+    now: datetime
+
+    def phase(self, phase: str, reason: str, message: str) -> None:
+        """Phase, with the reason and the sentence that a person reads first."""
+        self.fields.update(phase=phase, reason=reason, message=clip(message, MAX_MESSAGE))
+
+    def condition(self, kind: str, value: bool, reason: str, message: str) -> None:
+        """Set a condition; its transition time moves only when its value does (Kubernetes API conventions)."""
+        text = "True" if value else "False"
+        found = next((item for item in self.conditions if item["type"] == kind), None)
+        moved = found is None or found["status"] != text
+        condition = {
+            "type": kind,
+            "status": text,
+            "reason": reason,
+            "message": clip(message, MAX_CONDITION_MESSAGE),
+            "observedGeneration": self.generation,
+            "lastTransitionTime": times.render(self.now) if moved or found is None else found["lastTransitionTime"],
+        }
+        self.drop_condition(kind)
+        self.conditions.append(condition)
+
+    def has_condition(self, kind: str) -> bool:
+        return any(item["type"] == kind for item in self.conditions)
+
+    def drop_condition(self, kind: str) -> None:
+        self.conditions[:] = [item for item in self.conditions if item["type"] != kind]
+
+    def queue(self, reason: str, message: str, next_eligible: datetime | None = None) -> None:
+        """Waiting: since when, for what, and until when if that is known."""
+        self.fields.setdefault("queuedTime", times.render(self.now))
+        queue = {"reason": reason, "since": self.fields["queuedTime"]}
+        if next_eligible is not None:
+            queue["nextEligibleTime"] = times.render(next_eligible)
+        self.fields["queue"] = queue
+        self.phase("Queued", reason, message)
+
+    def resume(self) -> None:
+        """No longer waiting."""
+        self.fields.pop("queue", None)
+        if self.has_condition("Suspended"):
+            self.condition("Suspended", False, "Resumed", "it goes on")
+
+    def compose(self) -> dict[str, Any]:
+        return self.fields | {"conditions": sorted(self.conditions, key=lambda item: str(item["type"]))}
+
+
+def effective_status(effective: Mapping[str, Any]) -> dict[str, Any]:
+    """`status.effective`. A list of columns too long for it is left out: request, dataset and manifest have it."""
+    if _size(effective["columns"]) <= MAX_COLUMNS:
+        return dict(effective)
+    return {name: value for name, value in effective.items() if name != "columns"}
+
+
+def quota_status(states: Sequence[WindowState]) -> list[dict[str, Any]]:
+    """`status.quota`: each window that binds, how full it is, and when it next has room."""
+    return [
+        {
+            "policy": state.limit.policy,
+            "scope": state.limit.scope,
+            "resource": "requests",
+            "used": state.used,
+            "limit": state.limit.limit,
+        }
+        | ({"nextEligibleTime": times.render(state.next_eligible)} if state.next_eligible else {})
+        for state in states
+    ]
+
+
+def progress_status(
+    before: Mapping[str, Any] | None, progress: Progress | None, now: datetime
+) -> Mapping[str, Any] | None:
+    """The progress to write: the old one unless the new one is ahead of it, old enough and far enough. Never backwards:
+    a second attempt begins at row 0, and shows itself only when it passes the first."""
+    if progress is None:
+        return before
+    percent = None
+    if progress.estimated_rows:
+        # An estimate is a guess: 100 is for those who have finished.
+        percent = min(99, progress.rows * 100 // progress.estimated_rows)
+    if before is not None:
+        written = times.parse(before.get("heartbeatTime"))
+        recent = written is not None and (now - written).total_seconds() < PROGRESS_SECONDS
+        known = before.get("percent")
+        small = percent is not None and known is not None and percent - known < PROGRESS_PERCENT
+        if progress.rows <= before.get("rows", 0) or recent or small:
+            return before
+    found: dict[str, Any] = {
+        "rows": progress.rows,
+        "bytes": progress.bytes,
+        "rowsPerSecond": int(progress.rows / max(progress.elapsed_seconds, 0.001)),
+        "heartbeatTime": times.render(now),
+    }
+    if progress.estimated_rows is not None:
+        found["estimatedRows"] = progress.estimated_rows
+    if percent is not None:
+        found["percent"] = percent
+    return found
+
+
+def result_status(ended: Ended, uri: str, manifest_uri: str) -> dict[str, Any]:
+    """`status.result`. Where no pod could tell, the places are still known: the manifest there holds the rest."""
+    if ended.delivered is None:
+        return {"uri": uri, "manifestURI": manifest_uri}
+    delivered = ended.delivered
+    result: dict[str, Any] = {
+        "uri": uri,
+        "manifestURI": manifest_uri,
+        "rows": delivered.rows,
+        "bytes": delivered.bytes,
+        "sha256": delivered.sha256,
+        "complete": delivered.complete,
+        "consistency": delivered.consistency,
+        "snapshotTime": delivered.snapshot_time,
+        "usedFallback": False,
+        "peakMemoryBytes": ended.peak_memory_bytes,
+        "timings": {name: round(seconds, 3) for name, seconds in ended.timings[:16]},
+    }
+    return {name: value for name, value in result.items() if value not in ("", {})}
+
+
+def failure_status(problem: Problem, attempts: int) -> dict[str, Any]:
+    """`status.failure`: the dead letter."""
+    failure: dict[str, Any] = {
+        "reason": problem.reason,
+        "class": problem.failure_class,
+        "message": clip(problem.message, MAX_MESSAGE),
+        "advice": problem.advice,
+        "retryable": problem.retryable,
+        "attempts": attempts,
+    }
+    if problem.exit_code is not None:
+        failure["exitCode"] = problem.exit_code
+    if problem.log_tail:
+        failure["logTail"] = clip(problem.log_tail[::-1], MAX_LOG_TAIL)[::-1]  # its end says most
+    return failure

@@ -1,0 +1,21 @@
+"""Times as Kubernetes writes them: RFC 3339, UTC, whole seconds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def parse(text: str | None) -> datetime | None:
+    """An RFC 3339 text as an aware datetime; None for nothing or for what is no time."""
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def render(moment: datetime) -> str:
+    """`2026-11-24T03:09:00Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,119 @@
+"""One turn of deciding about one request: the facts, the moment, and the few things every decision does with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from export_operator.domain import plan, policy, quota, status, times
+from export_operator.domain.actions import Action, Decision, Emit, Observation, ReleaseSlot, Settings, WriteStatus
+from export_operator.domain.model import Request
+
+
+@dataclass(frozen=True)
+class Turn:
+    """`now` is the same for the whole turn."""
+
+    seen: Observation
+    settings: Settings
+    now: datetime
+
+    @property
+    def request(self) -> Request:
+        return self.seen.request
+
+    @cached_property
+    def run(self) -> str:
+        return self.request.run
+
+    @property
+    def known(self) -> Mapping[str, Any]:
+        """What status already says of this run; nothing when the run is new."""
+        return self.request.status if self.request.phase and self.request.status.get("run") == self.run else {}
+
+    @cached_property
+    def policy(self) -> policy.Policy:
+        return policy.select(self.seen.catalogue.policies, self.request)
+
+    @cached_property
+    def limits(self) -> tuple[quota.WindowLimit, ...]:
+        return policy.window_limits(self.policy, self.request, self.settings.defaults)
+
+    def make_plan(self) -> plan.Plan:
+        """Raises `lookup.RefusalError`."""
+        return plan.make_plan(
+            self.request, self.seen.catalogue, self.policy, self.run, self.settings.max_concurrent_runs
+        )
+
+    def entry(self, found: plan.Plan) -> quota.Entry:
+        return quota.Entry(
+            run=self.run,
+            request=self.request.key,
+            uid=self.request.uid,
+            time=self.now,
+            user=self.request.requester,
+            source=found.effective.source,
+            destination=found.effective.destination,
+            policy=self.policy.name,
+        )
+
+    def document(self) -> status.Document:
+        """A status to build on: what is known of this run."""
+        known = self.known
+        fields = {name: value for name, value in known.items() if name != "conditions"}
+        fields |= {"observedGeneration": self.request.generation, "runID": self.request.record_run_id, "run": self.run}
+        return status.Document(fields, list(known.get("conditions") or ()), self.request.generation, self.now)
+
+    def accepted(self, found: plan.Plan) -> status.Document:
+        document = self.document()
+        document.fields["effective"] = status.effective_status(found.effective.as_status())
+        document.condition("Accepted", True, "Valid", "the request is valid under its policy")
+        document.drop_condition("Reconciling")
+        return document
+
+    def write(self, document: status.Document) -> tuple[Action, ...]:
+        """A status is written when it differs from what is there."""
+        composed = document.compose()
+        return () if dict(self.request.status) == composed else (WriteStatus(composed),)
+
+    def event(self, kind: str, reason: str, text: str) -> tuple[Action, ...]:
+        """An Event when the reason is new; a request that waits for the same thing says so once."""
+        return () if self.known.get("reason") == reason else (Emit(kind, reason, text, self.run),)
+
+    def free_slot(self) -> tuple[Action, ...]:
+        return (ReleaseSlot(self.run),) if self.seen.slot_held else ()
+
+    def close(
+        self,
+        phase: str,
+        reason: str,
+        text: str,
+        *,
+        document: status.Document | None = None,
+        first: tuple[Action, ...] = (),
+        finished: datetime | None = None,
+    ) -> Decision:
+        """End the run: Event, status, and only then the slot, so that a crash in between is mended when the ended
+        request is looked at again."""
+        document = self.document() if document is None else document
+        # Conditions turn when the run ended, not when somebody noticed.
+        document = replace(document, now=finished or self.now)
+        document.fields.pop("queue", None)
+        document.phase(phase, reason, text)
+        document.drop_condition("Reconciling")
+        document.fields["completionTime"] = times.render(document.now)
+        succeeded = phase in {"Succeeded", "PartiallySucceeded"}
+        document.condition("Complete" if succeeded else "Failed", True, reason, text)
+        if phase == "Rejected":
+            document.condition("Accepted", False, reason, text)
+            document.condition("Stalled", True, reason, text)
+        event = Emit(
+            "Warning" if phase in {"Failed", "Rejected"} else "Normal",
+            reason if phase == "Failed" else phase,
+            text,
+            self.run,
+        )
+        return Decision((*first, event, *self.write(document), *self.free_slot()))

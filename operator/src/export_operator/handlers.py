@@ -1,0 +1,60 @@
+"""The kopf edge: which kinds are watched, and where their events go. No decision is made here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import kopf
+
+from export_operator.domain.model import GROUP, VERSION
+from export_operator.store import CATALOGUE, Store, key_of
+
+SERVER_SECONDS = 240  # the server ends a watch after this; below the usual idle limits of load balancers
+
+
+def make_registry(store: Store) -> kopf.OperatorRegistry:
+    """Handlers of all watched kinds, feeding `store`."""
+    registry = kopf.OperatorRegistry()
+    kopf.on.startup(registry=registry)(_configure)
+    kopf.on.login(registry=registry)(_login)
+
+    @kopf.on.event(GROUP, VERSION, "exportrequests", registry=registry)
+    async def request_event(event: kopf.RawEvent, **_: Any) -> None:
+        document = _plain(event)
+        if event["type"] == "DELETED":
+            store.drop_request(key_of(document))
+        else:
+            store.put_request(document)
+
+    for kind in CATALOGUE:
+        kopf.on.event(GROUP, VERSION, kind, registry=registry, id=kind)(_named_handler(store, kind))
+    return registry
+
+
+def _named_handler(store: Store, kind: str) -> Any:
+    async def named_event(event: kopf.RawEvent, **_: Any) -> None:
+        document = _plain(event)
+        if event["type"] == "DELETED":
+            store.drop_named(kind, document["metadata"]["name"])
+        else:
+            store.put_named(kind, document)
+
+    return named_event
+
+
+def _plain(event: kopf.RawEvent) -> dict[str, Any]:
+    return dict(event["object"])
+
+
+def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+
+def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+    settings.peering.standalone = True  # a Lease, not kopf's peering, will tell who leads
+    settings.scanning.disabled = True  # it would retry forbidden cluster-wide scans for a minute
+    settings.posting.enabled = False  # Events of requests are our own
+    settings.posting.loggers = False
+    settings.watching.server_timeout = SERVER_SECONDS
+    settings.networking.request_timeout = 30
+    settings.execution.max_workers = 2  # all handlers are coroutines

@@ -1,0 +1,162 @@
+"""observe → decide → act, one request at a time. The decisions are in `domain`; here is only the order of calls."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from export_contract.report import Progress
+from export_operator.adapters.cluster import Cluster, request_path
+from export_operator.adapters.kube import ApiError
+from export_operator.adapters.ledger import Ledger, LedgerError
+from export_operator.adapters.runs import Runs
+from export_operator.domain import actions, decide
+from export_operator.domain.model import Key, Request, parse_request
+from export_operator.store import Store
+
+log = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """Looks at one key at a time. `clock` gives the present moment in UTC."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        runs: Runs,
+        ledger: Ledger,
+        cluster: Cluster,
+        settings: actions.Settings,
+        progress: Callable[[str], Progress | None],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._runs = runs
+        self._ledger = ledger
+        self._cluster = cluster
+        self._settings = settings
+        self._progress = progress
+        self._clock = clock
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Do what is to be done about `key` now; the answer is when to look again (seconds), None for "on change"."""
+        document = self._store.requests.get(key)
+        request = parse_request(document) if document is not None else None
+        current = request.run if request is not None else ""
+        await self._clean_up(key, current)
+        if request is None:
+            return None
+        try:
+            seen = await self._observe(request, current)
+            decision = decide.decide(seen, self._settings, self._clock())
+            return await self._act(seen, decision)
+        except ApiError as error:
+            if not (error.conflict or error.not_found):
+                raise
+            await self._refresh(key)  # somebody was faster: look at what is there now
+            return 0.0
+
+    async def _clean_up(self, key: Key, current: str) -> None:
+        """Jobs and slots of runs that are no longer the request's: it is gone, was made anew, or wants a new run."""
+        jobs = [job for job in self._runs.jobs_of(key) if job.run != current and not job.deleting]
+        entries = [entry for entry in self._ledger.slots().values() if entry.request == key and entry.run != current]
+        if not jobs and not entries:
+            return
+        # A cache that lags must not end a run that another operator has just begun: the API server's word counts.
+        current = await self._present_run(key)
+        for job in jobs:
+            if job.run != current:
+                await self._perform_all(decide.orphaned(job).actions)
+        for entry in entries:
+            if entry.run != current and await self._runs.job(entry.run, confirm=True) is None:
+                await self._ledger.release_slot(entry.run)
+
+    async def _present_run(self, key: Key) -> str:
+        """The run of record of the request as the API server has it now; "" when it is gone."""
+        try:
+            document = await self._cluster.request(key)
+        except ApiError as error:
+            if not error.not_found:
+                raise
+            return ""
+        known = self._store.requests.get(key)
+        if known is None or known["metadata"]["resourceVersion"] != document["metadata"]["resourceVersion"]:
+            self._store.put_request(document)
+        return parse_request(document).run
+
+    async def _observe(self, request: Request, run: str) -> actions.Observation:
+        job = await self._runs.job(run, confirm=request.launched and not request.finished)
+        return actions.Observation(
+            request=request,
+            catalogue=self._store.catalogue(),
+            job=job,
+            pods=await self._runs.pods_of(job) if job is not None and not request.finished else (),
+            slot_held=run in self._ledger.slots(),
+            progress=self._progress(run),
+        )
+
+    async def _act(self, seen: actions.Observation, decision: actions.Decision) -> float | None:
+        for action in decision.actions:
+            match action:
+                case actions.Admit(plan, limits, entry):
+                    try:
+                        answer = await self._ledger.admit(entry, limits, plan.slot_limits, self._clock())
+                    except LedgerError as error:
+                        text = f"quota cannot be checked, so nothing is admitted: {error}"
+                        return await self._hold(seen, "LedgerUnavailable", text)
+                    after = decide.admitted(seen, action, answer, self._settings, self._clock())
+                    return await self._act(seen, after)
+                case actions.WriteStatus(wanted):
+                    await self._write_status(seen.request, wanted)
+                case actions.Emit():
+                    await self._cluster.emit(seen.request, action, self._clock())
+                case actions.CreateJob(manifest):
+                    try:
+                        self._runs.put_job(await self._cluster.create_job(manifest))
+                    except ApiError as error:
+                        text = f"the Job was refused by the API server: {error.message or error.reason}"
+                        return await self._hold(seen, "JobNotCreated", text)
+                case _:
+                    await self._perform(action)
+        return decision.requeue_after
+
+    async def _perform_all(self, wanted: tuple[actions.Action, ...]) -> None:
+        for action in wanted:
+            await self._perform(action)
+
+    async def _perform(self, action: actions.Action) -> None:
+        match action:
+            case actions.StopJob(job, reason, message):
+                self._runs.put_job(await self._cluster.stop_job(job, reason, message))
+            case actions.SuspendJob(job, suspend):
+                self._runs.put_job(await self._cluster.suspend_job(job, suspend=suspend))
+            case actions.DeleteJob(job):
+                await self._cluster.delete_job(job)
+            case actions.ReleaseSlot(run):
+                await self._ledger.release_slot(run)
+            case actions.Refund(run, limits):
+                await self._ledger.refund(run, [limit.subject for limit in limits])
+            case _:
+                raise AssertionError(f"{type(action).__name__} needs an observed request")
+
+    async def _write_status(self, request: Request, wanted: Mapping[str, Any]) -> None:
+        document = self._store.requests.get(request.key)
+        if document is None or document["metadata"]["resourceVersion"] != request.resource_version:
+            raise ApiError(409, "Conflict", "the request changed while it was decided on")
+        written = await self._cluster.write_status(request_path(request.key), document, wanted)
+        self._store.put_request(written)
+        log.info("%s: %s (%s): %s", request.key, wanted.get("phase"), wanted.get("reason"), wanted.get("message"))
+
+    async def _hold(self, seen: actions.Observation, reason: str, text: str) -> float | None:
+        return await self._act(seen, decide.held(seen, reason, text, self._settings, self._clock()))
+
+    async def _refresh(self, key: Key) -> None:
+        try:
+            self._store.put_request(await self._cluster.request(key))
+        except ApiError as error:
+            if not error.not_found:
+                raise
+            self._store.drop_request(key)

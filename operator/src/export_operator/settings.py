@@ -1,0 +1,102 @@
+"""Settings of the operator's process, from its environment (the chart sets it)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from export_operator.domain import actions, jobs, policy, quota
+
+PREFIX = "EXPORT_OPERATOR_"
+MAX_WINDOW = int(quota.MAX_WINDOW.total_seconds())
+
+
+class SettingsError(ValueError):
+    """A variable is missing or has no usable value; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSettings:
+    """What the frame around the decisions needs."""
+
+    decisions: actions.Settings
+    watch_namespaces: tuple[str, ...] = ()
+    """Namespaces whose requests are served; empty means all."""
+    log_format: str = "text"
+    """`text` or `json`, one line a fact."""
+    log_level: str = "INFO"
+    http_port: int = 8080
+    """Of /livez and /readyz."""
+    workers: int = 8
+    """Requests looked at at once; more only helps when the API server is slow."""
+
+
+def read_settings(environ: Mapping[str, str]) -> ProcessSettings:
+    """Raises `SettingsError`."""
+    return ProcessSettings(
+        decisions=actions.Settings(
+            pods=jobs.PodSettings(
+                namespace=_required(environ, "RUN_NAMESPACE"),
+                image=_required(environ, "RUNNER_IMAGE"),
+                image_pull_policy=environ.get(f"{PREFIX}RUNNER_IMAGE_PULL_POLICY") or "IfNotPresent",
+                image_pull_secrets=_words(environ, "RUNNER_IMAGE_PULL_SECRETS"),
+                service_account=environ.get(f"{PREFIX}RUNNER_SERVICE_ACCOUNT") or "export-runner",
+                resources=_object(environ, "RUNNER_RESOURCES"),
+            ),
+            defaults=policy.Defaults(
+                requests_per_user=_number(environ, "REQUESTS_PER_USER", 5, low=0),
+                window=timedelta(seconds=_number(environ, "QUOTA_WINDOW_SECONDS", 86_400, low=60, high=MAX_WINDOW)),
+            ),
+            max_concurrent_runs=_number(environ, "MAX_CONCURRENT_RUNS", 20, low=1),
+        ),
+        watch_namespaces=_words(environ, "WATCH_NAMESPACES"),
+        log_format=_choice(environ, "LOG_FORMAT", ("text", "json")),
+        log_level=_choice(environ, "LOG_LEVEL", ("INFO", "DEBUG", "WARNING", "ERROR")),
+        http_port=_number(environ, "HTTP_PORT", 8080, low=1),
+    )
+
+
+def _required(environ: Mapping[str, str], name: str) -> str:
+    value = environ.get(PREFIX + name, "").strip()
+    if not value:
+        raise SettingsError(f"{PREFIX}{name} is not set")
+    return value
+
+
+def _words(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in environ.get(PREFIX + name, "").split(",") if word.strip())
+
+
+def _number(environ: Mapping[str, str], name: str, default: int, *, low: int, high: int | None = None) -> int:
+    text = environ.get(PREFIX + name, "").strip()
+    try:
+        value = int(text) if text else default
+    except ValueError:
+        value = low - 1
+    if value < low:
+        raise SettingsError(f"{PREFIX}{name}: {text!r} is not a whole number of at least {low}")
+    if high is not None and value > high:
+        raise SettingsError(f"{PREFIX}{name}: {text!r} is more than {high}")
+    return value
+
+
+def _choice(environ: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
+    value = environ.get(PREFIX + name, "").strip() or allowed[0]
+    found = next((item for item in allowed if item.lower() == value.lower()), None)
+    if found is None:
+        raise SettingsError(f"{PREFIX}{name}: {value!r} is not one of {', '.join(allowed)}")
+    return found
+
+
+def _object(environ: Mapping[str, str], name: str) -> Mapping[str, Any]:
+    text = environ.get(PREFIX + name, "").strip() or "{}"
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise SettingsError(f"{PREFIX}{name}: {text[:80]!r} is not a JSON object")
+    return value

@@ -1,0 +1,86 @@
+"""What kopf's watches and the resync have told of our resources: documents by key, never older than what was known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from export_operator.domain.model import TERMINAL_PHASES, Catalogue, Key, Named, parse_named
+
+Document = Mapping[str, Any]
+
+MAX_GONE = 10_000  # deleted requests remembered: many more than can be deleted while one LIST is read
+
+
+class Store:
+    """`changed` is called with the key of every request that may need a look."""
+
+    def __init__(self, changed: Callable[[Key], None]) -> None:
+        self._changed = changed
+        self.requests: dict[Key, Document] = {}
+        self.documents: dict[str, dict[str, Document]] = {kind: {} for kind in CATALOGUE}
+        self._named: dict[str, dict[str, Named]] = {kind: {} for kind in CATALOGUE}
+        self._gone: dict[str, None] = {}  # UIDs, oldest first
+
+    def catalogue(self) -> Catalogue:
+        return Catalogue(
+            sources=self._named["exportsources"],
+            destinations=self._named["exportdestinations"],
+            policies=self._named["exportpolicies"],
+        )
+
+    def put_request(self, document: Document) -> None:
+        """A request as it was read. One that is known to be gone does not come back by a LIST that began before."""
+        key = key_of(document)
+        if document["metadata"]["uid"] in self._gone:
+            return
+        if _newer(document, self.requests.get(key)):
+            self.requests[key] = document
+        self._changed(key)
+
+    def drop_request(self, key: Key) -> None:
+        dropped = self.requests.pop(key, None)
+        if dropped is not None:
+            self._gone[dropped["metadata"]["uid"]] = None
+            if len(self._gone) > MAX_GONE:
+                del self._gone[next(iter(self._gone))]
+        self._changed(key)
+
+    def put_named(self, kind: str, document: Document) -> None:
+        """A source, destination or policy. Those who wait may go on by it."""
+        name = document["metadata"]["name"]
+        before = self.documents[kind].get(name)
+        if not _newer(document, before):
+            return
+        self.documents[kind][name] = document
+        self._named[kind][name] = parse_named(document)
+        if before is None or before.get("spec") != document.get("spec"):
+            self.wake_waiting()
+
+    def drop_named(self, kind: str, name: str) -> None:
+        self.documents[kind].pop(name, None)
+        self._named[kind].pop(name, None)
+
+    def wake_waiting(self) -> None:
+        """Look again at every request that has no Job yet, oldest first."""
+        waiting = [
+            (document["metadata"].get("creationTimestamp", ""), key)
+            for key, document in self.requests.items()
+            if (document.get("status") or {}).get("phase") not in TERMINAL_PHASES
+        ]
+        for _, key in sorted(waiting):
+            self._changed(key)
+
+
+CATALOGUE = ("exportsources", "exportdestinations", "exportpolicies")
+
+
+def key_of(document: Document) -> Key:
+    return Key(document["metadata"]["namespace"], document["metadata"]["name"])
+
+
+def _newer(document: Document, known: Document | None) -> bool:
+    """resourceVersions of one kind are comparable numbers (KEP-5504). Another UID is another object."""
+    if known is None or known["metadata"]["uid"] != document["metadata"]["uid"]:
+        return True
+    return int(document["metadata"]["resourceVersion"]) >= int(known["metadata"]["resourceVersion"])

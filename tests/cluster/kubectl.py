@@ -1,0 +1,57 @@
+"""kubectl, pointed at the cluster: what the demo and the tests do from outside goes through it."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.cluster import providers, shell, tools
+from tests.cluster.problem import Problem
+
+
+class Kubectl:
+    """kubectl in one namespace of one cluster."""
+
+    def __init__(self, cluster: providers.Cluster, namespace: str) -> None:
+        self.cluster = cluster
+        self.namespace = namespace
+        self._env = providers.environment(cluster)
+
+    def command(self, *args: str | Path) -> list[str | Path]:
+        return [tools.path("kubectl"), "--namespace", self.namespace, *args]
+
+    def run(self, *args: str | Path, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
+        return shell.run(self.command(*args), env=self._env, stdin=stdin, check=check)
+
+    def output(self, *args: str | Path, stdin: str = "") -> str:
+        """What kubectl wrote to standard output, stripped."""
+        return self.run(*args, stdin=stdin).stdout.strip()
+
+    def apply(self, manifest: str) -> None:
+        self.run("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=manifest)
+
+    def rolled_out(self, deployment: str, seconds: int = 120) -> None:
+        """Wait for a deployment; if it does not come, say what its pods say."""
+        wait = self.run("rollout", "status", f"deployment/{deployment}", f"--timeout={seconds}s", check=False)
+        if wait.returncode:
+            pods = self.run("describe", "pods", "--selector", f"app={deployment}", check=False).stdout
+            logs = self.run("logs", f"deployment/{deployment}", "--tail=20", check=False).stdout
+            tail = "\n".join(pods.splitlines()[-15:])
+            raise Problem(f"{deployment} in {self.namespace} did not become ready:\n{tail}\n{logs}")
+
+    @contextmanager
+    def forwarded(self, target: str, port: int) -> Iterator[int]:
+        """A loopback port that leads to `target` (such as service/s3) while the block runs."""
+        command = [str(each) for each in self.command("port-forward", target, f":{port}")]
+        env = shell.environment(self._env)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, text=True) as process:
+            try:
+                assert process.stdout
+                assert process.stderr
+                found = re.search(r"127\.0\.0\.1:(\d+)", process.stdout.readline())
+                if not found:
+                    raise Problem(f"port-forward to {target} failed: {process.stderr.read().strip()}")
+                yield int(found[1])
+            finally:
+                process.terminate()

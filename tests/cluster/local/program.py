@@ -1,0 +1,66 @@
+"""The one program that holds every component of Kubernetes, built once from the published Go modules."""
+
+import json
+from pathlib import Path
+
+from tests.cluster import digests, golang, locks, paths
+
+SOURCE = Path(__file__).resolve().parent
+NAME = "onenode"
+LEAN = "all=-l -dwarf=false"
+"""No inlining, no debug information: half the time to compile, and the program is fast enough for tests."""
+
+
+def _digest() -> str:
+    return digests.of([digests.of_files(SOURCE, ["go.mod", "go.sum", "main.go", "pause/main.go"]), LEAN])
+
+
+def kubernetes() -> str:
+    """The version of Kubernetes that the program is made of, such as v1.36.3."""
+    for line in (SOURCE / "go.mod").read_text().splitlines():
+        words = line.split()
+        if words[:1] == ["k8s.io/kubernetes"]:
+            return words[1]
+    raise AssertionError("go.mod names no k8s.io/kubernetes")
+
+
+def _build(directory: Path) -> None:
+    version = kubernetes()
+    major, minor, _ = version.removeprefix("v").split(".")
+    stamped = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
+    links = " ".join(f"-X k8s.io/component-base/version.{key}={value}" for key, value in stamped.items())
+    args = ["-gcflags", LEAN, "-ldflags", f"-s -w {links}", "-o", str(directory / NAME)]
+    title = f"building Kubernetes {version} from its Go modules (once; some minutes)"
+    golang.build(title, args, cwd=SOURCE, package=".")
+    pause = ["-ldflags", "-s -w", "-o", str(directory / "pause")]
+    golang.build("building the pause program", pause, cwd=SOURCE, package="./pause")
+    (directory / "kubectl").symlink_to(NAME)  # the program looks at the name it is called by
+    golang.drop_build_cache()
+
+
+def _place() -> Path:
+    return paths.cache() / "programs" / f"{NAME}-{_digest()}"
+
+
+def exists() -> bool:
+    """Is it built?"""
+    return _place().exists()
+
+
+def directory() -> Path:
+    """Where the program lies; built if it does not."""
+    return locks.built(_place(), _build)
+
+
+def path() -> Path:
+    return directory() / NAME
+
+
+def kubectl() -> Path:
+    return directory() / "kubectl"
+
+
+def module_directory(module: str) -> Path:
+    """The unpacked source of one of the program's modules: for the API descriptions inside."""
+    found: dict[str, str] = json.loads(golang.run(["mod", "download", "-json", module], cwd=SOURCE))
+    return Path(found["Dir"])

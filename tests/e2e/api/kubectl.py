@@ -1,0 +1,87 @@
+"""kubectl as a person uses it: who one is, where one works, and what the server answered."""
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What kubectl said."""
+
+    code: int
+    out: str
+    error: str
+
+    @property
+    def ok(self) -> bool:
+        return self.code == 0
+
+    def json(self) -> Any:
+        assert self.ok, self.error
+        return json.loads(self.out)
+
+
+def run(command: list[str], environment: dict[str, str], given: str | None = None) -> Answer:
+    """Run a client of the cluster."""
+    done = subprocess.run(
+        command,
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, **environment},
+    )
+    return Answer(done.returncode, done.stdout, done.stderr)
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    """kubectl in a namespace, as the administrator or, by impersonation, as a user with groups."""
+
+    environment: dict[str, str] = field(repr=False)
+    namespace: str = "default"
+    user: str = ""
+    groups: tuple[str, ...] = ()
+
+    def as_user(self, user: str, *groups: str) -> "Kubectl":
+        return replace(self, user=user, groups=("system:authenticated", *groups))
+
+    def __call__(self, *args: str, stdin: Object | str | None = None) -> Answer:
+        who = ["--as", self.user, *(f"--as-group={group}" for group in self.groups)] if self.user else []
+        given = json.dumps(stdin) if isinstance(stdin, dict) else stdin
+        return run(["kubectl", "--namespace", self.namespace, *who, *args], self.environment, given)
+
+    def apply(self, obj: Object, *options: str) -> Answer:
+        return self("apply", "-f", "-", *options, stdin=obj)
+
+    def dry_run(self, obj: Object) -> Answer:
+        """Ask the server what it would make of an object; nothing is kept."""
+        return self("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=obj)
+
+    def patch(self, name: str, patch: Object | list[Object], *options: str, form: str = "merge") -> Answer:
+        return self("patch", "exportrequest", name, f"--type={form}", "-p", json.dumps(patch), *options)
+
+    def get(self, kind: str, name: str) -> Object:
+        found: Object = self("get", kind, name, "-o", "json").json()
+        return found
+
+
+def request(name: str = "one", **spec: Any) -> Object:
+    """An ExportRequest, valid unless `spec` makes it otherwise."""
+    return {
+        "apiVersion": "export-operator.io/v1alpha1",
+        "kind": "ExportRequest",
+        "metadata": {"name": name},
+        "spec": {"source": {"name": "nowhere", "dataset": "users"}, **spec},
+    }
+
+
+def cluster_wide(kind: str, spec: Object, name: str = "api-test") -> Object:
+    """An ExportSource, ExportDestination or ExportPolicy."""
+    return {"apiVersion": "export-operator.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}

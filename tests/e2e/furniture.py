@@ -1,0 +1,156 @@
+"""What the platform team has made for these tests, under names of their own: a demo beside them is left alone."""
+
+from pathlib import Path
+
+from tests.cluster import templates
+from tests.platform import catalogue
+from tests.platform.api import Api, Json
+from tests.platform.install import Platform
+from tests.platform.names import RUN_NAMESPACE
+from tests.platform.storage import Storage
+from tests.services import data
+from tests.services.cluster import NAMESPACE as SERVICES
+from tests.services.cluster import Services
+
+SOURCE, DESTINATION, BUCKET = "e2e-db", "e2e-bucket", "e2e"
+FEW = 1000
+"""Rows of the dataset for tests that are about something else than rows."""
+
+# Groups whose policies differ; a user who is in none has what the product gives everybody.
+PLENTY, HASTY, TINY, NARROW = "e2e-plenty", "e2e-hasty", "e2e-tiny", "e2e-narrow"
+
+DEAF = f"deaf.{SERVICES}.svc"
+"""A Service without endpoints: connections to it are refused."""
+PLANTED = "pLantEd-s3cret-9f2b7c"
+"""A password that must never show."""
+
+
+def furnish(platform: Platform, storage: Storage) -> None:
+    """Have it all; idempotent."""
+    api, services = platform.api, platform.services
+    manifest = Path(__file__).with_name("manifests") / "s3-read-only.yaml"
+    services.kubectl.apply(templates.render(manifest.read_text(), {"S3_IMAGE": platform.images.s3, "BUCKET": BUCKET}))
+    services.psql(f"DROP TABLE IF EXISTS few; CREATE TABLE few AS SELECT * FROM users WHERE id <= {FEW}")
+    catalogue.reader(api, services, SOURCE, "e2e")
+    catalogue.writer(api, services, DESTINATION)
+    storage.have_bucket(BUCKET)
+    api.apply(_deaf_service())
+    catalogue.secret(api, "e2e-wrong", username="e2e", password=PLANTED)
+    catalogue.secret(api, "e2e-wrong-key", AWS_ACCESS_KEY_ID=services.s3_access_key, AWS_SECRET_ACCESS_KEY=PLANTED)
+    for document in (*sources(services), *destinations(services), *policies()):
+        api.apply(document)
+    services.kubectl.rolled_out("s3-read-only")
+
+
+def unfurnish(api: Api) -> None:
+    """Leave nothing cluster-wide that a person would meet."""
+    for kind in ("ExportPolicy", "ExportSource", "ExportDestination"):
+        for document in api.items(kind):
+            if document["metadata"]["name"].startswith("e2e-"):
+                api.delete(kind, document["metadata"]["name"])
+    for name in (SOURCE, DESTINATION, "e2e-wrong", "e2e-wrong-key"):
+        api.delete("Secret", name, RUN_NAMESPACE)
+
+
+def _deaf_service() -> Json:
+    ports = [{"name": "postgres", "port": 5432}, {"name": "s3", "port": 7070}]
+    metadata = {"name": "deaf", "namespace": SERVICES}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata,
+        "spec": {"selector": {"app": "deaf"}, "ports": ports},
+    }
+
+
+def sources(services: Services) -> list[Json]:
+    def source(name: str, host: str = "", secret: str = SOURCE, database: str = "") -> Json:
+        spec = {
+            "host": host or services.postgres_host,
+            "port": services.postgres_port,
+            "database": database or services.postgres_database,
+            "sslMode": "Prefer",
+            "credentialsSecret": {"name": secret},
+            "datasets": DATASETS,
+        }
+        return catalogue.named("ExportSource", name, spec)
+
+    return [
+        source(SOURCE),
+        source("e2e-down", host=DEAF),
+        source("e2e-wrong-password", secret="e2e-wrong"),
+        source("e2e-no-database", database="nothing"),
+        source("e2e-no-secret", secret="e2e-absent"),
+    ]
+
+
+def destinations(services: Services) -> list[Json]:
+    def destination(name: str, bucket: str = BUCKET, endpoint: str = "", secret: str = DESTINATION) -> Json:
+        spec = {
+            "bucket": bucket,
+            "prefix": "tests",
+            "region": "us-east-1",
+            "endpoint": endpoint or services.s3_endpoint,
+            "pathStyle": True,
+            "credentialsSecret": {"name": secret},
+        }
+        return catalogue.named("ExportDestination", name, spec)
+
+    return [
+        destination(DESTINATION),
+        destination("e2e-no-bucket", bucket="e2e-nowhere"),
+        destination("e2e-wrong-key", secret="e2e-wrong-key"),
+        destination("e2e-unreachable", endpoint=f"http://{DEAF}:7070"),
+        destination("e2e-read-only", endpoint=f"http://s3-read-only.{SERVICES}.svc:7070"),
+    ]
+
+
+def policies() -> list[Json]:
+    def policy(group: str, **spec: Json) -> Json:
+        limits = {"windowSeconds": 86_400, "user": {"requests": 1000}}
+        defaults = {"destination": DESTINATION, **spec.pop("defaults", {})}
+        return catalogue.named(
+            "ExportPolicy", group, {"selector": {"groups": [group]}, "limits": limits, "defaults": defaults, **spec}
+        )
+
+    small = {"requests": {"cpu": "50m", "memory": "24Mi"}, "limits": {"memory": "24Mi"}}
+    return [
+        policy(PLENTY),
+        policy(HASTY, defaults={"startDeadlineSeconds": 5}),
+        policy(TINY, pod={"resources": small}),
+        policy(NARROW, allowed={"formats": ["CSV"]}, maxima={"runDeadlineSeconds": 60}),
+    ]
+
+
+def table(name: str, relation: str) -> Json:
+    columns = ["aid", "bid", "abalance", "filler"] if relation == "pgbench_accounts" else list(data.COLUMNS)
+    order = columns[0]
+    return {"name": name, "table": {"schema": "public", "name": relation}, "columns": columns, "orderBy": [order]}
+
+
+DATASETS: list[Json] = [
+    table("users", "users"),
+    table("few", "few"),
+    table("accounts", "pgbench_accounts"),
+    {
+        "name": "since",
+        "query": "SELECT id, email, country, created_at FROM public.users WHERE created_at >= {since}"
+        " AND ({country} = '' OR country = {country}) AND id <= {most}",
+        "columns": ["id", "email", "country", "created_at"],
+        "orderBy": ["id"],
+        "parameters": [
+            {"name": "since", "type": "timestamptz", "required": True},
+            {"name": "country", "type": "text", "default": ""},
+            {"name": "most", "type": "integer", "default": "2147483647"},
+        ],
+    },
+    {
+        "name": "slow",
+        "query": "SELECT id, email FROM public.few WHERE id <= {rows} AND pg_sleep(0.02) IS NOT NULL",
+        "columns": ["id", "email"],
+        "parameters": [{"name": "rows", "type": "integer", "default": "1000"}],
+    },
+    {"name": "broken", "query": "SELECT id FROM public.no_such_table", "columns": ["id"]},
+    {"name": "forbidden", "query": "SELECT pg_read_file('/etc/hosts') AS hosts", "columns": ["hosts"]},
+]
+"""`slow` takes as long as is wished: pg_sleep is volatile, so it is called for each row of the cheaper test."""

@@ -1,0 +1,45 @@
+"""One PostgreSQL and one S3 server for the tests that leave them alone; servers of their own for those that do not."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.exporter.runner import BUCKET, Exporter
+from tests.services import data, host
+
+USERS = 100_000
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[host.PostgresServer]:
+    with host.postgres_server() as server:
+        data.load_users(server, USERS)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[host.S3Server]:
+    with host.s3_server() as server:
+        server.create_bucket(BUCKET)
+        yield server
+
+
+@pytest.fixture
+def exporter(postgres: host.PostgresServer, s3: host.S3Server, tmp_path: Path) -> Exporter:
+    return Exporter(postgres, s3, tmp_path)
+
+
+@pytest.fixture
+def fragile_postgres() -> Iterator[host.PostgresServer]:
+    """One to break, with users enough that a run can be met half-way."""
+    with host.postgres_server() as server:
+        data.load_users(server, 20_000)
+        yield server
+
+
+@pytest.fixture
+def fragile_s3() -> Iterator[host.S3Server]:
+    with host.s3_server() as server:
+        server.create_bucket(BUCKET)
+        yield server

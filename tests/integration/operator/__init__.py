@@ -1,0 +1,1 @@
+"""The operator's adapters against a real API server."""

@@ -1,0 +1,92 @@
+"""The real API server, a namespace for each test, and connections as the operator makes them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from kubernetes.aio import client, config
+
+from export_operator.adapters.kube import Kube, path_of
+from tests.cluster import providers, shell, tools
+
+from .connections import Connect
+
+MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
+K = TypeVar("K", bound=Kube)
+
+
+@pytest.fixture(scope="session")
+def kubeconfig() -> str:
+    """The cluster that KUBECONFIG leads to, or else the one that runs here."""
+    return os.environ.get("KUBECONFIG") or str(providers.running().kubeconfig)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ledger_kind(kubeconfig: str) -> None:
+    """The kind that the ledger is kept in, also on a cluster that nothing was installed on before."""
+    kubectl: list[str | Path] = [tools.path("kubectl"), "--kubeconfig", kubeconfig]
+    kind = MANIFESTS / "crds" / "exportusages.yaml"
+    shell.run([*kubectl, "apply", "--server-side", "--force-conflicts", "--filename", str(kind)])
+    shell.run([*kubectl, "wait", "--for=condition=Established", "--timeout=60s", "--filename", str(kind)])
+
+
+@pytest.fixture
+async def connect(kubeconfig: str) -> AsyncIterator[Connect]:
+    """Opens connections, of a class of the test's choice or as another user, and closes them at the end."""
+    opened: list[Kube] = []
+
+    async def connect(kind: type[K], user: str = "") -> K:
+        configuration = client.Configuration()
+        await config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)
+        api = client.ApiClient(configuration)
+        if user:
+            api.set_default_header("Impersonate-User", user)
+        kube = kind(api)
+        opened.append(kube)
+        return kube
+
+    yield connect
+    for kube in opened:
+        await kube.close()
+
+
+@pytest.fixture
+async def kube(connect: Connect) -> Kube:
+    return await connect(Kube)
+
+
+@pytest.fixture
+async def namespace(kube: Kube) -> AsyncIterator[str]:
+    """A fresh namespace; it goes in the background."""
+    name = f"operator-test-{secrets.token_hex(4)}"
+    made = await kube.create(path_of("", "v1", "namespaces"), {"metadata": {"name": name}})
+    yield name
+    await kube.delete(path_of("", "v1", "namespaces", name), uid=made["metadata"]["uid"])
+
+
+@pytest.fixture
+def configmaps(namespace: str) -> str:
+    """The path of a kind that nobody reacts to."""
+    return path_of("", "v1", "configmaps", namespace=namespace)
+
+
+@pytest.fixture
+def usages(namespace: str) -> str:
+    """The path of a kind that is younger than the cluster: the API server knows no resourceVersion 1 of it."""
+    return path_of("export-operator.io", "v1alpha1", "exportusages", namespace=namespace)
+
+
+@pytest.fixture
+def put_configmap(kube: Kube, configmaps: str) -> Callable[[str, str], Awaitable[dict[str, object]]]:
+    """Creates a ConfigMap that holds one value."""
+
+    async def put(name: str, value: str) -> dict[str, object]:
+        labels = {"test": "yes"}
+        return await kube.create(configmaps, {"metadata": {"name": name, "labels": labels}, "data": {"value": value}})
+
+    return put

@@ -1,0 +1,126 @@
+"""Jobs as the operator makes, stops and deletes them, with the real Job controller at the other end."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import pytest
+
+from export_contract import names
+from export_operator.adapters.cluster import Cluster
+from export_operator.adapters.kube import ApiError, Kube
+from export_operator.adapters.runs import Runs
+from export_operator.domain.model import Job, Key, parse_job
+
+from .connections import synced, until
+
+pytestmark = pytest.mark.integration
+
+RUN = secrets.token_hex(10)
+
+
+def manifest(run: str = RUN, uid: str = "uid-1", **spec: Any) -> dict[str, Any]:
+    """A Job that never gets a pod to run: its image does not exist, and it begins suspended."""
+    labels = {
+        "app.kubernetes.io/managed-by": "export-operator",
+        "export-operator.io/run": run,
+        "export-operator.io/request-uid": uid,
+    }
+    container = {"name": "exporter", "image": "invalid.example/none:0", "imagePullPolicy": "Never"}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": names.job_name(run),
+            "labels": labels,
+            "annotations": {
+                "export-operator.io/request-namespace": "team-a",
+                "export-operator.io/request-name": "users",
+            },
+        },
+        "spec": {
+            "suspend": True,
+            "activeDeadlineSeconds": 600,
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"restartPolicy": "Never", "terminationGracePeriodSeconds": 0, "containers": [container]},
+            },
+        }
+        | spec,
+    }
+
+
+@pytest.fixture
+def cluster(kube: Kube, namespace: str) -> Cluster:
+    return Cluster(kube, namespace)
+
+
+async def test_a_job_that_was_created_before_is_the_one(cluster: Cluster) -> None:
+    first = await cluster.create_job(manifest())
+    second = await cluster.create_job(manifest())
+    assert second["metadata"]["uid"] == first["metadata"]["uid"]
+
+
+async def test_a_job_of_another_request_under_the_name_is_refused(cluster: Cluster) -> None:
+    await cluster.create_job(manifest(uid="uid-1"))
+    with pytest.raises(ApiError, match="NameTaken") as refused:
+        await cluster.create_job(manifest(uid="uid-2"))
+    assert (refused.value.conflict, refused.value.exists) == (False, False)
+
+
+async def test_a_job_that_is_not_there_is_none(cluster: Cluster) -> None:
+    assert await cluster.job("export-none") is None
+
+
+async def test_a_stopped_job_fails_and_bears_the_reason(cluster: Cluster, kube: Kube) -> None:
+    runs = Runs(kube, cluster, lambda _: None)
+    name = names.job_name(RUN)
+    async with synced(runs.jobs):
+        job = parse_job(await cluster.create_job(manifest()))
+        runs.put_job(await cluster.stop_job(job, "Cancelled", "cancelled by a test"))
+        await until(lambda: runs.jobs.items[name].terminal, "the Job controller ends the Job")
+    ended = runs.jobs.items[name]
+    assert (ended.failed_reason, ended.stop_reason, ended.stop_message) == (
+        "DeadlineExceeded",
+        "Cancelled",
+        "cancelled by a test",
+    )
+
+
+async def test_a_job_that_was_made_anew_is_not_stopped_for_the_old_one(cluster: Cluster) -> None:
+    old = parse_job(await cluster.create_job(manifest()))
+    await cluster.delete_job(old)
+    new = await cluster.create_job(manifest())
+    with pytest.raises(ApiError, match="field is immutable"):
+        await cluster.stop_job(old, "Cancelled", "")
+    found = await cluster.job(old.name)
+    assert found is not None
+    assert (found["metadata"]["annotations"], found["spec"]) == (new["metadata"]["annotations"], new["spec"])
+
+
+async def test_a_job_is_suspended_and_let_go_on(cluster: Cluster) -> None:
+    job = parse_job(await cluster.create_job(manifest(suspend=False, activeDeadlineSeconds=1)))
+    suspended = parse_job(await cluster.suspend_job(job, suspend=True))
+    assert (suspended.suspended, parse_job(await cluster.suspend_job(job, suspend=False)).suspended) == (True, False)
+
+
+async def test_jobs_are_found_by_their_request_until_they_are_deleted(cluster: Cluster, kube: Kube) -> None:
+    woken: list[Key] = []
+    runs = Runs(kube, cluster, woken.append)
+    users = Key("team-a", "users")
+    async with synced(runs.jobs):
+        job = parse_job(await cluster.create_job(manifest()))
+        await until(lambda: runs.requests() == (users,), "the Job is seen")
+        found: list[Job] = runs.jobs_of(users)
+        await cluster.delete_job(job)
+        await until(lambda: runs.requests() == (), "the deletion is seen")
+    assert ([each.uid for each in found], set(woken)) == ([job.uid], {users})
+
+
+async def test_a_job_that_the_cache_lacks_is_asked_for(cluster: Cluster, kube: Kube) -> None:
+    runs = Runs(kube, cluster, lambda _: None)
+    await cluster.create_job(manifest())
+    unconfirmed = await runs.job(RUN, confirm=False)
+    confirmed = await runs.job(RUN, confirm=True)
+    assert (unconfirmed, confirmed and confirmed.run) == (None, RUN)

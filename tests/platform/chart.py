@@ -1,0 +1,42 @@
+"""The chart, by helm: installed, upgraded, removed."""
+
+from tests.cluster import images, providers, say, shell, tools
+from tests.cluster.kubectl import Kubectl
+from tests.platform.names import CHART, NAMESPACE, RELEASE
+
+
+def helm(cluster: providers.Cluster, *args: str) -> str:
+    return shell.run([tools.path("helm"), *args], env=providers.environment(cluster), timeout=300).stdout
+
+
+def install(cluster: providers.Cluster, built: images.Images, *settings: str) -> None:
+    """Have the chart installed, from this working tree and with images of it. `settings` are helm's `--set`."""
+    values = [
+        *_image("image", built.operator),
+        *_image("runner.image", built.exporter),
+        *(each for setting in settings for each in ("--set", setting)),
+    ]
+    # CRDs and policies outlive an uninstall, and may have been applied without helm: it takes them over.
+    _forget_interrupted(cluster)
+    options = ["--take-ownership", "--force-conflicts", "--create-namespace", "--wait", "--timeout=120s"]
+    with say.step("installing the chart"):
+        helm(cluster, "upgrade", "--install", RELEASE, str(CHART), "--namespace", NAMESPACE, *options, *values)
+
+
+def _forget_interrupted(cluster: providers.Cluster) -> None:
+    """A helm that was killed has left a revision `pending`, and no other would begin while it stands there."""
+    kubectl = Kubectl(cluster, NAMESPACE)
+    pending = f"owner=helm,name={RELEASE},status in (pending-install,pending-upgrade,pending-rollback)"
+    kubectl.run("delete", "secret", "--selector", pending, "--ignore-not-found", check=False)
+
+
+def uninstall(cluster: providers.Cluster) -> None:
+    """What the chart's users would do: requests, resources, policies and the run namespace stay."""
+    args = ["uninstall", RELEASE, "--namespace", NAMESPACE, "--ignore-not-found", "--wait", "--timeout=120s"]
+    helm(cluster, *args)
+
+
+def _image(value: str, reference: str) -> list[str]:
+    repository, _, tag = reference.rpartition(":")
+    given = {"repository": repository, "tag": tag}
+    return [each for key, text in given.items() for each in ("--set-string", f"{value}.{key}={text}")]

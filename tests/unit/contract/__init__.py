@@ -1,0 +1,1 @@
+"""What operator and exporter agree on."""

@@ -1,0 +1,118 @@
+"""Errors of PostgreSQL and S3 become named failures; which may pass is a table."""
+
+import pytest
+from botocore import exceptions
+from psycopg import OperationalError, errors
+
+from export_contract.failures import Failure
+from export_runner.sinks.errors import from_botocore
+from export_runner.source.errors import TooLargeMarker, from_psycopg
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(
+    ("state", "failure", "transient"),
+    [
+        ("28P01", Failure.SOURCE_AUTHENTICATION_FAILED, False),
+        ("28000", Failure.SOURCE_AUTHENTICATION_FAILED, False),
+        ("3D000", Failure.SOURCE_NOT_FOUND, False),
+        ("42501", Failure.SOURCE_ACCESS_DENIED, False),
+        ("42P01", Failure.DATASET_INVALID, False),
+        ("42703", Failure.DATASET_INVALID, False),
+        ("42601", Failure.DATASET_INVALID, False),
+        ("22P02", Failure.SOURCE_QUERY_FAILED, False),
+        ("22012", Failure.SOURCE_QUERY_FAILED, False),
+        ("25006", Failure.SOURCE_QUERY_FAILED, False),
+        ("57014", Failure.DEADLINE_EXCEEDED, False),
+        ("40001", Failure.SOURCE_UNAVAILABLE, True),
+        ("53300", Failure.SOURCE_UNAVAILABLE, True),
+        ("53200", Failure.SOURCE_UNAVAILABLE, True),
+        ("57P01", Failure.SOURCE_UNAVAILABLE, True),
+        ("57P03", Failure.SOURCE_UNAVAILABLE, True),
+        ("08006", Failure.SOURCE_UNAVAILABLE, True),
+    ],
+)
+def test_an_sqlstate_says_whose_failure_it_is_and_whether_it_may_pass(
+    state: str, failure: Failure, transient: bool
+) -> None:
+    seen = from_psycopg(errors.lookup(state)("a text that may hold a value"))
+    assert (seen.failure, seen.transient) == (failure, transient)
+    assert state in seen.message
+    assert "value" not in seen.message
+
+
+@pytest.mark.parametrize(
+    ("text", "failure", "transient"),
+    [
+        ('FATAL:  password authentication failed for user "x"', Failure.SOURCE_AUTHENTICATION_FAILED, False),
+        ('FATAL:  no pg_hba.conf entry for host "1.2.3.4"', Failure.SOURCE_AUTHENTICATION_FAILED, False),
+        ("fe_sendauth: no password supplied", Failure.SOURCE_AUTHENTICATION_FAILED, False),
+        ("SSL error: certificate verify failed", Failure.SOURCE_AUTHENTICATION_FAILED, False),
+        ("server does not support SSL, but SSL was required", Failure.SOURCE_AUTHENTICATION_FAILED, False),
+        ('FATAL:  database "x" does not exist', Failure.SOURCE_NOT_FOUND, False),
+        ("FATAL:  sorry, too many clients already", Failure.SOURCE_UNAVAILABLE, True),
+        ("FATAL:  the database system is starting up", Failure.SOURCE_UNAVAILABLE, True),
+        ("connection to server failed: Connection refused", Failure.SOURCE_UNAVAILABLE, True),
+        ("SSL error: unexpected eof while reading", Failure.SOURCE_UNAVAILABLE, True),
+    ],
+)
+def test_what_libpq_says_before_there_is_an_sqlstate_is_understood(
+    text: str, failure: Failure, transient: bool
+) -> None:
+    seen = from_psycopg(OperationalError(f"connection failed: {text}"))
+    assert (seen.failure, seen.transient) == (failure, transient)
+
+
+def test_the_marker_of_a_value_too_large_holds_no_value() -> None:
+    assert TooLargeMarker.PATTERN.search(f'invalid input: "{TooLargeMarker.PREFIX}3/12345"') is not None
+
+
+def answered(code: str, status: int) -> exceptions.ClientError:
+    answer = {"Error": {"Code": code, "Message": "secret"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return exceptions.ClientError(answer, "PutObject")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "failure", "transient"),
+    [
+        ("NoSuchBucket", 404, Failure.BUCKET_NOT_FOUND, False),
+        ("AccessDenied", 403, Failure.DESTINATION_ACCESS_DENIED, False),
+        ("SomethingNew", 403, Failure.DESTINATION_ACCESS_DENIED, False),
+        ("InvalidAccessKeyId", 403, Failure.DESTINATION_AUTHENTICATION_FAILED, False),
+        ("SignatureDoesNotMatch", 403, Failure.DESTINATION_AUTHENTICATION_FAILED, False),
+        ("ExpiredToken", 400, Failure.DESTINATION_AUTHENTICATION_FAILED, False),
+        ("EntityTooLarge", 400, Failure.DESTINATION_REFUSED, False),
+        ("SlowDown", 503, Failure.DESTINATION_UNAVAILABLE, True),
+        ("InternalError", 500, Failure.DESTINATION_UNAVAILABLE, True),
+        ("", 502, Failure.DESTINATION_UNAVAILABLE, True),
+        ("TooManyRequests", 429, Failure.DESTINATION_UNAVAILABLE, True),
+        ("RequestTimeout", 400, Failure.DESTINATION_UNAVAILABLE, True),
+        ("BadDigest", 400, Failure.DESTINATION_UNAVAILABLE, True),
+    ],
+)
+def test_an_answer_of_s3_says_whose_failure_it_is_and_whether_it_may_pass(
+    code: str, status: int, failure: Failure, transient: bool
+) -> None:
+    seen = from_botocore(answered(code, status), "PutObject", "exports")
+    assert (seen.failure, seen.transient, seen.code) == (failure, transient, code)
+    assert "secret" not in seen.message
+
+
+@pytest.mark.parametrize(
+    ("error", "failure", "transient"),
+    [
+        (exceptions.EndpointConnectionError(endpoint_url="http://x"), Failure.DESTINATION_UNAVAILABLE, True),
+        (exceptions.ReadTimeoutError(endpoint_url="http://x"), Failure.DESTINATION_UNAVAILABLE, True),
+        (exceptions.ConnectionClosedError(endpoint_url="http://x"), Failure.DESTINATION_UNAVAILABLE, True),
+        (ConnectionResetError(), Failure.DESTINATION_UNAVAILABLE, True),
+        (exceptions.SSLError(endpoint_url="http://x", error=OSError("x")), Failure.DESTINATION_UNAVAILABLE, False),
+        (exceptions.NoCredentialsError(), Failure.DESTINATION_AUTHENTICATION_FAILED, False),
+        (exceptions.ParamValidationError(report="r"), Failure.DESTINATION_REFUSED, False),
+    ],
+)
+def test_a_broken_connection_to_s3_may_pass_and_a_wrong_setting_does_not(
+    error: Exception, failure: Failure, transient: bool
+) -> None:
+    seen = from_botocore(error, "UploadPart", "exports")
+    assert (seen.failure, seen.transient) == (failure, transient)

@@ -1,0 +1,112 @@
+"""The chart and the plain manifests are one thing, and the chart gives the operator no more than it needs."""
+
+import itertools
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).resolve().parents[3]
+CHART = ROOT / "charts" / "export-operator"
+
+
+def documents(path: Path) -> list[dict[str, object]]:
+    return [document for document in yaml.safe_load_all(path.read_text()) if document]
+
+
+@pytest.mark.parametrize("folder", ["crds", "policies"])
+def test_the_chart_carries_the_manifests_verbatim(folder: str) -> None:
+    ours = {path.name: path.read_text() for path in (ROOT / "manifests" / folder).glob("*.yaml")}
+    charts = {path.name: path.read_text() for path in (CHART / "files" / folder).glob("*.yaml")}
+    assert charts == ours
+
+
+@pytest.mark.parametrize("folder", ["crds", "policies"])
+def test_kustomize_lists_every_file(folder: str) -> None:
+    listed = yaml.safe_load((ROOT / "manifests" / folder / "Kustomization").read_text())["resources"]
+    assert sorted(listed) == sorted(path.name for path in (ROOT / "manifests" / folder).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("folder", ["crds", "policies"])
+def test_uninstalling_keeps_what_requests_and_identity_need(folder: str) -> None:
+    for path in (ROOT / "manifests" / folder).glob("*.yaml"):
+        for document in documents(path):
+            assert document["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"  # type: ignore[index]
+
+
+def test_every_policy_fails_closed() -> None:
+    for path in (ROOT / "manifests" / "policies").glob("*.yaml"):
+        for document in documents(path):
+            spec = document["spec"]
+            assert isinstance(spec, dict)
+            if "failurePolicy" in spec:
+                assert spec["failurePolicy"] == "Fail"
+            if document["kind"] == "ValidatingAdmissionPolicyBinding":
+                assert spec["validationActions"] == ["Deny"]
+
+
+def test_every_value_has_a_comment_and_a_schema() -> None:
+    lines = (CHART / "values.yaml").read_text().splitlines()
+    undocumented = [
+        line
+        for before, line in itertools.pairwise(lines)
+        if re.match(r" *[A-Za-z]+:", line) and not before.lstrip().startswith("#")
+    ]
+    # Resources are Kubernetes' own words.
+    assert {line.strip().split(":")[0] for line in undocumented} <= {"requests", "limits", "cpu", "memory"}
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert set(yaml.safe_load("\n".join(lines))) == set(schema["properties"]) - {"global"}
+    assert schema["additionalProperties"] is False
+
+
+def test_no_cluster_wide_rule_touches_jobs_pods_or_secrets() -> None:
+    for document in documents(ROOT / "manifests" / "install" / "operator.yaml"):
+        if document["kind"] == "ClusterRole":
+            rules = document["rules"]
+            assert isinstance(rules, list)
+            for rule in rules:
+                assert set(rule["apiGroups"]) <= {"export-operator.io", "", "events.k8s.io"}
+                assert not {"*", "jobs", "pods", "pods/log", "secrets"} & set(rule["resources"])
+                assert "*" not in rule["verbs"]
+
+
+def test_tenants_are_not_given_the_right_to_speak_for_others() -> None:
+    text = (CHART / "templates" / "rbac-tenants.yaml").read_text()
+    verbs = [
+        verb
+        for document in documents(ROOT / "manifests" / "install" / "operator.yaml")
+        if document["kind"] == "ClusterRole"
+        for rule in document["rules"]  # type: ignore[attr-defined]
+        for verb in rule["verbs"]
+    ]
+    assert "resources: [exportrequests]" in text
+    assert not {"act-as", "manage", "impersonate"} & set(verbs)
+
+
+def test_the_operator_runs_as_the_restricted_standard_asks() -> None:
+    deployment = next(
+        document
+        for document in documents(ROOT / "manifests" / "install" / "operator.yaml")
+        if document["kind"] == "Deployment"
+    )
+    pod = deployment["spec"]["template"]["spec"]  # type: ignore[index]
+    container = pod["containers"][0]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert deployment["spec"]["strategy"] == {"type": "Recreate"}  # type: ignore[index]
+
+
+def test_the_health_script_in_the_example_is_the_one_beside_it() -> None:
+    folder = ROOT / "manifests" / "gitops"
+    data = yaml.safe_load((folder / "argocd-cm.yaml").read_text())["data"]
+    script = data["resource.customizations.health.export-operator.io_ExportRequest"]
+    assert script.strip() == (folder / "health.lua").read_text().strip()

@@ -1,0 +1,176 @@
+"""The CRDs keep the API's own rules: described, bounded, taught."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from scripts import api_reference, crd_schemas
+from scripts.crd_schemas import CRDS, crds
+
+pytestmark = pytest.mark.unit
+
+KINDS = crds()
+ROOT = CRDS.parent.parent
+SAMPLES = sorted((ROOT / "manifests" / "samples").glob("*.yaml"))
+
+
+def version(kind: str) -> dict[str, Any]:
+    found: dict[str, Any] = KINDS[kind]["spec"]["versions"][0]
+    return found
+
+
+def fields(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every field below a schema with its path, items and values of maps included."""
+    for name, field in schema.get("properties", {}).items():
+        yield f"{path}.{name}", field
+        yield from fields(field, f"{path}.{name}")
+    for part in ("items", "additionalProperties"):
+        if isinstance(schema.get(part), dict):
+            yield f"{path}[]", schema[part]
+            yield from fields(schema[part], f"{path}[]")
+
+
+EACH_KIND = pytest.mark.parametrize("kind", sorted(KINDS))
+
+
+def all_fields(kind: str) -> list[tuple[str, dict[str, Any]]]:
+    """Every field but the metadata, which the API server describes."""
+    return [pair for pair in fields(version(kind)["schema"]["openAPIV3Schema"]) if pair[0] != ".metadata"]
+
+
+@EACH_KIND
+def test_every_field_is_described_in_a_sentence(kind: str) -> None:
+    said = {path: " ".join(field.get("description", "").split()) for path, field in all_fields(kind)}
+    assert [path for path, text in said.items() if not re.search(r"\S.*[.]\)?$", text)] == []
+
+
+@EACH_KIND
+def test_every_string_is_bounded(kind: str) -> None:
+    strings = [(path, field) for path, field in all_fields(kind) if field.get("type", "string") == "string"]
+    assert [path for path, field in strings if not {"maxLength", "enum"} & set(field)] == []
+
+
+@EACH_KIND
+def test_every_list_is_bounded_and_says_how_it_merges(kind: str) -> None:
+    lists = [(path, field) for path, field in all_fields(kind) if field.get("type") == "array"]
+    assert [path for path, field in lists if field.get("maxItems", 1_000_000) > 1024] == []
+    assert [path for path, field in lists if "x-kubernetes-list-type" not in field] == []
+
+
+@EACH_KIND
+def test_every_map_is_bounded(kind: str) -> None:
+    maps = [(path, field) for path, field in all_fields(kind) if "additionalProperties" in field]
+    assert [path for path, field in maps if field.get("maxProperties", 1_000_000) > 32] == []
+
+
+@EACH_KIND
+def test_nothing_escapes_the_schema(kind: str) -> None:
+    for path, field in all_fields(kind):
+        assert "x-kubernetes-preserve-unknown-fields" not in field, path
+        assert field.get("type") != "object" or {"properties", "additionalProperties"} & set(field), path
+
+
+def test_phase_has_no_enum_so_that_an_old_crd_does_not_break_a_new_operator() -> None:
+    status = version("ExportRequest")["schema"]["openAPIV3Schema"]["properties"]["status"]
+    assert "enum" not in status["properties"]["phase"]
+
+
+def test_no_default_stands_where_a_policy_gives_one() -> None:
+    spec = version("ExportRequest")["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    assert [path for path, field in fields(spec) if "default" in field] == []
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"ExportUsage"}))
+def test_a_fresh_object_is_not_current(kind: str) -> None:
+    assert version(kind)["schema"]["openAPIV3Schema"]["properties"]["status"]["default"] == {"observedGeneration": -1}
+    assert version(kind)["subresources"] == {"status": {}}
+
+
+@EACH_KIND
+def test_a_kind_is_found_by_a_short_name_and_in_the_category(kind: str) -> None:
+    names = KINDS[kind]["spec"]["names"]
+    assert names["categories"] == ["exports"]
+    assert len(names["shortNames"]) == 1
+    assert KINDS[kind]["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+@EACH_KIND
+def test_printer_columns_and_selectable_fields_name_fields_that_exist(kind: str) -> None:
+    known = {path for path, _ in fields(version(kind)["schema"]["openAPIV3Schema"])}
+    columns = [column["jsonPath"] for column in version(kind)["additionalPrinterColumns"]]
+    selectable = [field["jsonPath"] for field in version(kind).get("selectableFields", [])]
+    for path in [*columns, *selectable]:
+        if not path.startswith(".metadata."):
+            assert re.sub(r"\[\?\(.*\)\]", "[]", path) in known
+
+
+def test_every_field_of_a_request_is_immutable_but_for_the_four_that_steer_it() -> None:
+    spec = version("ExportRequest")["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    guarded = {rule["fieldPath"].removeprefix(".") for rule in spec["x-kubernetes-validations"]}
+    assert set(spec["properties"]) - guarded == {"suspend", "cancel", "runID", "ttlSecondsAfterFinished"}
+
+
+@EACH_KIND
+def test_every_rule_says_what_to_do(kind: str) -> None:
+    for message in api_reference.rules(version(kind)["schema"]["openAPIV3Schema"]):
+        assert len(message) > 40
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
+def test_a_sample_is_valid(path: Any) -> None:
+    document = yaml.safe_load(path.read_text())
+    jsonschema.validate(document, crd_schemas.json_schema(KINDS[document["kind"]]))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("spec", "sources"), {}),
+        (("spec", "output", "format"), "XML"),
+        (("spec", "runDeadlineSeconds"), 0),
+        (("spec", "source", "columns"), []),
+        (("spec", "destination", "keyPrefix"), "/absolute"),
+    ],
+    ids=str,
+)
+def test_the_schemas_for_checks_without_a_cluster_refuse_what_is_wrong(path: tuple[str, ...], value: Any) -> None:
+    document: dict[str, Any] = {
+        "apiVersion": "export-operator.io/v1alpha1",
+        "kind": "ExportRequest",
+        "metadata": {"name": "one"},
+        "spec": {"source": {"name": "app-db"}, "output": {}, "destination": {}},
+    }
+    schema = crd_schemas.json_schema(KINDS["ExportRequest"])
+    jsonschema.validate(document, schema)
+    place = document
+    for part in path[:-1]:
+        place = place[part]
+    place[path[-1]] = value
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, schema)
+
+
+def test_the_api_reference_is_that_of_the_crds() -> None:
+    page = (ROOT / "docs" / "reference" / "api.md").read_text()
+    for kind in KINDS:
+        for path, _ in fields(version(kind)["schema"]["openAPIV3Schema"]):
+            if "[][]" not in path and not path.endswith("[]") and path.startswith((".spec.", ".status.")):
+                assert f"`{path.removeprefix('.')}`" in page
+
+
+def test_the_enums_are_those_that_the_exporter_knows() -> None:
+    from typing import get_args
+
+    from export_contract import runspec
+
+    spec = version("ExportRequest")["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    source = version("ExportSource")["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    parameter = source["datasets"]["items"]["properties"]["parameters"]["items"]["properties"]
+    assert spec["output"]["properties"]["format"]["enum"] == list(get_args(runspec.Format))
+    assert spec["output"]["properties"]["compression"]["enum"] == list(get_args(runspec.Compression))
+    assert spec["output"]["properties"]["layout"]["enum"] == list(get_args(runspec.Layout))
+    assert source["sslMode"]["enum"] == list(get_args(runspec.SSLMode))
+    assert parameter["type"]["enum"] == list(get_args(runspec.ParameterType))

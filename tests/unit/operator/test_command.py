@@ -1,0 +1,110 @@
+"""The command line: what it says and its exit codes. The process is the real one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from export_operator import __version__
+from export_operator.__main__ import main
+from export_operator.logs import JsonFormatter
+
+pytestmark = pytest.mark.unit
+
+
+def operator(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
+    return subprocess.run(
+        [sys.executable, "-m", "export_operator", *arguments],
+        env=kept | environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (main(["version"]), capsys.readouterr().out) == (0, f"{__version__}\n")
+
+
+def test_a_missing_setting_is_wrong_usage_and_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EXPORT_OPERATOR_RUN_NAMESPACE", raising=False)
+    assert (main(["run"]), capsys.readouterr().err) == (
+        2,
+        "export-operator: EXPORT_OPERATOR_RUN_NAMESPACE is not set\n",
+    )
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["run", "--fast"]], ids=str)
+def test_wrong_usage_ends_with_two(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+
+
+def test_without_a_way_to_a_cluster_it_says_so_and_ends_with_one(tmp_path: Path) -> None:
+    found = operator(
+        "check",
+        EXPORT_OPERATOR_RUN_NAMESPACE="runs",
+        EXPORT_OPERATOR_RUNNER_IMAGE="image",
+        KUBECONFIG=str(tmp_path / "none"),
+    )
+    assert (found.returncode, found.stderr.count("\n"), found.stderr[:64]) == (
+        1,
+        1,
+        "export-operator: 0 NotConfigured: no way to reach a cluster: Inv",
+    )
+
+
+def test_a_cluster_that_does_not_answer_ends_with_one(tmp_path: Path) -> None:
+    kubeconfig = tmp_path / "config"
+    kubeconfig.write_text(
+        json.dumps(
+            {
+                "current-context": "c",
+                "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+                "clusters": [{"name": "k", "cluster": {"server": "http://127.0.0.1:1"}}],
+                "users": [{"name": "u", "user": {}}],
+            }
+        )
+    )
+    found = operator(
+        "run",
+        EXPORT_OPERATOR_RUN_NAMESPACE="runs",
+        EXPORT_OPERATOR_RUNNER_IMAGE="image",
+        KUBECONFIG=str(kubeconfig),
+    )
+    assert (found.returncode, found.stderr) == (
+        1,
+        "export-operator: the API server does not answer: 0 Unreachable: ClientConnectorError\n",
+    )
+
+
+def record(message: str, *arguments: object, error: Exception | None = None) -> logging.LogRecord:
+    info = (type(error), error, None) if error is not None else None
+    made = logging.LogRecord("export_operator.test", logging.WARNING, __file__, 1, message, arguments, info)
+    made.created = 1_795_521_600.5
+    return made
+
+
+def test_a_log_line_is_one_json_object() -> None:
+    assert json.loads(JsonFormatter().format(record("%s: “né”", "a\nb"))) == {
+        "time": "2026-11-24T12:00:00.500+00:00",
+        "level": "warning",
+        "logger": "export_operator.test",
+        "message": "a\nb: “né”",
+    }
+
+
+def test_a_traceback_stays_within_its_line() -> None:
+    text = JsonFormatter().format(record("bad", error=ValueError("two\nlines")))
+    assert (text.count("\n"), json.loads(text)["exception"]) == (0, "ValueError: two\nlines")

@@ -1,0 +1,308 @@
+"""Whatever moment the operator dies at, or is refused, or loses an answer: the end is the undisturbed one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from export_contract import names
+from export_operator.domain.actions import Settings
+from export_operator.domain.model import Key, Named
+from export_operator.domain.policy import Defaults
+
+from .builders import KEY, NOW, SETTINGS, failure
+from .world import Hand, Operator, Trouble, World, settle
+
+pytestmark = pytest.mark.unit
+
+OTHER = Key("team-a", "other")
+STRANGER = Key("team-a", "stranger")
+ONE_EACH = replace(SETTINGS, defaults=Defaults(requests_per_user=1))
+ONE_AT_ONCE = replace(SETTINGS, max_concurrent_runs=1)
+TIGHT_NAMESPACE = (Named("tight", {"limits": {"user": {"requests": 5}, "namespace": {"requests": 1}}}),)
+BOB: dict[str, Any] = {"requester": {"username": "bob"}, "submittedBy": {"username": "bob"}}
+
+
+def jobs(world: World, action: Callable[[str], None]) -> None:
+    for name in list(world.jobs):
+        if not world.jobs[name].terminal:
+            action(name)
+
+
+def start(world: World) -> None:
+    jobs(world, world.start)
+
+
+def deliver(world: World) -> None:
+    jobs(world, world.deliver)
+
+
+def fail(world: World) -> None:
+    def end(name: str) -> None:
+        run = world.jobs[name].run
+        world.end(name, 67, failure().replace(names.run_id("0b5e9f5c-6c1d-4f0e-9a59-5d2f3c1b7a10", ""), run))
+
+    jobs(world, end)
+
+
+def interrupt(world: World) -> None:
+    jobs(world, lambda name: world.end(name, 82, last=False))
+
+
+def run_out_of_memory(world: World) -> None:
+    jobs(world, lambda name: world.end(name, 137, reason="OOMKilled", last=False))
+
+
+def lose_the_job(world: World) -> None:
+    for name in list(world.jobs):
+        del world.pods[world.jobs.pop(name).run]
+
+
+def applied(key: Key = KEY, **changes: Any) -> Callable[[World], None]:
+    return lambda world: world.apply(key, **changes)
+
+
+def waited(seconds: float) -> Callable[[World], None]:
+    return lambda world: world.wait(seconds)
+
+
+def deleted(key: Key = KEY) -> Callable[[World], None]:
+    return lambda world: world.delete(key)
+
+
+@dataclass(frozen=True)
+class Story:
+    """What happens, step by step; after each the operator comes to rest. `phases` and `runs` are how it ends."""
+
+    steps: tuple[Callable[[World], None], ...]
+    phases: Mapping[Key, str]
+    runs: int
+    entries: int
+    settings: Settings = SETTINGS
+    policies: tuple[Named, ...] = ()
+
+
+RAN = (start, deliver)
+STORIES: dict[str, Story] = {
+    "delivered": Story((applied(), *RAN), {KEY: "Succeeded"}, 1, 1),
+    "delivered under a runID": Story((applied(runID="first"), *RAN), {KEY: "Succeeded"}, 1, 1),
+    "failed": Story((applied(), start, fail), {KEY: "Failed"}, 1, 1),
+    "delivered by the second pod": Story((applied(), start, interrupt, *RAN), {KEY: "Succeeded"}, 1, 1),
+    "out of memory": Story((applied(), start, run_out_of_memory, World.obey), {KEY: "Failed"}, 1, 1),
+    "never started": Story((applied(), waited(301), World.obey), {KEY: "Failed"}, 1, 1),
+    "refused for an unknown source": Story((applied(source={"name": "nowhere"}), waited(11)), {KEY: "Rejected"}, 0, 0),
+    "refused for want of quota": Story(
+        (applied(OTHER), *RAN, applied(onQuotaExceeded="Reject")),
+        {OTHER: "Succeeded", KEY: "Rejected"},
+        1,
+        1,
+        ONE_EACH,
+    ),
+    "refused by the second of two windows": Story(
+        (applied(OTHER), *RAN, applied(onQuotaExceeded="Reject", **BOB)),
+        {OTHER: "Succeeded", KEY: "Rejected"},
+        1,
+        2,  # of OTHER: one for alice, one for the namespace; bob holds nothing
+        policies=TIGHT_NAMESPACE,
+    ),
+    "queued until the window has room": Story(
+        (applied(OTHER), *RAN, applied(), waited(86_400), *RAN),
+        {OTHER: "Succeeded", KEY: "Succeeded"},
+        2,
+        2,
+        ONE_EACH,
+    ),
+    "queued until a slot is free": Story(
+        (applied(OTHER), applied(), start, deliver, *RAN), {OTHER: "Succeeded", KEY: "Succeeded"}, 2, 2, ONE_AT_ONCE
+    ),
+    "waited longer than its queue deadline": Story(
+        (applied(OTHER), applied(queueDeadlineSeconds=100), waited(101)),
+        {OTHER: "Pending", KEY: "Failed"},
+        1,
+        1,
+        replace(ONE_EACH, max_concurrent_runs=9),
+    ),
+    "cancelled in the queue": Story(
+        (applied(OTHER), applied(), applied(cancel=True)),
+        {OTHER: "Pending", KEY: "Cancelled"},
+        1,
+        1,
+        ONE_AT_ONCE,
+    ),
+    "cancelled while it runs": Story((applied(), start, applied(cancel=True), World.obey), {KEY: "Cancelled"}, 1, 1),
+    "suspended from the start": Story((applied(suspend=True), applied(suspend=False), *RAN), {KEY: "Succeeded"}, 1, 1),
+    "suspended for long while it runs": Story(
+        (applied(), start, applied(suspend=True), World.obey, waited(4000), applied(suspend=False), *RAN),
+        {KEY: "Succeeded"},
+        1,
+        1,
+    ),
+    "a slot given on while it was suspended": Story(
+        (
+            applied(),
+            start,
+            applied(suspend=True),
+            World.obey,
+            applied(OTHER),
+            *RAN,
+            applied(suspend=False),
+            *RAN,
+        ),
+        {OTHER: "Succeeded", KEY: "Succeeded"},
+        2,
+        2,
+        ONE_AT_ONCE,
+    ),
+    "cleaned up when its time is over": Story(
+        (applied(ttlSecondsAfterFinished=60), *RAN, waited(61)), {KEY: "Succeeded"}, 1, 1
+    ),
+    "run again under a new runID": Story((applied(), *RAN, applied(runID="again"), *RAN), {KEY: "Succeeded"}, 2, 2),
+    "run again after a failure": Story(
+        (applied(), start, fail, applied(runID="again"), *RAN), {KEY: "Succeeded"}, 2, 2
+    ),
+    "a new runID while it runs": Story(
+        (applied(), start, applied(runID="again"), deliver, *RAN), {KEY: "Succeeded"}, 2, 2
+    ),
+    "deleted while it runs": Story((applied(), start, deleted()), {}, 1, 1),
+    "deleted in the queue": Story((applied(OTHER), applied(), deleted()), {OTHER: "Pending"}, 1, 2, ONE_AT_ONCE),
+    "deleted and made anew": Story(
+        (applied(), *RAN, deleted(), applied(onQuotaExceeded="Reject")), {KEY: "Rejected"}, 1, 1, ONE_EACH
+    ),
+    "robbed of its Job": Story((applied(), start, lose_the_job), {KEY: "Failed"}, 1, 1),
+    "not attested": Story((applied(submittedBy=None),), {KEY: "Rejected"}, 0, 0),
+}
+
+
+def play(story: Story, hand: Hand) -> World:
+    world = World(policies=story.policies)
+    operator = Operator(world, hand, story.settings)
+    for step in story.steps:
+        step(world)
+        operator = settle(world, operator, hand, story.settings)
+    return world
+
+
+def lasting(status: Mapping[str, Any]) -> dict[str, Any]:
+    conditions = [
+        {name: value for name, value in condition.items() if name != "observedGeneration"}
+        for condition in status["conditions"]
+    ]
+    return {name: value for name, value in status.items() if name != "quota"} | {"conditions": conditions}
+
+
+def end_of(world: World) -> dict[str, Any]:
+    """All that lasts. `status.quota` tells how full the windows were when the request was last admitted, which whoever
+    died between Job and status does not know; and a condition that stands is not told again for a new generation."""
+    return {
+        "status": {key: lasting(document["status"]) for key, document in world.requests.items()},
+        "windows": {subject: entries for subject, entries in world.windows.items() if entries},
+        "slots": world.slots,
+        "jobs": {name: replace(job, uid="") for name, job in world.jobs.items()},
+        "created": world.created,
+        "objects": world.objects,
+    }
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_story_ends_as_it_should(name: str) -> None:
+    story = STORIES[name]
+    world = play(story, Hand())
+    assert (
+        {key: document["status"]["phase"] for key, document in world.requests.items()},
+        len(world.created),
+        sum(len(entries) for entries in world.windows.values()),
+    ) == (story.phases, story.runs, story.entries)
+
+
+@pytest.mark.parametrize("name", [name for name, story in STORIES.items() if "Pending" not in story.phases.values()])
+def test_nobody_holds_a_slot_after_the_end(name: str) -> None:
+    assert play(STORIES[name], Hand()).slots == ()
+
+
+def troubles(name: str, trouble: Trouble) -> Iterator[tuple[int, dict[str, Any], dict[str, Any]]]:
+    quiet = Hand()
+    expected = end_of(play(STORIES[name], quiet))
+    for when in range(quiet.calls):
+        yield when, end_of(play(STORIES[name], Hand(trouble, when))), expected
+
+
+@pytest.mark.parametrize("trouble", ["killed", "refused", "lost"])
+@pytest.mark.parametrize("name", STORIES)
+def test_trouble_at_any_one_call_changes_nothing_in_the_end(name: str, trouble: Trouble) -> None:
+    differing = [(when, found) for when, found, expected in troubles(name, trouble) if found != expected]
+    assert differing == []
+
+
+def test_every_story_has_calls_at_which_trouble_can_come() -> None:
+    hands = {name: Hand() for name in STORIES}
+    for name, hand in hands.items():
+        play(STORIES[name], hand)
+    assert [name for name, hand in hands.items() if hand.calls < 2] == []
+
+
+class TwiceUnlucky(Hand):
+    """Killed at one call and, after the restart, at another."""
+
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__("killed", first)
+        self._second = second
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "calls" and self.when is not None and value == self.when + 1 and self._second >= 0:
+            super().__setattr__("when", value + self._second)
+            super().__setattr__("_second", -1)
+
+
+def test_two_deaths_of_the_operator_change_nothing_in_the_end() -> None:
+    story = STORIES["delivered"]
+    quiet = Hand()
+    expected = end_of(play(story, quiet))
+    pairs = [(first, second) for first in range(quiet.calls) for second in range(quiet.calls)]
+    assert [pair for pair in pairs if end_of(play(story, TwiceUnlucky(*pair))) != expected] == []
+
+
+def test_a_job_that_comes_late_is_taken_away_and_changes_nothing() -> None:
+    world, hand = World(), Hand()
+    world.apply(KEY)
+    late = Operator(world, hand)
+    operator = settle(world, Operator(world, hand), hand)
+    start(world)
+    deliver(world)
+    operator = settle(world, operator, hand)
+    lose_the_job(world)
+    before = world.status(KEY)
+    late.reconcile(KEY)  # it still believes that nothing has begun
+    assert len(world.jobs) == 1
+    settle(world, operator, hand)
+    assert (world.status(KEY), world.jobs, world.slots) == (before, {}, ())
+
+
+def test_a_job_that_the_cache_has_not_seen_yet_is_not_lost() -> None:
+    world, hand = World(), Hand()
+    other = Operator(world, hand)
+    world.apply(KEY)
+    settle(world, Operator(world, hand), hand)
+    start(world)
+    before = world.facts()
+    other.look_at_requests()
+    other.reconcile(KEY)
+    assert (world.status(KEY)["phase"], world.facts()[1:]) == ("Pending", before[1:])
+
+
+def test_a_late_operator_reserves_nothing_twice() -> None:
+    world, hand = World(), Hand()
+    world.apply(KEY)
+    late = Operator(world, hand)
+    settle(world, Operator(world, hand), hand)
+    before = (dict(world.windows), world.slots, world.created)
+    late.reconcile(KEY)
+    assert (world.windows, world.slots, world.created) == before
+
+
+def test_the_world_begins_now() -> None:
+    """`end_of` compares times: every story tells them from the same beginning."""
+    assert World().now == NOW

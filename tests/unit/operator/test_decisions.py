@@ -1,0 +1,620 @@
+"""What is done about what is seen: one table of situations, and the rules that hold in all of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from export_contract.report import Progress
+from export_operator.domain.actions import (
+    Action,
+    Admission,
+    Admit,
+    CreateJob,
+    Decision,
+    DeleteJob,
+    Emit,
+    Observation,
+    Refund,
+    ReleaseSlot,
+    StopJob,
+    SuspendJob,
+    WriteStatus,
+)
+from export_operator.domain.decide import admitted, decide, held, orphaned
+from export_operator.domain.jobs import build_job
+from export_operator.domain.model import TERMINAL_PHASES, Catalogue
+from export_operator.domain.quota import WindowState
+
+from .builders import (
+    NOW,
+    RUN,
+    SETTINGS,
+    ended_pod,
+    failure,
+    job,
+    later,
+    plan,
+    pod,
+    request,
+    running_pod,
+    seen,
+    success,
+)
+
+pytestmark = pytest.mark.unit
+
+ENDED = {
+    "phase": "Succeeded",
+    "runID": "",
+    "run": RUN,
+    "observedGeneration": 1,
+    "completionTime": "2026-11-24T12:00:00Z",
+}
+EFFECTIVE = plan().effective.as_status()
+LAUNCHED = {
+    "phase": "Running",
+    "reason": "Exporting",
+    "message": "rows are being exported",
+    "runID": "",
+    "run": RUN,
+    "observedGeneration": 1,
+    "jobRef": {"namespace": "export-runs", "name": job().name},
+    "startTime": "2026-11-24T12:00:00Z",
+    "attempts": 1,
+    "effective": EFFECTIVE,
+    "conditions": [],
+}
+QUEUED = {
+    "phase": "Queued",
+    "reason": "QuotaExceeded",
+    "runID": "",
+    "run": RUN,
+    "queuedTime": "2026-11-24T12:00:00Z",
+}
+SUSPENDED = LAUNCHED | {
+    "phase": "Queued",
+    "conditions": [
+        {
+            "type": "Suspended",
+            "status": "True",
+            "reason": "Suspended",
+            "message": "",
+            "observedGeneration": 1,
+            "lastTransitionTime": "2026-11-24T12:00:00Z",
+        }
+    ],
+}
+RESUMED = SUSPENDED | {
+    "phase": "Pending",
+    "conditions": [
+        SUSPENDED["conditions"][0]  # type: ignore[index]
+        | {"status": "False", "reason": "Resumed", "lastTransitionTime": "2026-11-24T13:00:00Z"}
+    ],
+}
+
+
+def told(action: Action) -> str:
+    """An action in a word, with what matters about it here."""
+    match action:
+        case WriteStatus(status):
+            return f"status {status['phase']} {status['reason']}"
+        case Emit(kind, reason, _, _):
+            return f"{kind} event {reason}"
+        case StopJob(_, reason, _):
+            return f"stop {reason}"
+        case SuspendJob(_, suspend):
+            return "suspend" if suspend else "let go on"
+        case CreateJob(_):
+            return "create the Job"
+        case DeleteJob(_):
+            return "delete the Job"
+        case ReleaseSlot(_):
+            return "release the slot"
+        case Refund(_, _):
+            return "refund"
+        case Admit(_, _, _):
+            return "ask the ledger"
+
+
+def summary(decision: Decision) -> list[str]:
+    return [told(action) for action in decision.actions]
+
+
+WAITING_POD = pod(waiting_reason="ErrImagePull", waiting_message="no")
+SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
+    "a new request": (seen(), 0, ["ask the ledger"], None),
+    "a request that waits for quota": (seen(request(status=QUEUED)), 60, ["ask the ledger"], None),
+    "a request that waited too long": (
+        seen(request(status=QUEUED, queueDeadlineSeconds=59), slot_held=False),
+        60,
+        ["refund", "Warning event QueueDeadlineExceeded", "status Failed QueueDeadlineExceeded"],
+        None,
+    ),
+    "a request cancelled before it began": (
+        seen(request(cancel=True), slot_held=True),
+        0,
+        ["refund", "Normal event Cancelled", "status Cancelled Cancelled", "release the slot"],
+        None,
+    ),
+    "a request suspended before it began": (
+        seen(request(suspend=True), slot_held=True),
+        0,
+        ["release the slot", "status Queued Suspended"],
+        3600,
+    ),
+    "a request that nobody attested": (
+        seen(request(submittedBy=None)),
+        0,
+        ["Warning event Rejected", "status Rejected IdentityNotAttested"],
+        None,
+    ),
+    "a source that may yet appear": (
+        seen(catalogue=Catalogue()),
+        4,
+        ["status Pending SourceNotFound"],
+        6.1,
+    ),
+    "a source that did not appear": (
+        seen(catalogue=Catalogue()),
+        10,
+        ["refund", "Warning event Rejected", "status Rejected SourceNotFound"],
+        None,
+    ),
+    "a column that is not there is not waited for": (
+        seen(request(source={"name": "app-db", "dataset": "users", "columns": ["x"]})),
+        0,
+        ["refund", "Warning event Rejected", "status Rejected ColumnNotFound"],
+        None,
+    ),
+    "a Job and no status: the operator died in between": (
+        seen(job=job()),
+        5,
+        ["status Pending PodStarting"],
+        296,
+    ),
+    "a pod that runs": (
+        seen(request(status=LAUNCHED), job=job(), pods=(running_pod(),), slot_held=True),
+        5,
+        [],
+        None,
+    ),
+    "a pod that begins to run": (
+        seen(request(status=LAUNCHED | {"phase": "Pending"}), job=job(), pods=(running_pod(),)),
+        5,
+        ["status Running Exporting"],
+        None,
+    ),
+    "a pod whose image does not come": (
+        seen(request(status=LAUNCHED), job=job(), pods=(WAITING_POD,)),
+        5,
+        ["Warning event ImageNotPullable", "status Pending ImageNotPullable"],
+        296,
+    ),
+    "the same image still does not come": (
+        seen(request(status=LAUNCHED | {"reason": "ImageNotPullable"}), job=job(), pods=(WAITING_POD,)),
+        6,
+        ["status Pending ImageNotPullable"],
+        295,
+    ),
+    "an image that never came": (
+        seen(request(status=LAUNCHED), job=job(), pods=(WAITING_POD,)),
+        301,
+        ["stop ImageNotPullable"],
+        None,
+    ),
+    "an attempt ended and the next is to come": (
+        seen(request(status=LAUNCHED), job=job(failed_pods=1), pods=(ended_pod(82),)),
+        5,
+        ["status Running PodStarting"],
+        None,
+    ),
+    "the export is done and its Job not yet closed": (
+        seen(request(status=LAUNCHED), job=job(), pods=(ended_pod(0),)),
+        5,
+        ["status Running Finishing"],
+        None,
+    ),
+    "a pod was taken from its node after long work": (
+        seen(request(status=LAUNCHED), job=job(), pods=(pod(created=later(5000)),)),
+        5001,
+        ["status Pending PodStarting"],
+        300,
+    ),
+    "no pod at all, in the middle of the work": (
+        seen(request(status=LAUNCHED), job=job()),
+        5001,
+        ["status Pending PodStarting"],
+        None,
+    ),
+    "a pod killed at its memory limit": (
+        seen(request(status=LAUNCHED), job=job(), pods=(ended_pod(137, exit_reason="OOMKilled"),)),
+        5,
+        ["stop OutOfMemory"],
+        None,
+    ),
+    "a run cancelled while it goes on": (
+        seen(request(status=LAUNCHED, cancel=True), job=job(), pods=(running_pod(),)),
+        5,
+        ["stop Cancelled"],
+        None,
+    ),
+    "a run that was told to stop": (
+        seen(request(status=LAUNCHED, cancel=True), job=job(stop_reason="Cancelled"), pods=(running_pod(),)),
+        5,
+        [],
+        30,
+    ),
+    "a run whose Job is being deleted": (
+        seen(request(status=LAUNCHED), job=job(deleting=True), pods=(running_pod(),)),
+        5,
+        [],
+        30,
+    ),
+    "a run suspended while it goes on": (
+        seen(request(status=LAUNCHED, suspend=True), job=job(), pods=(running_pod(),), slot_held=True),
+        5,
+        ["suspend", "status Queued Suspended"],
+        None,
+    ),
+    "a suspended run whose pod still ends": (
+        seen(request(status=SUSPENDED, suspend=True), job=job(suspended=True), pods=(running_pod(),), slot_held=True),
+        5,
+        ["status Queued Suspended"],
+        None,
+    ),
+    "a suspended run whose pod is gone": (
+        seen(request(status=SUSPENDED, suspend=True), job=job(suspended=True), slot_held=True),
+        5,
+        ["release the slot", "status Queued Suspended"],
+        None,
+    ),
+    "a suspended run that may go on": (
+        seen(request(status=SUSPENDED), job=job(suspended=True)),
+        5,
+        ["ask the ledger"],
+        None,
+    ),
+    "a suspended run whose source has gone meanwhile": (
+        seen(request(status=SUSPENDED), job=job(suspended=True), catalogue=Catalogue()),
+        5,
+        ["stop NoLongerAllowed"],
+        None,
+    ),
+    "a suspended run that is cancelled": (
+        seen(request(status=SUSPENDED, cancel=True), job=job(suspended=True)),
+        5,
+        ["stop Cancelled"],
+        None,
+    ),
+    "a run that goes on after a long suspension has its start deadline anew": (
+        seen(request(status=RESUMED), job=job(), pods=(pod(created=later(3600)),)),
+        3700,
+        ["status Pending PodStarting"],
+        201,
+    ),
+    "a run that does not start after a suspension": (
+        seen(request(status=RESUMED), job=job()),
+        3600 + 301,
+        ["stop StartDeadlineExceeded"],
+        None,
+    ),
+    "a run that goes on although its source has gone": (
+        seen(request(status=LAUNCHED), job=job(), pods=(running_pod(),), catalogue=Catalogue()),
+        5,
+        [],
+        None,
+    ),
+    "a run that delivered": (
+        seen(request(status=LAUNCHED), job=job(complete=True), pods=(ended_pod(0, success()),), slot_held=True),
+        5,
+        ["Normal event Succeeded", "status Succeeded Delivered", "release the slot"],
+        None,
+    ),
+    "a run that delivered a part": (
+        seen(request(status=LAUNCHED), job=job(complete=True), pods=(ended_pod(0, success(complete=False)),)),
+        5,
+        ["Normal event PartiallySucceeded", "status PartiallySucceeded DeadlineReached"],
+        None,
+    ),
+    "a run that delivered, and nobody can tell any more": (
+        seen(request(status=LAUNCHED), job=job(complete=True)),
+        5,
+        ["Normal event Succeeded", "status Succeeded Delivered"],
+        None,
+    ),
+    "a run that failed": (
+        seen(request(status=LAUNCHED), job=job(failed=True), pods=(ended_pod(67, failure()),), slot_held=True),
+        5,
+        [
+            "Warning event SourceAuthenticationFailed",
+            "status Failed SourceAuthenticationFailed",
+            "release the slot",
+        ],
+        None,
+    ),
+    "a run that ended because it was cancelled": (
+        seen(request(status=LAUNCHED, cancel=True), job=job(failed=True, stop_reason="Cancelled"), slot_held=True),
+        5,
+        ["Normal event Cancelled", "status Cancelled Cancelled", "release the slot"],
+        None,
+    ),
+    "a run whose Job somebody deleted": (
+        seen(request(status=LAUNCHED), slot_held=True),
+        5,
+        ["Warning event JobDeleted", "status Failed JobDeleted", "release the slot"],
+        None,
+    ),
+    "an end that is in status already": (
+        seen(request(status=ENDED), job=job(complete=True)),
+        5,
+        [],
+        3600,
+    ),
+    "an end whose slot was not released": (
+        seen(request(status=ENDED), slot_held=True),
+        5,
+        ["release the slot"],
+        None,
+    ),
+    "an end just before its time to live is over": (
+        seen(request(status=ENDED, ttlSecondsAfterFinished=60), job=job(complete=True)),
+        59,
+        [],
+        1.5,
+    ),
+    "an end whose time to live is over": (
+        seen(request(status=ENDED, ttlSecondsAfterFinished=60), job=job(complete=True)),
+        60,
+        ["delete the Job"],
+        None,
+    ),
+    "an end whose time to live the policy gave": (
+        seen(request(status=ENDED | {"effective": {"ttlSecondsAfterFinished": 5}}), job=job(complete=True)),
+        5,
+        ["delete the Job"],
+        None,
+    ),
+    "an end whose Job is being deleted": (
+        seen(request(status=ENDED, ttlSecondsAfterFinished=0), job=job(complete=True, deleting=True)),
+        5,
+        [],
+        None,
+    ),
+    "an end, and a Job that came late": (
+        seen(request(status=ENDED), job=job(), slot_held=True),
+        5,
+        ["release the slot", "delete the Job"],
+        None,
+    ),
+    "an end that is cancelled stays as it is": (
+        seen(request(status=ENDED, cancel=True)),
+        5,
+        [],
+        None,
+    ),
+    "a new runID after the end": (seen(request(status=ENDED, runID="again")), 5, ["ask the ledger"], None),
+    "a new runID while a run goes on waits for its end": (
+        seen(request(status=LAUNCHED, runID="again"), job=job(), pods=(running_pod(),)),
+        5,
+        [],
+        None,
+    ),
+    "a Job that could not be created under a runID": (
+        seen(request(status={"phase": "Pending", "runID": "x", "run": request(runID="x").run}, runID="x")),
+        5,
+        ["ask the ledger"],
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_what_is_done_about(situation: str) -> None:
+    observed, seconds, expected, requeue = SITUATIONS[situation]
+    decision = decide(observed, SETTINGS, later(seconds))
+    again = None if decision.requeue_after is None else pytest.approx(decision.requeue_after)
+    assert (summary(decision), again) == (expected, requeue)
+
+
+def status_of(decision: Decision) -> dict[str, Any]:
+    return dict(next(action.status for action in decision.actions if isinstance(action, WriteStatus)))
+
+
+def ask(observed: Observation) -> Admit:
+    action = decide(observed, SETTINGS, NOW).actions[0]
+    assert isinstance(action, Admit)
+    return action
+
+
+def answered(observed: Observation, **answer: Any) -> Decision:
+    admit = ask(observed)
+    states = answer.pop("windows", tuple(WindowState(limit, 1) for limit in admit.limits))
+    return admitted(observed, admit, Admission(states, **answer), SETTINGS, NOW)
+
+
+def full(free: float | None) -> tuple[WindowState, ...]:
+    limit = ask(seen()).limits[0]
+    return (WindowState(limit, 5, None if free is None else later(free)),)
+
+
+ADMITTED: dict[str, tuple[Decision, list[str], float | None]] = {
+    "a place and a slot": (
+        answered(seen(), windows_granted=True, slot_granted=True),
+        ["create the Job", "Normal event Started", "status Pending PodStarting"],
+        None,
+    ),
+    "a place but no slot": (
+        answered(seen(), windows_granted=True, slot_reason="UserConcurrency"),
+        ["Normal event UserConcurrency", "status Queued UserConcurrency"],
+        30,
+    ),
+    "no place, and it will wait": (
+        answered(seen(), windows_granted=False, windows=full(100)),
+        ["refund", "Normal event QuotaExceeded", "status Queued QuotaExceeded"],
+        100,
+    ),
+    "no place, and it wants no wait": (
+        answered(seen(request(onQuotaExceeded="Reject")), windows_granted=False, windows=full(100)),
+        ["refund", "Warning event Rejected", "status Rejected QuotaExceeded"],
+        None,
+    ),
+    "no place, ever": (
+        answered(seen(), windows_granted=False, windows=full(None)),
+        ["refund", "Warning event Rejected", "status Rejected QuotaExceeded"],
+        None,
+    ),
+    "a slot for a run that was suspended": (
+        answered(seen(request(status=SUSPENDED), job=job(suspended=True)), windows_granted=True, slot_granted=True),
+        ["let go on", "status Pending PodStarting"],
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ADMITTED)
+def test_what_follows_from_the_ledgers_answer(case: str) -> None:
+    decision, expected, requeue = ADMITTED[case]
+    assert (summary(decision), decision.requeue_after) == (expected, requeue)
+
+
+def test_the_job_that_is_created_is_the_plans() -> None:
+    decision = answered(seen(), windows_granted=True, slot_granted=True)
+    assert decision.actions[0] == CreateJob(build_job(request(), plan(), SETTINGS.pods))
+
+
+def test_a_queued_request_says_why_since_when_and_until_when() -> None:
+    found = status_of(answered(seen(), windows_granted=False, windows=full(100)))
+    assert (found["queue"], found["message"]) == (
+        {
+            "reason": "QuotaExceeded",
+            "since": "2026-11-24T12:00:00Z",
+            "nextEligibleTime": "2026-11-24T12:01:40Z",
+        },
+        (
+            "5 of 5 requests of 'alice' within 24 h are used (policy 'built-in'). It starts by itself at"
+            " 2026-11-24T12:01:40Z, if no other request of yours takes that place."
+        ),
+    )
+
+
+def test_a_rejected_request_is_this_status() -> None:
+    text = "spec.source.columns[0]: dataset 'users' has no column 'x'. Known: created_at, email, id."
+    rejected = {
+        "status": "True",
+        "reason": "ColumnNotFound",
+        "message": text,
+        "observedGeneration": 1,
+        "lastTransitionTime": "2026-11-24T12:00:00Z",
+    }
+    observed = seen(request(source={"name": "app-db", "dataset": "users", "columns": ["x"]}))
+    assert status_of(decide(observed, SETTINGS, NOW)) == {
+        "phase": "Rejected",
+        "reason": "ColumnNotFound",
+        "message": text,
+        "observedGeneration": 1,
+        "runID": "",
+        "run": RUN,
+        "completionTime": "2026-11-24T12:00:00Z",
+        "conditions": [
+            rejected | {"type": "Accepted", "status": "False"},
+            rejected | {"type": "Failed"},
+            rejected | {"type": "Stalled"},
+        ],
+    }
+
+
+def test_a_delivered_run_tells_object_progress_and_how_long_it_took() -> None:
+    observed = seen(request(status=LAUNCHED), job=job(complete=True), pods=(ended_pod(0, success()),))
+    found = status_of(decide(observed, SETTINGS, NOW))
+    assert {name: found[name] for name in ("result", "progress")} == {
+        "result": {
+            "uri": f"s3://exports/prod/team-a/users-2026-11/{RUN}/users-2026-11.csv",
+            "manifestURI": f"s3://exports/prod/team-a/users-2026-11/{RUN}/manifest.json",
+            "rows": 100,
+            "bytes": 2048,
+            "sha256": "ab" * 32,
+            "complete": True,
+            "consistency": "Snapshot",
+            "snapshotTime": "2026-11-24T12:00:01Z",
+            "usedFallback": False,
+            "peakMemoryBytes": 1 << 20,
+            "timings": {"fetch": 1.25},
+        },
+        "progress": {"rows": 100, "bytes": 2048, "percent": 100, "heartbeatTime": "2026-11-24T12:00:00Z"},
+    }
+
+
+def test_a_run_that_is_held_up_stays_the_run_of_record() -> None:
+    observed = seen(request(runID="x", status=ENDED))
+    found = status_of(held(observed, "JobNotCreated", "no room", SETTINGS, NOW))
+    after = replace(observed.request, status=found)
+    assert (found["phase"], found["reason"], after.run, after.launched) == (
+        "Pending",
+        "JobNotCreated",
+        request(runID="x").run,
+        False,
+    )
+
+
+def test_a_job_without_a_request_is_deleted() -> None:
+    assert orphaned(job()) == Decision((DeleteJob(job()),))
+
+
+def test_a_job_that_is_being_deleted_is_not_deleted_again() -> None:
+    assert orphaned(job(deleting=True)) == Decision()
+
+
+jobs = st.none() | st.builds(
+    job,
+    suspended=st.booleans(),
+    deleting=st.booleans(),
+    complete=st.booleans(),
+    failed=st.booleans(),
+    stop_reason=st.sampled_from(["", "Cancelled", "OutOfMemory"]),
+)
+pods = st.lists(
+    st.sampled_from([pod(), running_pod(), ended_pod(0, success()), ended_pod(67, failure()), WAITING_POD]), max_size=2
+).map(tuple)
+observations = st.builds(
+    lambda given_status, changes, **rest: seen(request(status=given_status, **changes), **rest),
+    st.sampled_from([{"observedGeneration": -1}, QUEUED, LAUNCHED, SUSPENDED, RESUMED, ENDED]),
+    st.fixed_dictionaries(
+        {}, optional={"cancel": st.booleans(), "suspend": st.booleans(), "runID": st.sampled_from(["", "again"])}
+    ),
+    job=jobs,
+    pods=pods,
+    slot_held=st.booleans(),
+    progress=st.none() | st.just(Progress(run=RUN, rows=1, bytes=1, elapsed_seconds=1.0)),
+)
+
+
+@given(observations, st.integers(0, 10**6))
+def test_nothing_leaves_a_terminal_phase_without_a_new_run_id(observed: Observation, seconds: int) -> None:
+    decision = decide(observed, SETTINGS, later(seconds))
+    phases = [action.status["phase"] for action in decision.actions if isinstance(action, WriteStatus)]
+    assert not observed.request.finished or set(phases) <= {observed.request.phase}
+
+
+@given(observations, st.integers(0, 10**6))
+def test_a_job_is_never_created_without_the_ledgers_word(observed: Observation, seconds: int) -> None:
+    assert [a for a in decide(observed, SETTINGS, later(seconds)).actions if isinstance(a, CreateJob)] == []
+
+
+@given(observations, st.integers(0, 10**6))
+def test_a_launched_run_is_never_refunded(observed: Observation, seconds: int) -> None:
+    refunds = [a for a in decide(observed, SETTINGS, later(seconds)).actions if isinstance(a, Refund)]
+    assert not refunds or (observed.job is None and not observed.request.launched)
+
+
+@given(observations, st.integers(0, 10**6))
+def test_the_slot_of_a_run_is_released_last(observed: Observation, seconds: int) -> None:
+    """A crash in between leaves a slot too many, which is mended; never a run without one."""
+    found = summary(decide(observed, SETTINGS, later(seconds)))
+    ends = [f"status {phase} " for phase in TERMINAL_PHASES]
+    closing = [index for index, text in enumerate(found) if text.startswith(tuple(ends))]
+    assert not (closing and "release the slot" in found) or closing[0] < found.index("release the slot")

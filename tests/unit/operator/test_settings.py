@@ -1,0 +1,94 @@
+"""Settings from the environment."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from export_operator.domain import actions, jobs, policy
+from export_operator.settings import ProcessSettings, SettingsError, read_settings
+
+pytestmark = pytest.mark.unit
+
+LEAST = {"EXPORT_OPERATOR_RUN_NAMESPACE": "export-runs", "EXPORT_OPERATOR_RUNNER_IMAGE": "registry/exporter:1"}
+
+
+def test_the_least_environment_gives_these_defaults() -> None:
+    assert read_settings(LEAST) == ProcessSettings(
+        decisions=actions.Settings(
+            pods=jobs.PodSettings(
+                namespace="export-runs",
+                image="registry/exporter:1",
+                image_pull_policy="IfNotPresent",
+                image_pull_secrets=(),
+                service_account="export-runner",
+                resources={},
+            ),
+            defaults=policy.Defaults(requests_per_user=5, window=timedelta(days=1)),
+            max_concurrent_runs=20,
+        ),
+        watch_namespaces=(),
+        log_format="text",
+        log_level="INFO",
+        http_port=8080,
+        workers=8,
+    )
+
+
+def test_every_variable_is_read() -> None:
+    rest = {
+        "RUNNER_IMAGE_PULL_POLICY": "Never",
+        "RUNNER_IMAGE_PULL_SECRETS": "a, b",
+        "RUNNER_SERVICE_ACCOUNT": "robot",
+        "RUNNER_RESOURCES": '{"limits": {"memory": "256Mi"}}',
+        "REQUESTS_PER_USER": "0",
+        "QUOTA_WINDOW_SECONDS": "60",
+        "MAX_CONCURRENT_RUNS": "1",
+        "WATCH_NAMESPACES": "team-a,team-b,",
+        "LOG_FORMAT": "JSON",
+        "LOG_LEVEL": "debug",
+        "HTTP_PORT": "9090",
+    }
+    environ = LEAST | {f"EXPORT_OPERATOR_{name}": value for name, value in rest.items()}
+    assert read_settings(environ) == ProcessSettings(
+        decisions=actions.Settings(
+            pods=jobs.PodSettings(
+                namespace="export-runs",
+                image="registry/exporter:1",
+                image_pull_policy="Never",
+                image_pull_secrets=("a", "b"),
+                service_account="robot",
+                resources={"limits": {"memory": "256Mi"}},
+            ),
+            defaults=policy.Defaults(requests_per_user=0, window=timedelta(minutes=1)),
+            max_concurrent_runs=1,
+        ),
+        watch_namespaces=("team-a", "team-b"),
+        log_format="json",
+        log_level="DEBUG",
+        http_port=9090,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("RUN_NAMESPACE", " ", " is not set"),
+        ("RUNNER_IMAGE", "", " is not set"),
+        ("REQUESTS_PER_USER", "-1", ": '-1' is not a whole number of at least 0"),
+        ("REQUESTS_PER_USER", "five", ": 'five' is not a whole number of at least 0"),
+        ("QUOTA_WINDOW_SECONDS", "59", ": '59' is not a whole number of at least 60"),
+        ("MAX_CONCURRENT_RUNS", "0", ": '0' is not a whole number of at least 1"),
+        ("HTTP_PORT", "0", ": '0' is not a whole number of at least 1"),
+        ("LOG_FORMAT", "xml", ": 'xml' is not one of text, json"),
+        ("LOG_LEVEL", "loud", ": 'loud' is not one of INFO, DEBUG, WARNING, ERROR"),
+        ("RUNNER_RESOURCES", "[]", ": '[]' is not a JSON object"),
+        ("RUNNER_RESOURCES", "{", ": '{' is not a JSON object"),
+        ("QUOTA_WINDOW_SECONDS", "2678401", ": '2678401' is more than 2678400"),
+    ],
+)
+def test_a_bad_variable_is_named(name: str, value: str, problem: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read_settings(LEAST | {f"EXPORT_OPERATOR_{name}": value})
+    assert str(refused.value) == f"EXPORT_OPERATOR_{name}{problem}"

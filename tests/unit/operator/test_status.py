@@ -1,0 +1,340 @@
+"""The status document: conditions, progress, bounds."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from export_contract.report import Progress
+from export_operator.domain.actions import Admission, Admit, Decision, WriteStatus
+from export_operator.domain.decide import admitted, decide
+from export_operator.domain.identity import Subject
+from export_operator.domain.model import Key, Named
+from export_operator.domain.outcome import Problem
+from export_operator.domain.quota import WindowLimit, WindowState
+from export_operator.domain.status import Document, clip, failure_status, progress_status, quota_status
+
+from .builders import (
+    NOW,
+    RUN,
+    SETTINGS,
+    catalogue,
+    destination,
+    ended_pod,
+    failure,
+    job,
+    later,
+    request,
+    seen,
+    source,
+    success,
+)
+
+pytestmark = pytest.mark.unit
+
+BOUND = 8 * 1024
+DAY = 86_400
+
+
+def document(*conditions: dict[str, Any], now: datetime = NOW, generation: int = 1) -> Document:
+    return Document({}, list(conditions), generation, now)
+
+
+ACCEPTED = {
+    "type": "Accepted",
+    "status": "True",
+    "reason": "Valid",
+    "message": "fine",
+    "observedGeneration": 1,
+    "lastTransitionTime": "2026-11-24T12:00:00Z",
+}
+
+
+def test_a_new_condition_turns_now() -> None:
+    found = document()
+    found.condition("Accepted", True, "Valid", "fine")
+    assert found.conditions == [ACCEPTED]
+
+
+def test_a_condition_that_stays_keeps_its_time() -> None:
+    found = document(ACCEPTED, now=later(60), generation=2)
+    found.condition("Accepted", True, "Other", "still fine")
+    assert found.conditions == [ACCEPTED | {"reason": "Other", "message": "still fine", "observedGeneration": 2}]
+
+
+def test_a_condition_that_turns_has_a_new_time() -> None:
+    found = document(ACCEPTED, now=later(60))
+    found.condition("Accepted", False, "Invalid", "bad")
+    assert found.conditions == [
+        ACCEPTED
+        | {"status": "False", "reason": "Invalid", "message": "bad", "lastTransitionTime": "2026-11-24T12:01:00Z"}
+    ]
+
+
+def test_conditions_are_written_in_the_order_of_their_types() -> None:
+    found = document()
+    for kind in ("Failed", "Accepted", "Complete"):
+        found.condition(kind, True, "R", "m")
+    assert [item["type"] for item in found.compose()["conditions"]] == ["Accepted", "Complete", "Failed"]
+
+
+def test_waiting_again_keeps_the_first_moment_of_waiting() -> None:
+    found = document()
+    found.queue("QuotaExceeded", "full", later(DAY))
+    again = Document(found.fields, [], 1, later(60))
+    again.queue("UserConcurrency", "busy")
+    assert again.fields == {
+        "queuedTime": "2026-11-24T12:00:00Z",
+        "queue": {"reason": "UserConcurrency", "since": "2026-11-24T12:00:00Z"},
+        "phase": "Queued",
+        "reason": "UserConcurrency",
+        "message": "busy",
+    }
+
+
+def progress(rows: int, *, estimated: int | None = 1000, seconds: float = 2.0) -> Progress:
+    return Progress(run=RUN, rows=rows, bytes=rows * 10, elapsed_seconds=seconds, estimated_rows=estimated)
+
+
+SHOWN = {
+    "rows": 100,
+    "bytes": 1000,
+    "rowsPerSecond": 50,
+    "heartbeatTime": "2026-11-24T12:00:00Z",
+    "estimatedRows": 1000,
+    "percent": 10,
+}
+
+
+def test_the_first_progress_is_shown_whole() -> None:
+    assert progress_status(None, progress(100), NOW) == SHOWN
+
+
+def test_progress_without_an_estimate_has_no_percent() -> None:
+    assert progress_status(None, progress(100, estimated=None), NOW) == {
+        name: value for name, value in SHOWN.items() if name not in {"estimatedRows", "percent"}
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "seconds", "why"),
+    [
+        (99, 60, "it would go backwards"),
+        (100, 60, "nothing has moved"),
+        (500, 9, "the last one is not old enough"),
+        (109, 60, "it is less than a percent"),
+    ],
+)
+def test_progress_stays_when(rows: int, seconds: int, why: str) -> None:
+    assert progress_status(SHOWN, progress(rows), later(seconds)) == SHOWN, why
+
+
+def test_progress_that_is_ahead_old_enough_and_far_enough_is_shown() -> None:
+    assert progress_status(SHOWN, progress(110), later(10)) == SHOWN | {
+        "rows": 110,
+        "bytes": 1100,
+        "rowsPerSecond": 55,
+        "heartbeatTime": "2026-11-24T12:00:10Z",
+        "percent": 11,
+    }
+
+
+def test_nothing_known_changes_nothing() -> None:
+    assert progress_status(SHOWN, None, later(99)) == SHOWN
+
+
+def test_a_wrong_estimate_never_says_that_it_is_done() -> None:
+    found = progress_status(None, progress(5000), NOW)
+    assert found is not None
+    assert found["percent"] == 99
+
+
+reports = st.builds(
+    Progress,
+    run=st.just(RUN),
+    rows=st.integers(0, 2**53),
+    bytes=st.integers(0, 2**53),
+    elapsed_seconds=st.floats(0, 10**8),
+    estimated_rows=st.none() | st.integers(0, 2**53),
+)
+
+
+@given(st.lists(st.tuples(st.none() | reports, st.integers(0, 30)), max_size=20))
+def test_progress_never_goes_backwards(told: list[tuple[Progress | None, int]]) -> None:
+    shown, rows, clock = None, [], 0
+    for report, seconds in told:
+        clock += seconds
+        shown = progress_status(shown, report, later(clock))
+        rows.append(shown["rows"] if shown else 0)
+    assert rows == sorted(rows)
+
+
+@given(reports)
+def test_every_number_of_progress_fits_into_an_int64(report: Progress) -> None:
+    found = progress_status(None, report, NOW) or {}
+    assert [value for value in found.values() if isinstance(value, int) and not 0 <= value < 2**63] == []
+
+
+def test_quota_names_policy_scope_and_room() -> None:
+    limit = WindowLimit(Subject("User", "alice"), "User", 5, later(DAY) - NOW, "default")
+    assert quota_status([WindowState(limit, 4), WindowState(limit, 5, later(60))]) == [
+        {"policy": "default", "scope": "User", "resource": "requests", "used": 4, "limit": 5},
+        {
+            "policy": "default",
+            "scope": "User",
+            "resource": "requests",
+            "used": 5,
+            "limit": 5,
+            "nextEligibleTime": "2026-11-24T12:01:00Z",
+        },
+    ]
+
+
+def test_a_failure_is_the_dead_letter() -> None:
+    problem = Problem("PodCrashed", "Infrastructure", "it crashed", "Try again.", True, 1, "Traceback")
+    assert failure_status(problem, 4) == {
+        "reason": "PodCrashed",
+        "class": "Infrastructure",
+        "message": "it crashed",
+        "advice": "Try again.",
+        "retryable": True,
+        "attempts": 4,
+        "exitCode": 1,
+        "logTail": "Traceback",
+    }
+
+
+def test_a_log_is_cut_at_its_beginning() -> None:
+    problem = Problem("PodCrashed", "Infrastructure", "", "", True, 1, "early " * 1000 + "the error")
+    tail = failure_status(problem, 1)["logTail"]
+    assert (tail[0], tail[-9:]) == ("…", "the error")
+
+
+@given(st.text(max_size=400), st.integers(10, 200))
+def test_a_cut_text_fits_and_is_the_beginning(text: str, limit: int) -> None:
+    cut = clip(text, limit)
+    sound = text.encode("utf-8", "replace").decode()
+    fits = len(json.dumps(cut, ensure_ascii=False).encode()) - 2 <= limit
+    assert (fits, cut == sound or (cut.endswith("…") and sound.startswith(cut[:-1]))) == (True, True)
+
+
+# The largest of everything that the API lets through.
+LONG = "l" * 63
+NAME = "n" * 253
+WIDE = "語" * 63
+KEYS = {"name": NAME, "keyPrefix": "k" * 256}
+MANY = [f"{WIDE[3:]}{number:03}" for number in range(256)]
+FEW = MANY[:5]  # as many bytes as a status shows
+
+
+def wide_source(columns: list[str]) -> Named:
+    return Named(NAME, source(datasets=[{"name": LONG, "table": {"name": WIDE}, "columns": columns}]).spec)
+
+
+BIG_SOURCE = wide_source(FEW)
+BIG_DESTINATION = Named(NAME, destination(bucket="b" * 63, prefix="p" * 256).spec)
+BIG_POLICY = Named("p" * 253, {"limits": {"namespace": {"requests": 1}}})
+BIG = request(
+    key=Key(LONG, LONG),
+    source={"name": NAME, "dataset": LONG},
+    destination=KEYS,
+    runID="r" * 63,
+    requester={"username": "語" * 512},
+    submittedBy={"username": "語" * 512},
+    onQuotaExceeded="Reject",
+)
+KNOWN = catalogue(BIG_SOURCE, BIG_DESTINATION, policies=(BIG_POLICY,))
+
+
+def size(decision: Decision) -> int:
+    written = [action.status for action in decision.actions if isinstance(action, WriteStatus)]
+    assert len(written) == 1
+    return len(json.dumps(written[0], ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def big_admit() -> Admit:
+    action = decide(seen(BIG, catalogue=KNOWN), SETTINGS, NOW).actions[0]
+    assert isinstance(action, Admit)
+    return action
+
+
+def big_status() -> dict[str, Any]:
+    """Of a run that waited, was admitted and has a Job: all that a status can hold before the end."""
+    admit = big_admit()
+    states = tuple(WindowState(limit, 10**9, later(DAY)) for limit in admit.limits)
+    answer = Admission(states, windows_granted=True, slot_granted=True)
+    found = admitted(seen(BIG, catalogue=KNOWN), admit, answer, SETTINGS, NOW)
+    status = dict(next(action.status for action in found.actions if isinstance(action, WriteStatus)))
+    return status | {
+        "queuedTime": "2026-11-24T12:00:00Z",
+        "progress": dict.fromkeys(SHOWN, 2**53) | {"heartbeatTime": "2026-11-24T12:00:00Z"},
+        "conditions": [
+            *status["conditions"],
+            {**ACCEPTED, "type": "Suspended", "reason": "Resumed", "message": "it goes on"},
+        ],
+    }
+
+
+def big_end(message: str, code: int) -> Decision:
+    given_request = request(key=BIG.key, status=big_status(), **BIG.spec)
+    run = given_request.run
+    pods = (ended_pod(code, message.replace(RUN, run), run=run),)
+    return decide(
+        seen(given_request, catalogue=KNOWN, job=job(run=run, complete=code == 0, failed=code != 0), pods=pods),
+        SETTINGS,
+        NOW,
+    )
+
+
+def test_columns_are_shown_as_long_as_they_are_few() -> None:
+    assert big_status()["effective"]["columns"] == FEW
+
+
+def test_a_long_list_of_columns_is_left_out_of_status() -> None:
+    known = catalogue(wide_source(MANY), BIG_DESTINATION)
+    action = decide(seen(BIG, catalogue=known), SETTINGS, NOW).actions[0]
+    assert isinstance(action, Admit)
+    answer = Admission((), windows_granted=True)
+    found = admitted(seen(BIG, catalogue=known), action, answer, SETTINGS, NOW)
+    written = next(action.status for action in found.actions if isinstance(action, WriteStatus))
+    assert "columns" not in written["effective"]
+
+
+def test_a_status_before_the_end_is_small() -> None:
+    assert len(json.dumps(big_status(), ensure_ascii=False).encode()) <= BOUND
+
+
+@pytest.mark.parametrize("text", ["x", "語", "🎉", '"', "\\", "\x01"], ids=ascii)
+def test_a_failure_told_by_the_pod_leaves_a_small_status(text: str) -> None:
+    assert size(big_end(failure(message=text * 4096), 67)) <= BOUND
+
+
+@pytest.mark.parametrize("text", ["x", "語", "🎉", '"', "\\", "\x01", "\ud800"], ids=ascii)
+def test_a_crash_with_any_log_leaves_a_small_status(text: str) -> None:
+    assert size(big_end(text * 4096, 1)) <= BOUND
+
+
+def test_a_delivery_leaves_a_small_status() -> None:
+    run = request(key=BIG.key, **BIG.spec).run
+    place = f"s3://{'b' * 63}/{'p' * 256}/{LONG}/{'k' * 256}/{LONG}/{run}/{LONG}.csv"
+    timings = json.dumps({f"{'s' * 30}{index}": 1.123456 for index in range(20)})
+    message = success(uri=place).replace('{"fetch":1.25}', timings)
+    assert size(big_end(message, 0)) <= BOUND
+
+
+def test_a_refusal_leaves_a_small_status() -> None:
+    wrong = request(key=BIG.key, **(dict(BIG.spec) | {"source": {"name": NAME, "dataset": LONG, "columns": [WIDE]}}))
+    assert size(decide(seen(wrong, catalogue=KNOWN), SETTINGS, NOW)) <= BOUND
+
+
+def test_a_refusal_for_want_of_quota_leaves_a_small_status() -> None:
+    admit = big_admit()
+    states = tuple(WindowState(limit, 10**9, later(DAY)) for limit in admit.limits)
+    answer = Admission(states, windows_granted=False)
+    given_request = request(key=BIG.key, status=big_status() | {"phase": "Queued", "jobRef": {}}, **BIG.spec)
+    assert size(admitted(seen(given_request, catalogue=KNOWN), admit, answer, SETTINGS, NOW)) <= BOUND

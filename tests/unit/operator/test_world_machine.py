@@ -1,0 +1,180 @@
+"""Anything in any order: people, pods, time, deaths, stale caches and a second operator that was never told to stop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from export_operator.domain.model import TERMINAL_PHASES, Key
+from export_operator.domain.policy import Defaults
+
+from .builders import SETTINGS
+from .world import MAX_STATUS, Hand, Killed, Operator, Trouble, World, settle
+
+pytestmark = pytest.mark.unit
+
+LIMIT = 3
+SCARCE = replace(SETTINGS, defaults=Defaults(requests_per_user=LIMIT), max_concurrent_runs=2)
+KEYS = [Key("team-a", f"r{number}") for number in range(4)]
+keys = st.sampled_from(KEYS)
+WINDOW = timedelta(days=1)
+
+
+class Life(RuleBasedStateMachine):
+    """`World.write_status` itself fails when a run that has ended is said to have ended otherwise."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.world = World()
+        self.hand = Hand()
+        self.operator = Operator(self.world, self.hand, SCARCE)
+        self.other = Operator(self.world, self.hand, SCARCE)
+        self.new_runs = 0
+
+    # People.
+
+    @rule(key=keys, reject=st.booleans())
+    def a_request_is_applied(self, key: Key, reject: bool) -> None:
+        if key not in self.world.requests:
+            self.world.apply(key, onQuotaExceeded="Reject" if reject else "Queue", ttlSecondsAfterFinished=600)
+
+    @rule(key=keys)
+    def a_request_is_deleted(self, key: Key) -> None:
+        self.world.delete(key)
+
+    @rule(key=keys)
+    def a_request_is_cancelled(self, key: Key) -> None:
+        if key in self.world.requests:
+            self.world.apply(key, cancel=True)
+
+    @rule(key=keys, suspend=st.booleans())
+    def a_request_is_suspended_or_let_go_on(self, key: Key, suspend: bool) -> None:
+        if key in self.world.requests:
+            self.world.apply(key, suspend=suspend)
+
+    @rule(key=keys)
+    def a_request_is_to_run_again(self, key: Key) -> None:
+        if key in self.world.requests:
+            self.new_runs += 1
+            self.world.apply(key, runID=f"again-{self.new_runs}", cancel=False)
+
+    @rule(seconds=st.sampled_from([1, 301, 700, 90_000]))
+    def time_passes(self, seconds: int) -> None:
+        self.world.wait(seconds)
+
+    # Kubernetes.
+
+    def _some_job(self, data: st.DataObject, action: Callable[[str], None]) -> None:
+        live = sorted(name for name, job in self.world.jobs.items() if not job.terminal)
+        if live:
+            action(data.draw(st.sampled_from(live)))
+
+    @rule(data=st.data())
+    def a_pod_starts(self, data: st.DataObject) -> None:
+        self._some_job(data, self.world.start)
+
+    @rule(data=st.data())
+    def a_pod_delivers(self, data: st.DataObject) -> None:
+        self._some_job(data, self.world.deliver)
+
+    @rule(data=st.data(), last=st.booleans(), reason=st.sampled_from(["Error", "OOMKilled"]))
+    def a_pod_fails(self, data: st.DataObject, last: bool, reason: str) -> None:
+        self._some_job(data, lambda name: self.world.end(name, 137, reason=reason, last=last))
+
+    @rule()
+    def the_job_controller_obeys(self) -> None:
+        self.world.obey()
+
+    # Operators.
+
+    @rule(key=keys, trouble=st.sampled_from(["killed", "refused", "lost"]), when=st.none() | st.integers(0, 8))
+    def the_operator_looks_at_a_request(self, key: Key, trouble: Trouble, when: int | None) -> None:
+        self.operator.look()
+        self._turn(key, trouble, when)
+
+    @rule(key=keys, trouble=st.sampled_from(["killed", "refused", "lost"]), when=st.none() | st.integers(0, 8))
+    def the_operator_looks_with_old_caches(self, key: Key, trouble: Trouble, when: int | None) -> None:
+        self._turn(key, trouble, when)
+
+    @rule(key=keys)
+    def a_second_operator_looks_with_caches_as_old_as_they_are(self, key: Key) -> None:
+        self.other.reconcile(key)
+
+    @rule()
+    def the_second_operators_watches_deliver(self) -> None:
+        self.other.look()
+
+    @rule()
+    def the_second_operators_watches_of_jobs_lag_behind(self) -> None:
+        self.other.look_at_requests()
+
+    def _turn(self, key: Key, trouble: Trouble, when: int | None) -> None:
+        self.hand.trouble = trouble
+        self.hand.when = None if when is None else self.hand.calls + when
+        try:
+            self.operator.reconcile(key)
+        except Killed:
+            self.operator = Operator(self.world, self.hand, SCARCE)
+        self.hand.when = None
+
+    # What always holds.
+
+    @invariant()
+    def no_window_holds_more_than_its_limit(self) -> None:
+        for entries in self.world.windows.values():
+            counted = [sum(first.time <= one.time < first.time + WINDOW for one in entries) for first in entries]
+            assert max(counted, default=0) <= LIMIT
+
+    @invariant()
+    def no_run_is_charged_twice(self) -> None:
+        charged = [entry.run for entries in self.world.windows.values() for entry in entries]
+        assert len(charged) == len(set(charged))
+
+    @invariant()
+    def every_live_job_is_charged(self) -> None:
+        charged = {entry.run for entries in self.world.windows.values() for entry in entries}
+        assert {job.run for job in self.world.jobs.values() if not job.terminal} <= charged
+
+    @invariant()
+    def no_more_slots_are_held_than_there_are(self) -> None:
+        assert len(self.world.slots) <= SCARCE.max_concurrent_runs
+
+    @invariant()
+    def every_status_is_small(self) -> None:
+        sizes = [len(json.dumps(document["status"])) for document in self.world.requests.values()]
+        assert max(sizes, default=0) <= MAX_STATUS
+
+    def teardown(self) -> None:
+        """Let everything go on without trouble: each request comes to an end or waits for a reason, and nothing is
+        left over."""
+        if not hasattr(self, "world"):
+            return
+        for key in self.world.requests:
+            self.world.apply(key, suspend=False)
+        for _ in range(2 * len(KEYS) + 2):
+            self.operator = settle(self.world, self.operator, self.hand, SCARCE)
+            self.world.obey()
+            for action in (self.world.start, self.world.deliver):
+                for name, job in list(self.world.jobs.items()):
+                    if not job.terminal:
+                        action(name)
+        self.operator = settle(self.world, self.operator, self.hand, SCARCE)
+        waiting = {
+            key: document["status"]["reason"]
+            for key, document in self.world.requests.items()
+            if document["status"]["phase"] not in TERMINAL_PHASES
+        }
+        assert set(waiting.values()) <= {"QuotaExceeded"}, waiting
+        assert self.world.slots == ()
+        assert {job.request for job in self.world.jobs.values()} <= set(self.world.requests)
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(max_examples=80, stateful_step_count=40)

@@ -1,0 +1,409 @@
+"""A world in memory: requests, ledger, Jobs and pods, with the real `Reconciler` at work in it.
+
+It keeps what an API server keeps (resourceVersions, names that are taken, UIDs) and nothing more. Every call of the
+operator passes `Hand.call`, where it can be killed, refused, or robbed of its answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeVar, cast
+
+from export_contract import names
+from export_contract.report import Delivered, Outcome
+from export_operator.adapters.kube import ApiError
+from export_operator.adapters.ledger import LedgerError
+from export_operator.domain import quota, times
+from export_operator.domain.actions import Admission, Emit, Settings
+from export_operator.domain.identity import Subject
+from export_operator.domain.model import TERMINAL_PHASES, Job, Key, Pod, Request, parse_job
+from export_operator.reconcile import Reconciler
+from export_operator.store import Store
+
+from .builders import NOW, SETTINGS, catalogue, destination, source, spec
+
+R = TypeVar("R")
+Trouble = Literal["killed", "refused", "lost"]
+MAX_STATUS = 8192
+
+
+class Killed(BaseException):
+    """SIGKILL: nothing after it runs."""
+
+
+@dataclass
+class World:
+    """The truth, as a cluster would hold it."""
+
+    now: datetime = NOW
+    requests: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    windows: dict[Subject, tuple[quota.Entry, ...]] = field(default_factory=dict)
+    slots: tuple[quota.Entry, ...] = ()
+    jobs: dict[str, Job] = field(default_factory=dict)
+    pods: dict[str, tuple[Pod, ...]] = field(default_factory=dict)
+    created: list[str] = field(default_factory=list)
+    objects: set[str] = field(default_factory=set)
+    policies: tuple[Any, ...] = ()
+    version: int = 100
+    births: int = 0
+    ends: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def next(self) -> int:
+        self.version += 1
+        return self.version
+
+    def facts(self) -> tuple[Any, ...]:
+        """All of it now; values in it are replaced, never changed."""
+        return (dict(self.requests), dict(self.windows), self.slots, dict(self.jobs), dict(self.pods))
+
+    # What people do.
+
+    def apply(self, key: Key, **changes: Any) -> None:
+        """Create the request, or change its spec."""
+        known = self.requests.get(key)
+        if known is None:
+            self.births += 1
+            self.requests[key] = {
+                "metadata": {
+                    "namespace": key.namespace,
+                    "name": key.name,
+                    "uid": f"uid-{self.births}",
+                    "resourceVersion": str(self.next()),
+                    "generation": 1,
+                    "creationTimestamp": times.render(self.now),
+                },
+                "spec": spec(**changes),
+                "status": {"observedGeneration": -1},
+            }
+            return
+        version = {"generation": known["metadata"]["generation"] + 1, "resourceVersion": str(self.next())}
+        self.requests[key] = {**known, "metadata": known["metadata"] | version, "spec": known["spec"] | changes}
+
+    def delete(self, key: Key) -> None:
+        self.requests.pop(key, None)
+
+    def wait(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    def status(self, key: Key) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.requests[key]["status"]
+        return found
+
+    # What the Job controller and the kubelet do, one step at a time.
+
+    def start(self, name: str) -> None:
+        """A pod of the Job begins to run."""
+        job = self.jobs[name]
+        if job.suspended or job.terminal or any(pod.running for pod in self.pods[job.run]):
+            return
+        number = len(self.pods[job.run])
+        pod = Pod(
+            name=f"{name}-{number}",
+            uid=f"{name}-{number}",
+            run=job.run,
+            created=self.now,
+            phase="Running",
+            running=True,
+            started=self.now,
+        )
+        self.pods[job.run] = (*self.pods[job.run], pod)
+
+    def end(self, name: str, code: int, message: str = "", reason: str = "Error", *, last: bool = True) -> None:
+        """The running attempt ends; `last` says that the Job ends with it."""
+        job = self.jobs[name]
+        self.pods[job.run] = tuple(
+            replace(pod, running=False, exit_code=code, exit_reason=reason, exit_message=message, finished=self.now)
+            if pod.running
+            else pod
+            for pod in self.pods[job.run]
+        )
+        failed = job.failed_pods + (code != 0)
+        if code == 0:
+            self.jobs[name] = replace(job, complete=True, finished=self.now)
+        elif last:
+            why = "DeadlineExceeded" if job.stop_reason else "PodFailurePolicy"
+            self.jobs[name] = replace(job, failed=True, failed_reason=why, failed_pods=failed, finished=self.now)
+        else:
+            self.jobs[name] = replace(job, failed_pods=failed)
+
+    def deliver(self, name: str) -> None:
+        """The running attempt delivers, or finds that an earlier one did."""
+        job = self.jobs[name]
+        if not any(pod.running for pod in self.pods[job.run]):
+            return
+        self.objects.add(job.run)
+        keys = names.object_keys(
+            prefix="prod",
+            namespace=job.request.namespace,
+            key_prefix="",
+            name=job.request.name,
+            run=job.run,
+            output_format="CSV",
+            compression="None",
+        )
+        delivered = Delivered(
+            uri=f"s3://exports/{keys.object}",
+            manifest_uri=f"s3://exports/{keys.manifest}",
+            rows=100,
+            bytes=2048,
+            sha256="ab" * 32,
+        )
+        self.end(name, 0, Outcome(run=job.run, delivered=delivered, rows=100).to_json(), "Completed")
+
+    def obey(self) -> None:
+        """The Job controller ends what was stopped and takes away the pods of what was suspended."""
+        for name, job in list(self.jobs.items()):
+            if job.stop_reason and not job.terminal:
+                self.end(name, 143)
+            elif job.suspended:
+                self.pods[job.run] = ()
+
+
+@dataclass
+class Hand:
+    """The operator's way to the world. Trouble befalls the call number `when`, once."""
+
+    trouble: Trouble = "killed"
+    when: int | None = None
+    calls: int = 0
+
+    @contextmanager
+    def call(self, failure: Callable[[], Exception]) -> Iterator[None]:
+        here = self.calls == self.when
+        self.calls += 1
+        if here and self.trouble == "killed":
+            raise Killed
+        if here and self.trouble == "refused":
+            raise failure()
+        yield
+        if here and self.trouble == "lost":
+            raise failure()
+
+
+def unreachable() -> ApiError:
+    return ApiError(0, "Unreachable", "TimeoutError")
+
+
+class Operator:
+    """One process: caches of its own, which `look` brings up to date, and the real reconciler."""
+
+    def __init__(self, world: World, hand: Hand, settings: Settings = SETTINGS) -> None:
+        self._world = world
+        self._hand = hand
+        self._jobs: dict[str, Job] = {}
+        self._pods: dict[str, tuple[Pod, ...]] = {}
+        self._slots: dict[str, quota.Entry] = {}
+        self._store = Store(lambda _: None)
+        for kind, named in (("exportsources", source()), ("exportdestinations", destination())):
+            self._store.put_named(kind, _document(named.name, named.spec))
+        for policy in world.policies:
+            self._store.put_named("exportpolicies", _document(policy.name, policy.spec))
+        assert self._store.catalogue() == catalogue(policies=world.policies)
+        self._reconciler = Reconciler(
+            store=self._store,
+            runs=cast("Any", self),
+            ledger=cast("Any", self),
+            cluster=cast("Any", self),
+            settings=settings,
+            progress=lambda _: None,
+            clock=lambda: world.now,
+        )
+        self.look()
+
+    def look(self) -> None:
+        """All watches have delivered everything."""
+        self._jobs, self._pods = dict(self._world.jobs), dict(self._world.pods)
+        self.look_at_requests()
+
+    def look_at_requests(self) -> None:
+        """The watches of requests and ledger have delivered everything; those of Jobs and pods lag behind."""
+        self._slots = {entry.run: entry for entry in self._world.slots}
+        for key in set(self._store.requests) - set(self._world.requests):
+            self._store.drop_request(key)
+        for document in self._world.requests.values():
+            self._store.put_request(document)
+
+    def known(self) -> list[Key]:
+        """Every request that anything speaks of."""
+        spoken = {job.request for job in self._jobs.values()} | {entry.request for entry in self._slots.values()}
+        return sorted(spoken | set(self._store.requests))
+
+    def reconcile(self, key: Key) -> None:
+        """One turn. An error is what the work queue would retry."""
+        with suppress(ApiError, LedgerError):
+            finish(self._reconciler.reconcile(key))
+
+    # The cluster that the reconciler acts on.
+
+    async def request(self, key: Key) -> dict[str, Any]:
+        with self._hand.call(unreachable):
+            if key not in self._world.requests:
+                raise ApiError(404, "NotFound", str(key))
+            return self._world.requests[key]
+
+    async def write_status(self, path: str, document: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
+        with self._hand.call(unreachable):
+            metadata = document["metadata"]
+            key = Key(metadata["namespace"], metadata["name"])
+            assert path.endswith(f"/namespaces/{key.namespace}/exportrequests/{key.name}")
+            present = self._world.requests.get(key)
+            if present is None:
+                raise ApiError(404, "NotFound", path)
+            if present["metadata"]["resourceVersion"] != metadata["resourceVersion"]:
+                raise ApiError(409, "Conflict", path)
+            run = (metadata["uid"], str(status.get("runID") or ""))
+            end = self._world.ends.get(run)
+            assert end in {None, status["phase"]}, f"{run} had ended as {end} and is now {status['phase']}"
+            if status["phase"] in TERMINAL_PHASES:
+                self._world.ends[run] = status["phase"]
+            version = {"resourceVersion": str(self._world.next())}
+            written = {**present, "metadata": present["metadata"] | version, "status": dict(status)}
+            self._world.requests[key] = written
+            return written
+
+    async def create_job(self, manifest: Mapping[str, Any]) -> Job:
+        with self._hand.call(unreachable):
+            metadata = manifest["metadata"]
+            name = metadata["name"]
+            if name not in self._world.jobs:
+                stamped = {"uid": f"job-{self._world.next()}", "creationTimestamp": times.render(self._world.now)}
+                job = parse_job({**manifest, "metadata": {**metadata, **stamped}})
+                self._world.jobs[name] = job
+                self._world.pods[job.run] = ()
+                self._world.created.append(job.run)
+            return self._world.jobs[name]
+
+    async def stop_job(self, job: Job, reason: str, message: str) -> Job:
+        return self._change(job, suspended=False, stop_reason=reason, stop_message=message)
+
+    async def suspend_job(self, job: Job, *, suspend: bool) -> Job:
+        return self._change(job, suspended=suspend)
+
+    def _change(self, job: Job, **changes: Any) -> Job:
+        with self._hand.call(unreachable):
+            present = self._world.jobs.get(job.name)
+            if present is None:
+                raise ApiError(404, "NotFound", job.name)
+            if present.uid != job.uid:
+                raise ApiError(409, "Conflict", job.name)
+            self._world.jobs[job.name] = replace(present, **changes)
+            return self._world.jobs[job.name]
+
+    async def delete_job(self, job: Job) -> None:
+        with self._hand.call(unreachable):
+            present = self._world.jobs.get(job.name)
+            if present is not None and present.uid == job.uid:
+                del self._world.jobs[job.name]
+                del self._world.pods[job.run]
+
+    async def emit(self, request: Request, event: Emit, now: datetime) -> None:
+        """Events inform: an error while one is written is logged by the adapter and goes no further."""
+        with self._hand.call(unreachable) if self._hand.trouble == "killed" else self._ignored():
+            assert "" not in {request.uid, event.reason, times.render(now)}
+
+    @contextmanager
+    def _ignored(self) -> Iterator[None]:
+        self._hand.calls += 1
+        yield
+
+    # The Jobs and pods that the reconciler sees.
+
+    def put_job(self, job: Job) -> None:
+        self._jobs[job.name] = job
+
+    def jobs_of(self, key: Key) -> list[Job]:
+        return [job for _, job in sorted(self._jobs.items()) if job.request == key]
+
+    async def job(self, run: str, *, confirm: bool) -> Job | None:
+        name = names.job_name(run)
+        if name not in self._jobs and confirm:
+            with self._hand.call(unreachable):
+                if name in self._world.jobs:
+                    self._jobs[name] = self._world.jobs[name]
+        return self._jobs.get(name)
+
+    async def pods_of(self, job: Job) -> tuple[Pod, ...]:
+        known = self._pods.get(job.run, ())
+        if job.terminal and not any(pod.exit_code is not None for pod in known):
+            return self._world.pods.get(job.run, ())
+        return known
+
+    # The ledger: the same order of writes as the real one, each a step of its own.
+
+    def slots(self) -> Mapping[str, quota.Entry]:
+        return self._slots
+
+    async def admit(
+        self, entry: quota.Entry, limits: Sequence[quota.WindowLimit], slot_limits: quota.SlotLimits, now: datetime
+    ) -> Admission:
+        states: list[quota.WindowState] = []
+        fresh: list[Subject] = []
+        for limit in limits:
+            with self._hand.call(self._away):
+                held = self._world.windows.get(limit.subject, ())
+                answer = quota.reserve(held, entry, limit, now)
+                self._world.windows[limit.subject] = answer.entries
+            states.append(answer.state)
+            if not answer.granted:
+                for subject in fresh:
+                    self._release_window(subject, entry.run)
+                return Admission(tuple(states), windows_granted=False)
+            if answer.changed:
+                fresh.append(limit.subject)
+        with self._hand.call(self._away):
+            grant = quota.take_slot(self._world.slots, entry, slot_limits)
+            self._world.slots = grant.entries
+            self._slots = {item.run: item for item in grant.entries}
+        return Admission(tuple(states), windows_granted=True, slot_granted=grant.granted, slot_reason=grant.reason)
+
+    async def release_slot(self, run: str) -> None:
+        with self._hand.call(self._away):
+            self._world.slots = quota.release(self._world.slots, run)
+            self._slots.pop(run, None)
+
+    async def refund(self, run: str, subjects: Sequence[Subject]) -> None:
+        for subject in subjects:
+            if any(entry.run == run for entry in self._world.windows.get(subject, ())):
+                self._release_window(subject, run)
+
+    def _release_window(self, subject: Subject, run: str) -> None:
+        with self._hand.call(self._away):
+            self._world.windows[subject] = quota.release(self._world.windows[subject], run)
+
+    @staticmethod
+    def _away() -> LedgerError:
+        return LedgerError("the API server is away")
+
+
+def _document(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    return {"metadata": {"name": name, "uid": name, "resourceVersion": "1"}, "spec": given}
+
+
+def finish(work: Coroutine[Any, Any, R]) -> R:
+    """Run what never waits for anything outside."""
+    try:
+        work.send(None)
+    except StopIteration as stop:
+        result: R = stop.value
+        return result
+    raise AssertionError("it waits for something outside this world")
+
+
+def settle(world: World, operator: Operator, hand: Hand, settings: Settings = SETTINGS) -> Operator:
+    """Reconcile until nothing changes any more. An operator that is killed is started anew, with fresh caches."""
+    for _ in range(30):
+        before, calls = world.facts(), hand.calls
+        try:
+            operator.look()
+            for key in operator.known():
+                operator.reconcile(key)
+        except Killed:
+            operator = Operator(world, hand, settings)
+            continue
+        undisturbed = hand.when is None or not calls <= hand.when < hand.calls
+        if undisturbed and before == world.facts():
+            return operator
+    raise AssertionError("the operator does not come to rest")
