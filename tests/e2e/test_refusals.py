@@ -155,7 +155,10 @@ def test_a_source_that_is_applied_a_moment_after_the_request_is_found(team: Team
         (
             "an unknown format",
             {"output": {"format": "XML"}},
-            'spec.output.format: Unsupported value: "XML": supported values: "CSV", "JSON", "NDJSON", "Parquet"',
+            (
+                'spec.output.format: Unsupported value: "XML": supported values: '
+                '"CSV", "JSON", "NDJSON", "Parquet", "ArrowStream"'
+            ),
         ),
         (
             "a column name that is too long",

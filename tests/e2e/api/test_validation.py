@@ -32,7 +32,10 @@ REFUSED_REQUESTS: list[tuple[str, Object, str]] = [
     (
         "an unknown format",
         {"output": {"format": "XML"}},
-        'spec.output.format: Unsupported value: "XML": supported values: "CSV", "JSON", "NDJSON", "Parquet"',
+        (
+            'spec.output.format: Unsupported value: "XML": supported values: '
+            '"CSV", "JSON", "NDJSON", "Parquet", "ArrowStream"'
+        ),
     ),
     (
         "an unknown compression",
@@ -249,7 +252,11 @@ REFUSED_POLICIES: list[tuple[str, Object, str]] = [
         {"limits": {"windowSeconds": 1}},
         "spec.limits.windowSeconds in body should be greater than or equal to 60",
     ),
-    ("an unknown format", {"allowed": {"formats": ["XML"]}}, 'supported values: "CSV", "JSON", "NDJSON", "Parquet"'),
+    (
+        "an unknown format",
+        {"allowed": {"formats": ["XML"]}},
+        'supported values: "CSV", "JSON", "NDJSON", "Parquet", "ArrowStream"',
+    ),
     (
         "memory that is no quantity",
         {"pod": {"resources": {"limits": {"memory": "much"}}}},

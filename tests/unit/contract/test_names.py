@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export_contract.names import Keys, job_name, object_keys, run_id
+from export_contract.names import Keys, job_name, object_keys, part_object_key, run_id
 
 pytestmark = pytest.mark.unit
 
@@ -41,22 +41,28 @@ def test_uid_and_run_id_do_not_run_together() -> None:
     assert run_id("a", "b") != run_id("ab", "")
 
 
-def test_object_and_manifest_stand_in_the_runs_own_folder() -> None:
+def test_object_and_manifest_stand_in_the_runs_own_folder_and_the_checkpoint_apart() -> None:
     folder = "prod/team-a/compliance/2026/users/r1"
-    assert keys() == Keys(f"{folder}/users.csv", f"{folder}/manifest.json")
+    checkpoint = "prod/.export-operator/r1/checkpoint.json"
+    assert keys() == Keys(f"{folder}/users.csv", f"{folder}/manifest.json", checkpoint)
 
 
 @pytest.mark.parametrize(
-    ("changes", "folder"),
+    ("changes", "folder", "apart"),
     [
-        ({"prefix": ""}, "team-a/compliance/2026/users/r1"),
-        ({"key_prefix": ""}, "prod/team-a/users/r1"),
-        ({"prefix": "", "key_prefix": ""}, "team-a/users/r1"),
-        ({"prefix": "/prod/", "key_prefix": "x/"}, "prod/team-a/x/users/r1"),
+        ({"prefix": ""}, "team-a/compliance/2026/users/r1", ".export-operator/r1"),
+        ({"key_prefix": ""}, "prod/team-a/users/r1", "prod/.export-operator/r1"),
+        ({"prefix": "", "key_prefix": ""}, "team-a/users/r1", ".export-operator/r1"),
+        ({"prefix": "/prod/", "key_prefix": "x/"}, "prod/team-a/x/users/r1", "prod/.export-operator/r1"),
     ],
 )
-def test_an_empty_prefix_leaves_no_empty_segment(changes: dict[str, str], folder: str) -> None:
-    assert keys(**changes) == Keys(f"{folder}/users.csv", f"{folder}/manifest.json")
+def test_an_empty_prefix_leaves_no_empty_segment(changes: dict[str, str], folder: str, apart: str) -> None:
+    assert keys(**changes) == Keys(f"{folder}/users.csv", f"{folder}/manifest.json", f"{apart}/checkpoint.json")
+
+
+def test_each_of_several_objects_has_its_number_before_the_ending() -> None:
+    key = keys(output_format="CSV", compression="Gzip").object
+    assert part_object_key(key, 7) == "prod/team-a/compliance/2026/users/r1/users-00007.csv.gz"
 
 
 @pytest.mark.parametrize(
@@ -68,6 +74,7 @@ def test_an_empty_prefix_leaves_no_empty_segment(changes: dict[str, str], folder
         ("JSON", "Gzip", ".json.gz"),
         ("Parquet", "None", ".parquet"),
         ("Parquet", "Zstd", ".parquet"),
+        ("ArrowStream", "Zstd", ".arrows"),
     ],
 )
 def test_the_ending_says_format_and_compression(output_format: str, compression: str, ending: str) -> None:

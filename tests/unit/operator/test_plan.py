@@ -334,11 +334,11 @@ REFUSALS: dict[str, tuple[Request, Catalogue, Policy, str, str, bool]] = {
         False,
     ),
     "a format that nobody writes": (
-        request(output={"format": "ArrowStream"}),
+        request(output={"format": "XLSX"}),
         catalogue(),
         limited(),
         "FormatNotSupported",
-        "spec.output.format: 'ArrowStream' is not one of CSV, JSON, NDJSON, Parquet.",
+        "spec.output.format: 'XLSX' is not one of CSV, JSON, NDJSON, Parquet, ArrowStream.",
         False,
     ),
     "a format that the policy does not allow": (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from export_contract.codec import dumps, loads
@@ -30,8 +30,23 @@ class ObjectRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """Rows, in the order of the objects, that were read in one snapshot."""
+
+    snapshot: str
+    snapshot_time: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """Times are RFC 3339 in UTC; `snapshot` is PostgreSQL's `pg_current_snapshot()` of the rows."""
+    """Times are RFC 3339 in UTC; `snapshot` is PostgreSQL's `pg_current_snapshot()` of the (first) rows.
+
+    `consistency` is what the rows have (Snapshot or Segmented), `segments` say which were read when. `sha256_source`:
+    ReadBack when the finished object was read again to get its hash, because it was made by several processes.
+    `used_fallback`: the objects are in the fallback, and so is this manifest. `nulled` counts, by column, the values
+    that the format has no place for and that were delivered as NULL.
+    """
 
     version: Literal[1] = 1
     run: Run
@@ -49,6 +64,12 @@ class Manifest:
     started_at: str
     finished_at: str
     exporter_version: str = ""
+    segments: tuple[Segment, ...] = ()
+    sha256_source: Literal["Stream", "ReadBack"] = "Stream"
+    used_fallback: bool = False
+    nulled: dict[str, int] = field(default_factory=dict)
+    resumed: int = 0
+    """How often the run went on from a checkpoint."""
 
     def to_json(self) -> str:
         return dumps(self)

@@ -20,10 +20,11 @@ def job_name(run: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Object and manifest keys of a run."""
+    """Keys of a run: object, manifest, and checkpoint, which stands apart from all data."""
 
     object: str
     manifest: str
+    checkpoint: str
 
 
 def object_keys(
@@ -33,6 +34,16 @@ def object_keys(
     an older object. Empty prefixes leave no empty segment."""
     segments = [segment.strip("/") for segment in (prefix, namespace, key_prefix, name, run)]
     folder = "/".join(segment for segment in segments if segment)
-    # Parquet compresses inside: its name carries no suffix.
-    suffix = "" if output_format == "Parquet" else SUFFIXES[compression]
-    return Keys(f"{folder}/{name}{EXTENSIONS[output_format]}{suffix}", f"{folder}/manifest.json")
+    # Parquet and Arrow compress inside: their names carry no suffix.
+    suffix = "" if output_format in {"Parquet", "ArrowStream"} else SUFFIXES[compression]
+    apart = "/".join(filter(None, (prefix.strip("/"), ".export-operator", run)))
+    return Keys(
+        f"{folder}/{name}{EXTENSIONS[output_format]}{suffix}", f"{folder}/manifest.json", f"{apart}/checkpoint.json"
+    )
+
+
+def part_object_key(key: str, number: int) -> str:
+    """Layout PartObjects: the key of object `number`, from 1, made of the run's object key: `users-00001.csv.gz`."""
+    folder, slash, file = key.rpartition("/")
+    stem, dot, extension = file.partition(".")
+    return f"{folder}{slash}{stem}-{number:05d}{dot}{extension}"

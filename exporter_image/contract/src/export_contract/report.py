@@ -55,6 +55,9 @@ class Delivered:
     complete: bool = True
     consistency: str = "Snapshot"
     snapshot_time: str = ""
+    used_fallback: bool = False
+    resumed: int = 0
+    segments: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
