@@ -47,13 +47,14 @@ class Rows(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """The whole object, as it was sent. `complete` is False when rows were left unread."""
+    """The whole object, as it was sent. `complete` is False when rows were left unread; `nulled` as in the manifest."""
 
     rows: int
     bytes: int
     sha256: str
     crc32: int
     complete: bool
+    nulled: dict[str, int]
 
 
 class Encoder:
@@ -63,6 +64,11 @@ class Encoder:
         self._format = output_format
         self._compressor = compressor
         self._begun = False
+
+    @property
+    def nulled(self) -> dict[str, int]:
+        """Values that became NULL, by column."""
+        return dict(self._format.nulled)
 
     def block(self, block: Block, fields: tuple[Field, ...]) -> list[bytes]:
         """Its bytes, in pieces. Raises `ExportError`, `CorruptCopy`."""
@@ -120,7 +126,8 @@ class Pipeline:
                 stage.join(SETTLE_SECONDS)
             self._raise(first, stages)
         cutter = self._cutter
-        return Encoded(self._meter.rows, cutter.bytes, cutter.sha256, cutter.crc32, self._rows.ended)
+        nulled = self._encoder.nulled
+        return Encoded(self._meter.rows, cutter.bytes, cutter.sha256, cutter.crc32, self._rows.ended, nulled)
 
     def _raise(self, first: Task[None] | None, stages: list[Task[None]]) -> None:
         for stage in (first, *stages):

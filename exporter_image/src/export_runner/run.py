@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
@@ -29,7 +29,8 @@ if TYPE_CHECKING:  # heavy: each is imported on the thread that needs it first
     from export_runner.source.copying import Reader
 
 T = TypeVar("T")
-EncoderMaker: TypeAlias = "Callable[[Opened], Encoder]"
+EncoderMaker: TypeAlias = "Callable[[Opened], tuple[Opened, Encoder]]"
+"""Gives the source as the format wants it read, and the encoder of what is read so."""
 
 LEFTOVER_SECONDS = 1.0
 """What each of ending the preparations, closing the session and aborting the upload may take when a run ends badly."""
@@ -76,8 +77,8 @@ class Run:
             found = self._wait(destination, stop)
             if isinstance(found, Delivered):
                 return found
-            opened = self._wait(source, stop)
-            made = self._wait(encoder, stop)(opened)
+            described = self._wait(source, stop)
+            opened, made = self._wait(encoder, stop)(described)
             self._meter.add("connect", time.monotonic() - begun)
             self._meter.estimated_rows = opened.estimated_rows
             return self._transfer(opened, made, found, held, stop)
@@ -135,9 +136,10 @@ class Run:
         output = self._spec.output
         chosen = load(output.format)
 
-        def make(opened: Opened) -> Encoder:
+        def make(described: Opened) -> tuple[Opened, Encoder]:
+            opened = replace(described, fields=chosen.reads(described.fields, output))
             inside = chosen.compresses_inside
-            return Encoder(chosen(opened.fields, output.compression), compressor(output.compression, inside=inside))
+            return opened, Encoder(chosen(opened.fields, output), compressor(output.compression, inside=inside))
 
         return make
 
@@ -197,6 +199,7 @@ class Run:
                 ),
             ),
             complete=encoded.complete,
+            nulled=encoded.nulled,
             consistency="Snapshot",
             snapshot=opened.snapshot.id,
             snapshot_time=opened.snapshot.time,

@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from psycopg.adapt import PyFormat, Transformer
 
-from export_contract.runspec import Compression
+from export_contract.runspec import Compression, Output
 from export_runner.errors import ExportError
 from export_runner.formats.base import load
 from export_runner.frames import arrow
@@ -72,7 +72,7 @@ def encoded(types: list[str], rows: list[list[Any]], values: Values = VALUES) ->
 def test_parquet_holds_the_values_that_were_dumped(table: tuple[list[str], list[list[Any]]]) -> None:
     types, rows = table
     fields = [field(f"c{number}", name) for number, name in enumerate(types)]
-    made = load("Parquet")(fields, "Zstd")
+    made = load("Parquet")(fields, Output(compression="Zstd"))
     file = made.header() + made.block(decode(block(encoded(types, rows)), fields)) + made.footer()
     seen = [list(row) for row in pl.read_parquet(io.BytesIO(file)).rows()]
     assert seen == [[str(value) if isinstance(value, uuid.UUID) else value for value in row] for row in rows]
@@ -94,7 +94,7 @@ def as_json(value: Any) -> Any:
 def test_ndjson_holds_the_values_that_were_dumped(table: tuple[list[str], list[list[Any]]]) -> None:
     types, rows = table
     fields = [field(f'"{number}"\n', name) for number, name in enumerate(types)]
-    lines = load("NDJSON")(fields, "None").block(decode(block(encoded(types, rows)), fields)).split(b"\n")
+    lines = load("NDJSON")(fields, Output()).block(decode(block(encoded(types, rows)), fields)).split(b"\n")
     assert lines.pop() == b""
     assert [list(json.loads(line).values()) for line in lines] == [[as_json(value) for value in row] for row in rows]
 
@@ -119,7 +119,7 @@ def test_a_file_does_not_depend_on_how_its_blocks_are_sliced(
 ) -> None:
     types, rows = table
     fields = [field(f"c{number}", each) for number, each in enumerate(types)]
-    whole, sliced = (load(name)(fields, "None") for _ in range(2))
+    whole, sliced = (load(name)(fields, Output()) for _ in range(2))
     made = block(encoded(types, rows, SLICED))
     parts = list(slices(made, fields, slice_bytes))
     assert b"".join(map(sliced.block, parts)) == whole.block(decode(made, fields))
@@ -142,7 +142,7 @@ def test_polars_gives_every_array_back() -> None:
     fields = [field("n", "int4"), field("t", "text"), field("b", "bytea"), field("d", "date")]
     rows = block([[struct.pack("!i", 1), b"a text that is no view's own", b"\0", struct.pack("!i", 0)]] * 100)
     for name in ("CSV", "NDJSON", "Parquet"):
-        load(name)(fields, "None").block(decode(rows, fields))
+        load(name)(fields, Output()).block(decode(rows, fields))
     gc.collect()
     assert arrow.live_arrays() == before
 
@@ -150,7 +150,7 @@ def test_polars_gives_every_array_back() -> None:
 @pytest.mark.parametrize("compression", ["None", "Gzip", "Zstd"])
 def test_parquet_of_many_blocks_is_one_file_with_a_group_for_each(compression: Compression) -> None:
     fields = [field("n", "int4"), field("t", "text")]
-    made = load("Parquet")(fields, compression)
+    made = load("Parquet")(fields, Output(compression=compression))
     file = made.header()
     for first in range(0, 50, 5):
         rows: list[list[bytes | None]] = [[struct.pack("!i", n), b"text %d" % n] for n in range(first, first + 5)]
@@ -162,7 +162,7 @@ def test_parquet_of_many_blocks_is_one_file_with_a_group_for_each(compression: C
 
 def test_parquet_has_no_two_columns_of_one_name() -> None:
     with pytest.raises(ExportError, match="'n' is there twice"):
-        load("Parquet")([field("n", "int4"), field("n", "int4")], "None")
+        load("Parquet")([field("n", "int4"), field("n", "int4")], Output())
 
 
 def test_an_unknown_format_is_named_with_those_that_are_known() -> None:

@@ -2,42 +2,61 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from typing import ClassVar, Protocol, cast
+from typing import ClassVar, Literal, TypeAlias, cast
 
 from export_contract.failures import Failure
-from export_contract.runspec import Compression
+from export_contract.runspec import Output
 from export_runner.errors import ExportError
 from export_runner.frames.decoder import Column
 from export_runner.frames.kinds import Field
 
 GROUP = "export_runner.formats"
+Resumes: TypeAlias = Literal["Blocks", "Objects"]
 
 
-class Format(Protocol):
-    """Encodes one export. The bytes are those of `header`, of each `block` in order, and of `footer`.
+class Format(ABC):
+    """Encodes one object. Its bytes are those of `header`, of each `block` in order, and of `footer`.
 
-    What a block becomes may depend on the rows before it, never on when or in what pieces they arrived.
+    What a block becomes depends on its rows and on the blocks before it, never on when or in what pieces they arrived.
     """
 
     content_type: ClassVar[str]
-    compresses_inside: ClassVar[bool]
+    compresses_inside: ClassVar[bool] = False
     """True: the format applies the compression itself, and the object's bytes are left as they are."""
-    whole_blocks: ClassVar[bool]
+    whole_blocks: ClassVar[bool] = False
     """False: `block` may be given a block's rows in several calls, and their bytes follow each other."""
+    resumes: ClassVar[Resumes] = "Blocks"
+    """Blocks: what a block becomes depends on itself alone, and on whether it is the object's first. A format that was
+    never asked for its `header` goes on in an object whose first block another process has sent."""
 
-    def __init__(self, fields: Sequence[Field], compression: Compression) -> None:
+    def __init__(self, fields: Sequence[Field], output: Output) -> None:
         """Raises `ExportError` when the columns cannot be held, before the first row is read."""
+        self._fields = tuple(fields)
+        self._output = output
+        self.nulled: Counter[str] = Counter()
+        """Values that the format has no place for and that became NULL, counted by the column's name."""
+
+    @classmethod
+    def reads(cls, fields: Sequence[Field], output: Output) -> tuple[Field, ...]:
+        """The columns as they are to be read: those that must come as PostgreSQL's own text are marked `as_text`."""
+        del output
+        return tuple(fields)
 
     def header(self) -> bytes:
         """What stands before the first row."""
+        return b""
 
+    @abstractmethod
     def block(self, columns: Sequence[Column]) -> bytes:
         """The rows of a block. Raises `ExportError` (ValueNotRepresentable) that names the column."""
 
     def footer(self) -> bytes:
         """What stands after the last row."""
+        return b""
 
 
 def load(name: str) -> type[Format]:

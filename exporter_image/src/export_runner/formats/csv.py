@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import polars as pl
 
-from export_contract.runspec import Compression
+from export_runner.formats.base import Format
 from export_runner.formats.columns import FLOATS, Kept, float_text, has_special_floats
 from export_runner.frames.decoder import Column
-from export_runner.frames.kinds import Field
 from export_runner.frames.text import POSTGRESQL
 
 if TYPE_CHECKING:
@@ -25,16 +24,10 @@ if TYPE_CHECKING:
 ONE_COLUMN_NULL = "\\N"
 
 
-class CsvFormat:
+class CsvFormat(Format):
     """Numbers and booleans plain, times as PostgreSQL writes them in UTC, bytea as `\\x…`."""
 
     content_type: ClassVar[str] = "text/csv; charset=utf-8; header=present"
-    compresses_inside: ClassVar[bool] = False
-    whole_blocks: ClassVar[bool] = False
-
-    def __init__(self, fields: Sequence[Field], compression: Compression) -> None:
-        del compression
-        self._fields = tuple(fields)
 
     def header(self) -> bytes:
         return ",".join(_quoted(field.name) for field in self._fields).encode() + b"\n"
@@ -53,9 +46,6 @@ class CsvFormat:
         else:
             frame.write_csv(out, include_header=False)
         return out.getvalue()
-
-    def footer(self) -> bytes:
-        return b""
 
 
 def _quoted(name: str) -> str:

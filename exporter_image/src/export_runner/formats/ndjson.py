@@ -14,7 +14,8 @@ from typing import ClassVar
 
 import polars as pl
 
-from export_contract.runspec import Compression
+from export_contract.runspec import Output
+from export_runner.formats.base import Format
 from export_runner.formats.columns import FLOATS, MOMENTS, Kept, float_text, has_special_floats
 from export_runner.frames.decoder import Column
 from export_runner.frames.kinds import Field, Kind
@@ -25,26 +26,18 @@ _NEVER_ESCAPED = frozenset({Kind.UUID, *MOMENTS})
 _NOT_NUMBERS = ("NaN", "Infinity", "-Infinity")
 
 
-class NdjsonFormat:
+class NdjsonFormat(Format):
     """Each row is one line."""
 
     content_type: ClassVar[str] = "application/x-ndjson"
-    compresses_inside: ClassVar[bool] = False
-    whole_blocks: ClassVar[bool] = False
 
-    def __init__(self, fields: Sequence[Field], compression: Compression) -> None:
-        del compression
+    def __init__(self, fields: Sequence[Field], output: Output) -> None:
+        super().__init__(fields, output)
         names = [json.dumps(field.name, ensure_ascii=False) for field in fields]
         self._keys = [("{" if number == 0 else ",") + name + ":" for number, name in enumerate(names)]
 
-    def header(self) -> bytes:
-        return b""
-
     def block(self, columns: Sequence[Column]) -> bytes:
         return self._lines(columns, "\n")
-
-    def footer(self) -> bytes:
-        return b""
 
     def _lines(self, columns: Sequence[Column], terminator: str) -> bytes:
         """The rows, each followed by the terminator."""
@@ -64,11 +57,12 @@ class JsonFormat(NdjsonFormat):
 
     content_type: ClassVar[str] = "application/json"
 
-    def __init__(self, fields: Sequence[Field], compression: Compression) -> None:
-        super().__init__(fields, compression)
-        self._started = False
+    def __init__(self, fields: Sequence[Field], output: Output) -> None:
+        super().__init__(fields, output)
+        self._started = True  # by another process, unless the header is asked for
 
     def header(self) -> bytes:
+        self._started = False
         return b"["
 
     def block(self, columns: Sequence[Column]) -> bytes:

@@ -21,9 +21,10 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from export_contract.failures import Failure
-from export_contract.runspec import Compression
+from export_contract.runspec import Compression, Output
 from export_runner.errors import ExportError
 from export_runner.formats import thrift
+from export_runner.formats.base import Format, Resumes
 from export_runner.frames import series
 from export_runner.frames.decoder import Column, Fixed
 from export_runner.frames.kinds import Field, Kind
@@ -49,20 +50,22 @@ _CREATED_BY = b"export-runner (polars)"
 _MAX_ORDINAL = 2**15 - 1
 
 
-class ParquetFormat:
+class ParquetFormat(Format):
     """Every column is optional, as any column of a query may be NULL."""
 
     content_type: ClassVar[str] = "application/vnd.apache.parquet"
     compresses_inside: ClassVar[bool] = True
     whole_blocks: ClassVar[bool] = True
+    resumes: ClassVar[Resumes] = "Objects"
 
-    def __init__(self, fields: Sequence[Field], compression: Compression) -> None:
+    def __init__(self, fields: Sequence[Field], output: Output) -> None:
+        super().__init__(fields, output)
         names = [field.name for field in fields]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ExportError(
                 Failure.VALUE_NOT_REPRESENTABLE, f"Parquet has no two columns of one name; {twice!r} is there twice."
             )
-        self._compression = compression
+        self._compression = output.compression
         self._schema = {field.name: _type(field) for field in fields}
         self._offset = len(_MAGIC)
         self._rows = 0

@@ -79,21 +79,27 @@ WIDTHS: dict[Kind, int] = {
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A column of the export: its name, PostgreSQL's name of its type, its OID and modifier (-1: none)."""
+    """A column of the export: its name, PostgreSQL's name of its type, its OID and modifier (-1: none).
+
+    `as_text`: it is to come as PostgreSQL's own text, whatever decoder its type has.
+    """
 
     name: str
     type_name: str
     oid: int
     modifier: int = -1
+    as_text: bool = False
 
     @property
     def kind(self) -> Kind:
+        if self.as_text:
+            return Kind.RENDERED
         return _BY_OID.get(self.oid, Kind.RENDERED)
 
     @property
     def precision_and_scale(self) -> tuple[int, int] | None:
         """Of `numeric(p, s)`; None for numeric without modifier and for other types. numeric.c: make_numeric_typmod."""
-        if self.oid != NUMERIC_OID or self.modifier < 4:
+        if self.kind is not Kind.NUMERIC or self.modifier < 4:
             return None
         packed = self.modifier - 4
         scale = packed & 0x7FF
