@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export_contract.names import Keys, job_name, object_keys, part_object_key, run_id
+from export_contract.names import (
+    Keys,
+    fallback_manifest_uri,
+    fallback_uri,
+    job_name,
+    object_keys,
+    part_object_key,
+    run_id,
+)
+from export_contract.runspec import Fallback, FallbackBucket, FallbackDatabase
 
 pytestmark = pytest.mark.unit
 
@@ -88,3 +97,23 @@ segments = st.from_regex(r"\A[a-z0-9-]{1,10}\Z")
 def test_runs_of_different_names_never_share_a_key(one: tuple[str, str], other: tuple[str, str]) -> None:
     first, second = (keys(key_prefix="", namespace=pair[0], name=pair[1]) for pair in (one, other))
     assert (first == second) == (one == other)
+
+
+def test_a_fallback_bucket_is_named_as_any_bucket() -> None:
+    bucket = FallbackBucket(bucket="spare", key="team-a/users/r1/users.csv", manifest_key="team-a/users/r1/m.json")
+    fallback = Fallback(name="spare", bucket=bucket)
+    assert (fallback_uri(fallback, "r1"), fallback_manifest_uri(fallback, "r1")) == (
+        "s3://spare/team-a/users/r1/users.csv",
+        "s3://spare/team-a/users/r1/m.json",
+    )
+
+
+def test_an_artifact_is_named_by_server_database_schema_and_run() -> None:
+    fallback = Fallback(name="spare", database=FallbackDatabase(host="db", port=6432, database="a b", schema="x/y"))
+    uri = "postgresql://db:6432/a%20b/x%2Fy.export_artifacts/r1"
+    assert (fallback_uri(fallback, "r1"), fallback_manifest_uri(fallback, "r1")) == (uri, uri)
+
+
+def test_an_ipv6_address_stands_in_brackets_in_an_artifacts_name() -> None:
+    fallback = Fallback(name="spare", database=FallbackDatabase(host="::1", database="spare"))
+    assert fallback_uri(fallback, "r1") == "postgresql://[::1]:5432/spare/public.export_artifacts/r1"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from urllib.parse import quote
 
-from export_contract.runspec import EXTENSIONS, SUFFIXES
+from export_contract.runspec import EXTENSIONS, SUFFIXES, Fallback, FallbackDatabase
 
 
 def run_id(uid: str, run_id: str) -> str:
@@ -47,3 +48,29 @@ def part_object_key(key: str, number: int) -> str:
     folder, slash, file = key.rpartition("/")
     stem, dot, extension = file.partition(".")
     return f"{folder}{slash}{stem}-{number:05d}{dot}{extension}"
+
+
+def fallback_uri(fallback: Fallback, run: str) -> str:
+    """Where a run's export stands when it went to the fallback; no credentials are in it.
+
+    A bucket: `s3://<bucket>/<key>`. A database: see `artifact_uri`.
+    """
+    if fallback.bucket is not None:
+        return f"s3://{fallback.bucket.bucket}/{fallback.bucket.key}"
+    assert fallback.database is not None, "a fallback is one or the other"
+    return artifact_uri(fallback.database, run)
+
+
+def fallback_manifest_uri(fallback: Fallback, run: str) -> str:
+    """Its manifest; in a database that is a column of the artifact's own row, so the URI is the same."""
+    if fallback.bucket is not None:
+        return f"s3://{fallback.bucket.bucket}/{fallback.bucket.manifest_key}"
+    return fallback_uri(fallback, run)
+
+
+def artifact_uri(database: FallbackDatabase, run: str) -> str:
+    """`postgresql://<host>:<port>/<database>/<schema>.export_artifacts/<run>`, names percent-encoded; an IPv6 address
+    stands in brackets."""
+    host = f"[{database.host}]" if ":" in database.host else database.host
+    name, schema = (quote(each, safe="") for each in (database.database, database.schema))
+    return f"postgresql://{host}:{database.port}/{name}/{schema}.export_artifacts/{run}"
