@@ -13,10 +13,10 @@ from export_contract.failures import Failure
 from export_contract.manifest import Column, Manifest, ObjectRef
 from export_contract.report import Delivered
 from export_contract.runspec import RunSpec
+from export_runner import output, parameters
 from export_runner.clock import Deadline, Stop
 from export_runner.errors import ExportError
 from export_runner.meter import Meter
-from export_runner.parameters import validate
 from export_runner.retry import Retrier
 from export_runner.tasks import Task, wait_for
 
@@ -59,7 +59,8 @@ class Run:
 
     def deliver(self) -> Delivered:
         """Exports, unless this run's manifest is there already. Raises `ExportError`, `Stopped`."""
-        validate(self._spec.source.parameters)
+        parameters.validate(self._spec.source.parameters)
+        output.validate(self._spec.output)
         # A lost connection to PostgreSQL takes its snapshot along: the rows are read anew, into a new upload.
         return self._retrier.call("The export", self._attempt)
 
@@ -98,7 +99,7 @@ class Run:
         from export_runner.sinks import client, delivery, upload
         from export_runner.sinks.parts import SENDERS
 
-        target, output = self._spec.destination, self._spec.output
+        target, form = self._spec.destination, self._spec.output
         caller = client.Caller(client.make(target, SENDERS + 1), target.bucket, self._retries(stop))
         if (manifest := delivery.find(caller, target, self._spec.run.id)) is not None:
             self._meter.rows, self._meter.bytes = manifest.rows, manifest.objects[0].bytes
@@ -108,8 +109,8 @@ class Run:
         from export_runner.formats.base import load
         from export_runner.formats.compression import content_type
 
-        made = load(output.format)
-        media = content_type(made.content_type, output.compression, inside=made.compresses_inside)
+        made = load(form.format)
+        media = content_type(made.media_type(form), form.compression, inside=made.compresses_inside)
         begun = upload.Upload(caller, target, self._spec.run.id, media)
         held.upload = begun
         begun.begin()
@@ -133,13 +134,13 @@ class Run:
         from export_runner.formats.compression import compressor
         from export_runner.pipeline import Encoder
 
-        output = self._spec.output
-        chosen = load(output.format)
+        form = self._spec.output
+        chosen = load(form.format)
 
         def make(described: Opened) -> tuple[Opened, Encoder]:
-            opened = replace(described, fields=chosen.reads(described.fields, output))
+            opened = replace(described, fields=chosen.reads(described.fields, form))
             inside = chosen.compresses_inside
-            return opened, Encoder(chosen(opened.fields, output), compressor(output.compression, inside=inside))
+            return opened, Encoder(chosen(opened.fields, form), compressor(form.compression, inside=inside))
 
         return make
 

@@ -166,5 +166,5 @@ def test_parquet_has_no_two_columns_of_one_name() -> None:
 
 
 def test_an_unknown_format_is_named_with_those_that_are_known() -> None:
-    with pytest.raises(ExportError, match=r"'XLSX' is installed; known: CSV, JSON, NDJSON, Parquet"):
+    with pytest.raises(ExportError, match=r"'XLSX' is installed; known: ArrowStream, CSV, JSON, NDJSON, Parquet"):
         load("XLSX")

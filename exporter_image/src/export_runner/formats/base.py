@@ -46,6 +46,12 @@ class Format(ABC):
         del output
         return tuple(fields)
 
+    @classmethod
+    def media_type(cls, output: Output) -> str:
+        """Of what the format writes, before any compression around it."""
+        del output
+        return cls.content_type
+
     def header(self) -> bytes:
         """What stands before the first row."""
         return b""
@@ -57,6 +63,19 @@ class Format(ABC):
     def footer(self) -> bytes:
         """What stands after the last row."""
         return b""
+
+    def no_place(self, field: Field, count: int, what: str) -> None:
+        """Counts values of a column as NULL, if they are to be that. Raises `ExportError` (ValueNotRepresentable) else.
+
+        `what` they are, and why they have no place, ends "Column … holds".
+        """
+        if self._output.on_unrepresentable != "Null":
+            raise ExportError(
+                Failure.VALUE_NOT_REPRESENTABLE,
+                f"Column {field.name!r} ({field.type_name}) holds {what}. Deliver such columns as text"
+                " (onUnrepresentable: ColumnAsText) or such values as NULL (Null), or choose CSV.",
+            )
+        self.nulled[field.name] += count
 
 
 def load(name: str) -> type[Format]:

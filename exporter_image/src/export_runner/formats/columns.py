@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import polars as pl
 
@@ -12,13 +14,17 @@ from export_runner.frames.text import Style, rendered
 
 MOMENTS = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ})
 FLOATS = frozenset({Kind.FLOAT4, Kind.FLOAT8})
+NUMBERS = frozenset({Kind.INT2, Kind.INT4, Kind.INT8, Kind.OID, Kind.NUMERIC, *FLOATS})
+NOT_FINITE = ("NaN", "Infinity", "-Infinity")
+"""As PostgreSQL writes them."""
 
 
 class Kept:
     """Makes series and keeps them until it is dropped, as `frames.arrow` asks."""
 
-    def __init__(self, style: Style) -> None:
+    def __init__(self, style: Style, bytea: Literal["Hex", "Base64"] = "Hex") -> None:
         self._style = style
+        self._bytea = bytea
         self._series: list[pl.Series] = []
 
     def plain(self, column: Column) -> pl.Series:
@@ -29,12 +35,14 @@ class Kept:
         if isinstance(column, Fixed):
             return self._keep(series.fixed(column))
         if kind is Kind.BYTEA:
-            return self._hex(column)
+            return self._bytes(column)
         return self._keep(series.strings(column))
 
-    def _hex(self, column: Varying) -> pl.Series:
-        """bytea as PostgreSQL writes it with `bytea_output = hex`: `\\x00ff`."""
+    def _bytes(self, column: Varying) -> pl.Series:
+        """bytea as PostgreSQL writes it with `bytea_output = hex`, `\\x00ff`, or as RFC 4648 does with padding."""
         made = self._keep(series.binary(column))
+        if self._bytea == "Base64":
+            return made.bin.encode("base64")
         return made.to_frame("").select(pl.lit("\\x") + pl.col("").bin.encode("hex")).to_series()
 
     def _keep(self, made: pl.Series) -> pl.Series:
@@ -44,7 +52,14 @@ class Kept:
 
 def has_special_floats(column: Column) -> bool:
     """Does a float column hold NaN or an infinity? (What stands in for NULL is zero bytes, so never one.)"""
-    return isinstance(column, Fixed) and column.field.kind in FLOATS and not bool(np.isfinite(column.values).all())
+    return special_floats(column) > 0
+
+
+def special_floats(column: Column) -> int:
+    """How many values of a float column are NaN or an infinity."""
+    if not isinstance(column, Fixed) or column.field.kind not in FLOATS:
+        return 0
+    return len(column.values) - int(np.count_nonzero(np.isfinite(column.values)))
 
 
 def float_text(value: pl.Expr) -> pl.Expr:

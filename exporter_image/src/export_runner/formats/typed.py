@@ -1,0 +1,133 @@
+"""Columns with types of their own: what Parquet and Arrow share.
+
+What the types cannot hold is refused by the column's name, unless the run asks otherwise: infinite dates and times,
+times whose microseconds since 1970 do not fit into 64 bits, NaN in `numeric(p, s)`. numeric without precision, or of
+more than 38 digits, is text from the start, as are all types without a counterpart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from export_contract.failures import Failure
+from export_contract.runspec import Output
+from export_runner.errors import ExportError
+from export_runner.formats.base import Format
+from export_runner.formats.columns import MOMENTS
+from export_runner.frames import series
+from export_runner.frames.decoder import Column, Fixed
+from export_runner.frames.kinds import Field, Kind
+from export_runner.frames.text import DAY_US, EPOCH_DAYS, POSTGRESQL, is_infinite, rendered
+
+_MAX_DIGITS = 38  # of a decimal in 128 bits
+_LAST_TIMESTAMP = 2**63 - 1 - EPOCH_DAYS * DAY_US
+_SIMPLE: dict[Kind, pl.DataType] = {
+    Kind.BOOL: pl.Boolean(),
+    Kind.INT2: pl.Int16(),
+    Kind.INT4: pl.Int32(),
+    Kind.INT8: pl.Int64(),
+    Kind.OID: pl.UInt32(),
+    Kind.FLOAT4: pl.Float32(),
+    Kind.FLOAT8: pl.Float64(),
+    Kind.BYTEA: pl.Binary(),
+    Kind.DATE: pl.Date(),
+    Kind.TIMESTAMP: pl.Datetime("us"),
+    Kind.TIMESTAMPTZ: pl.Datetime("us", "UTC"),
+}
+
+
+class TypedFormat(Format):
+    """Makes frames of blocks. Every column may hold NULL, as any column of a query may."""
+
+    name: ClassVar[str]
+    """As messages say it."""
+    compresses_inside: ClassVar[bool] = True
+    whole_blocks: ClassVar[bool] = True
+
+    def __init__(self, fields: Sequence[Field], output: Output) -> None:
+        super().__init__(fields, output)
+        names = [field.name for field in fields]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ExportError(
+                Failure.VALUE_NOT_REPRESENTABLE,
+                f"{self.name} has no two columns of one name; {twice!r} is there twice.",
+            )
+        self._types = [_type(field) for field in fields]
+
+    @classmethod
+    def reads(cls, fields: Sequence[Field], output: Output) -> tuple[Field, ...]:
+        if output.on_unrepresentable != "ColumnAsText":
+            return tuple(fields)
+        return tuple(replace(field, as_text=True) if _may_not_fit(field) else field for field in fields)
+
+    def frame(self, columns: Sequence[Column]) -> pl.DataFrame:
+        """The rows with their types. Raises `ExportError` for a value that its type cannot hold."""
+        kept: list[pl.Series] = []  # until polars is done with all that is made of them
+        typed: list[pl.Series] = []
+        for column, wanted in zip(columns, self._types, strict=True):
+            kept.append(self._series(column))
+            typed.append(self._decimal(kept[-1], column, wanted) if isinstance(wanted, pl.Decimal) else kept[-1])
+        return pl.DataFrame([each.alias(column.field.name) for each, column in zip(typed, columns, strict=True)])
+
+    def empty(self) -> pl.DataFrame:
+        """The columns without rows."""
+        return pl.DataFrame(
+            schema={field.name: wanted for field, wanted in zip(self._fields, self._types, strict=True)}
+        )
+
+    def _series(self, column: Column) -> pl.Series:
+        kind = column.field.kind
+        if isinstance(column, Fixed):
+            return series.fixed(self._fitting(column) if kind in MOMENTS else column)
+        if kind is Kind.UUID:
+            return series.strings(rendered(column, POSTGRESQL))
+        return series.binary(column) if kind is Kind.BYTEA else series.strings(column)
+
+    def _fitting(self, column: Fixed) -> Fixed:
+        """Dates or times that fit; where it is asked for, NULL for those that do not."""
+        infinite, late = _present(is_infinite(column.values), column), None
+        if column.field.kind is not Kind.DATE:
+            late = _present(column.values > _LAST_TIMESTAMP, column)
+        unfit = infinite if late is None else infinite | late
+        if not unfit.any():
+            return column
+        what = "an infinite date or time" if infinite.any() else "a time after the year 294246"
+        self.no_place(
+            column.field, int(np.count_nonzero(unfit)), f"{what}, which its {self.name} type has no value for"
+        )
+        valid = ~unfit if column.valid is None else column.valid & ~unfit
+        return replace(column, valid=valid, values=np.where(valid, column.values, 0).astype(column.values.dtype))
+
+    def _decimal(self, made: pl.Series, column: Column, wanted: pl.Decimal) -> pl.Series:
+        nan = made == "NaN"
+        if count := int(nan.sum()):
+            self.no_place(column.field, count, f"NaN, which its {self.name} type has no value for")
+            made = made.to_frame("").select(pl.when(pl.col("") != "NaN").then(pl.col(""))).to_series()
+        return made.cast(wanted, strict=True)
+
+
+def _type(field: Field) -> pl.DataType:
+    if (decimal := _precision_and_scale(field)) is not None:
+        return pl.Decimal(*decimal)
+    return _SIMPLE.get(field.kind, pl.String())
+
+
+def _precision_and_scale(field: Field) -> tuple[int, int] | None:
+    """Of a numeric that a decimal holds."""
+    digits = field.precision_and_scale
+    return digits if digits is not None and digits[0] <= _MAX_DIGITS and 0 <= digits[1] <= digits[0] else None
+
+
+def _may_not_fit(field: Field) -> bool:
+    return field.kind in MOMENTS or _precision_and_scale(field) is not None
+
+
+def _present(condition: NDArray[np.bool_], column: Fixed) -> NDArray[np.bool_]:
+    """What stands in for NULL is no value, whatever it looks like."""
+    return condition if column.valid is None else condition & column.valid
