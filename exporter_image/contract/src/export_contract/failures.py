@@ -39,6 +39,7 @@ class Failure(StrEnum):
     DATASET_INVALID = "DatasetInvalid"
     SOURCE_AUTHENTICATION_FAILED = "SourceAuthenticationFailed"
     SOURCE_ACCESS_DENIED = "SourceAccessDenied"
+    SOURCE_ROLE_TOO_PRIVILEGED = "SourceRoleTooPrivileged"
     SOURCE_NOT_FOUND = "SourceDatabaseNotFound"
     SOURCE_UNAVAILABLE = "SourceUnavailable"
     SOURCE_QUERY_FAILED = "SourceQueryFailed"
@@ -189,6 +190,13 @@ def _table() -> dict[Failure, FailureKind]:
             "Ask the platform team to raise the memory limit of export pods.",
         ),
         (f.INTERNAL_ERROR, c.INFRASTRUCTURE, 84, True, "This is a bug of the exporter: report it with the pod's log."),
+        (
+            f.SOURCE_ROLE_TOO_PRIVILEGED,
+            c.SOURCE,
+            85,
+            False,
+            "The platform team must give the source a role that may read and nothing else; then set a new spec.runID.",
+        ),
     ]
     return {
         reason: FailureKind(str(reason), kind, code, retryable, advice)

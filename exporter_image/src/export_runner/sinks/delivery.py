@@ -6,6 +6,7 @@ from export_contract.codec import ContractError
 from export_contract.manifest import Manifest
 from export_contract.report import Delivered
 from export_contract.runspec import Destination
+from export_runner.sinks.arguments import object_arguments
 from export_runner.sinks.client import Caller
 from export_runner.sinks.errors import ABSENT, S3Error
 
@@ -57,6 +58,7 @@ def commit(caller: Caller, destination: Destination, manifest: Manifest) -> Deli
             Body=body,
             ContentType="application/json",
             ChecksumAlgorithm="CRC32",
+            **object_arguments(destination),
         ),
     )
     return delivered(manifest, destination)

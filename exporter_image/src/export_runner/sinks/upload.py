@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from export_contract.runspec import Destination
 from export_runner.errors import ExportError
+from export_runner.sinks.arguments import data_arguments
 from export_runner.sinks.client import Caller
 from export_runner.sinks.errors import ABSENT, NO_UPLOAD, S3Error
 from export_runner.sinks.parts import Part
@@ -59,7 +60,7 @@ class Upload:
                 ContentType=self.content_type,
                 ChecksumAlgorithm="CRC32",
                 ChecksumType="FULL_OBJECT",
-                Metadata={RUN_KEY: self.run, UPLOAD_KEY: self.nonce},
+                **data_arguments(self.destination, {RUN_KEY: self.run, UPLOAD_KEY: self.nonce}),
             ),
         )
         self.upload_id = answer["UploadId"]
