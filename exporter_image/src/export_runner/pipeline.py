@@ -21,7 +21,7 @@ from export_runner.frames.decoder import decode, slices
 from export_runner.frames.kinds import Field
 from export_runner.meter import Meter
 from export_runner.queues import ByteQueue
-from export_runner.sinks.parts import SENDERS, Part, PartCutter
+from export_runner.sinks.parts import SENDERS, Part, PartCutter, Whole
 from export_runner.tasks import LOOK_SECONDS, Task
 
 MOST_BLOCKS = 2
@@ -47,12 +47,10 @@ class Rows(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """The whole object, as it was sent. `complete` is False when rows were left unread; `nulled` as in the manifest."""
+    """What was sent, `objects` in order. `complete`: no row was left unread. `nulled` is the manifest's."""
 
     rows: int
-    bytes: int
-    sha256: str
-    crc32: int
+    objects: tuple[Whole, ...]
     complete: bool
     nulled: dict[str, int]
 
@@ -125,9 +123,7 @@ class Pipeline:
             for stage in stages:
                 stage.join(SETTLE_SECONDS)
             self._raise(first, stages)
-        cutter = self._cutter
-        nulled = self._encoder.nulled
-        return Encoded(self._meter.rows, cutter.bytes, cutter.sha256, cutter.crc32, self._rows.ended, nulled)
+        return Encoded(self._meter.rows, (self._cutter.whole(),), self._rows.ended, self._encoder.nulled)
 
     def _raise(self, first: Task[None] | None, stages: list[Task[None]]) -> None:
         for stage in (first, *stages):

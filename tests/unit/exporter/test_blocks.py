@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export_runner.frames.blocks import PADDING, BlockCutter, Chunk
-from export_runner.sinks.parts import DOUBLING, MAX_PARTS, MIN_PART, PartCutter, part_size
+from export_runner.sinks.parts import DOUBLING, MAX_PARTS, MIN_PART, PartCutter, Whole, part_size
 
 pytestmark = pytest.mark.unit
 
@@ -76,11 +76,7 @@ def test_parts_are_whole_blocks_and_reach_the_part_size_but_for_the_last(sizes: 
     assert all(part.size >= MIN_PART for part in parts[:-1])
     assert all(part.size < MIN_PART + 4 * 1024 * 1024 for part in parts)
     assert all(part.crc32 == zlib.crc32(part.data) for part in parts)
-    assert (cutter.bytes, cutter.crc32, cutter.sha256) == (
-        len(whole),
-        zlib.crc32(whole),
-        hashlib.sha256(whole).hexdigest(),
-    )
+    assert cutter.whole() == Whole(len(whole), len(parts), hashlib.sha256(whole).hexdigest(), zlib.crc32(whole))
 
 
 def test_an_object_without_bytes_is_one_empty_part() -> None:

@@ -25,15 +25,27 @@ MAX_HELD = 1 + SENDERS
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """`number` counts from 1; `crc32` is of `data` alone."""
+    """`number` counts from 1 within its object, `object` from 1 within the export; `crc32` is of `data` alone."""
 
     number: int
     data: bytes
     crc32: int
+    object: int = 1
 
     @property
     def size(self) -> int:
         return len(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """An object all of whose parts were cut. `sha256` is hex; `crc32` and `sha256` are of all its bytes."""
+
+    bytes: int
+    parts: int
+    sha256: str
+    crc32: int
+    object: int = 1
 
 
 def part_size(number: int, base: int) -> int:
@@ -56,10 +68,9 @@ class PartCutter:
         self.bytes = 0
         self.crc32 = 0
 
-    @property
-    def sha256(self) -> str:
-        """Of all bytes so far, hex."""
-        return self._sha.hexdigest()
+    def whole(self) -> Whole:
+        """The object, when its last part was cut."""
+        return Whole(self.bytes, self.number, self._sha.hexdigest(), self.crc32)
 
     def add(self, pieces: list[bytes]) -> Iterator[Part]:
         """The part that an encoded block, given in pieces, completes, if it does.

@@ -79,6 +79,8 @@ class Reader:
 
     def _chunks(self) -> Iterator[Chunk]:
         pgconn = self._connection.pgconn
+        # Cancelled or failed, the COPY is undone to here, and the transaction with its snapshot lives on.
+        self._connection.execute(statements.SAVEPOINT)
         statement = statements.copy(self._opened.query, self.fields, self._max_value_bytes)
         pgconn.send_query(statement.as_bytes(self._connection))
         poll = select.poll()
@@ -154,6 +156,21 @@ def _strip_header(pieces: list[bytes | memoryview]) -> None:
     pieces[0] = first[header:]
     if not pieces[0]:
         pieces.pop(0)
+
+
+def rewind(connection: Connection) -> None:
+    """After a COPY that did not end: cancels it, takes in what still comes, and goes back to before it, in the same
+    snapshot. Rows can be read again then. Raises `ExportError` when the session is lost."""
+    pgconn = connection.pgconn
+    try:
+        if pgconn.transaction_status == pq.TransactionStatus.ACTIVE:
+            connection.cancel_safe(timeout=CANCEL_SECONDS)
+            while (result := pgconn.get_result()) is not None:
+                while result.status == pq.ExecStatus.COPY_OUT and pgconn.get_copy_data(0)[0] >= 0:
+                    pass
+        connection.execute(statements.ROLLBACK_TO_SAVEPOINT)
+    except psycopg.Error as error:
+        raise from_psycopg(error) from None
 
 
 def close(connection: Connection) -> None:

@@ -77,6 +77,10 @@ def rows(source: Source) -> sql.Composed:
     return statement
 
 
+SAVEPOINT = sql.SQL("SAVEPOINT reading")
+ROLLBACK_TO_SAVEPOINT = sql.SQL("ROLLBACK TO SAVEPOINT reading")
+
+
 def describe(query: sql.Composed) -> sql.Composed:
     """No row of the query: its columns and their types."""
     return sql.SQL("SELECT * FROM ({}) AS described LIMIT 0").format(query)

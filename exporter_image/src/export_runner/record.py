@@ -1,0 +1,58 @@
+"""What is told of a run at its end: the manifest of one that was delivered, the words for one that was too slow."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from export_contract.failures import Failure
+from export_contract.manifest import Column, Manifest, ObjectRef
+from export_contract.runspec import RunSpec
+from export_runner.errors import ExportError
+from export_runner.meter import Meter
+
+if TYPE_CHECKING:
+    from export_runner.pipeline import Encoded
+    from export_runner.source.catalog import Opened
+
+ENOUGH = 1.25
+"""The deadline that is said to have sufficed: the time at the rate so far, times this."""
+
+
+def now() -> str:
+    """RFC 3339 in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def manifest(
+    spec: RunSpec, opened: Opened, encoded: Encoded, objects: tuple[ObjectRef, ...], *, started_at: str
+) -> Manifest:
+    """The manifest of what was read from `opened` and stored as `objects`."""
+    return Manifest(
+        run=spec.run,
+        source=spec.source.name,
+        dataset=spec.source.dataset,
+        format=spec.output.format,
+        compression=spec.output.compression,
+        columns=tuple(Column(name=field.name, type=field.type_name) for field in opened.fields),
+        rows=encoded.rows,
+        objects=objects,
+        complete=encoded.complete,
+        nulled=encoded.nulled,
+        consistency="Snapshot",
+        snapshot=opened.snapshot.id,
+        snapshot_time=opened.snapshot.time,
+        started_at=started_at,
+        finished_at=now(),
+        exporter_version=version("export-runner"),
+    )
+
+
+def expired(meter: Meter, seconds: float) -> ExportError:
+    """The failure of a run that `seconds`, its deadline, did not suffice for."""
+    text = f"Stopped after {seconds:g} s with {meter.rows:,} rows"
+    if meter.rows and meter.estimated_rows:
+        needed = seconds * max(1.0, meter.estimated_rows / meter.rows) * ENOUGH
+        text += f" of about {meter.estimated_rows:,}; a deadline of about {needed:,.0f} s would have sufficed"
+    return ExportError(Failure.DEADLINE_EXCEEDED, f"{text}. Nothing was delivered.")

@@ -1,0 +1,36 @@
+"""What a run speaks to: somewhere that takes encoded parts and, at the end, a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from export_contract.manifest import Manifest, ObjectRef
+from export_contract.report import Delivered
+from export_runner.sinks.parts import Part, Whole
+
+
+class Sink(Protocol):
+    """One attempt's way out. Nothing counts before `commit`, nothing is left after `abort`.
+
+    `find`, then `begin`, `send` for each part, `complete`, `commit`; or `abort` at any point. All but `abort` raise
+    `ExportError` and `Stopped`.
+    """
+
+    def find(self) -> Delivered | None:
+        """What an earlier attempt of this run delivered; None when there is nothing, or nothing whole."""
+
+    def begin(self) -> None:
+        """Opens the way for parts. Also the preflight: what may not be written is found out here."""
+
+    def send(self, part: Part) -> None:
+        """Called from several threads at once; parts may come in any order."""
+
+    def complete(self, wholes: Sequence[Whole]) -> tuple[ObjectRef, ...]:
+        """All parts of all objects were sent: makes the objects whole, and tells of each as it is stored."""
+
+    def commit(self, manifest: Manifest) -> Delivered:
+        """Writes the manifest, which makes the export official."""
+
+    def abort(self) -> bool:
+        """Takes back what can be taken back, without retries and without raising; True if nothing is left."""
