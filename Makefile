@@ -52,6 +52,10 @@ integration: .venv cluster-up ## Against a real PostgreSQL, S3 server and API se
 e2e: .venv cluster-up ## On a real cluster, as tenants and platform teams use it
 	@$(PYTEST) tests/e2e
 
+.PHONY: bench
+bench: .venv ## Measure beside psql, DuckDB and others: about an hour (ROWS, REPEATS, SUITES, ONLY; python -m tests.bench --help)
+	@UV="$(UV)" $(RUN) python -m tests.bench
+
 .PHONY: images
 images: .venv ## Build both images (and those of the demo's services) and load them into the cluster
 	@$(RUN) python -m tests.cluster images

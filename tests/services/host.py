@@ -121,7 +121,8 @@ class PostgresServer(Server):
         probe = ["--quiet", "--host", self.host, "--port", str(self.port), "--timeout", "1"]
         return shell.run([self._binaries / "pg_isready", *probe], check=False).returncode == 0
 
-    def _client(self) -> dict[str, str]:
+    def client(self) -> dict[str, str]:
+        """libpq's variables for a client that is the superuser."""
         return {
             "PGHOST": self.host,
             "PGPORT": str(self.port),
@@ -134,11 +135,11 @@ class PostgresServer(Server):
     def psql(self, sql: str, *options: str) -> str:
         """Run SQL as the superuser; what it printed, unaligned and without headings."""
         quiet = ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", *options]
-        return shell.run([self._binaries / "psql", *quiet], env=self._client(), stdin=sql).stdout.strip()
+        return shell.run([self._binaries / "psql", *quiet], env=self.client(), stdin=sql).stdout.strip()
 
     def pgbench(self, scale: int = 10) -> None:
         """pgbench's tables: 100,000 accounts times `scale`."""
-        shell.run([self._binaries / "pgbench", "--quiet", "-i", "-s", str(scale)], env=self._client())
+        shell.run([self._binaries / "pgbench", "--quiet", "-i", "-s", str(scale)], env=self.client())
 
 
 @contextmanager

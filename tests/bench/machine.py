@@ -1,0 +1,63 @@
+"""What was measured on, and with what: enough to judge the figures by, nothing that names the machine."""
+
+import os
+import platform
+import re
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from tests.bench import peers
+from tests.cluster import shell
+from tests.cluster.paths import REPOSITORY
+from tests.services import host
+
+OURS = ("polars", "numpy", "psycopg", "botocore", "isal")
+PEERS = ("duckdb", "duckdb-extension-postgres-scanner", "adbc-driver-postgresql", "connectorx", "polars", "psycopg")
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Versions by name."""
+
+    processor: str
+    processors: int
+    memory_bytes: int
+    kernel: str
+    python: str
+    postgresql: str
+    ours: dict[str, str]
+    peers: dict[str, str]
+    commit: str
+
+
+def look(server: host.PostgresServer) -> Machine:
+    """This machine, this checkout, this server."""
+    cpu = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return Machine(
+        processor=cpu[1].strip() if cpu else platform.machine(),
+        processors=os.cpu_count() or 1,
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        kernel=re.match(r"[\d.]*\d", platform.release())[0],  # type: ignore[index]
+        python=platform.python_version(),
+        postgresql=server.psql("SHOW server_version"),
+        ours={name: metadata.version(name) for name in OURS},
+        peers=peers.versions(PEERS),
+        commit=commit(),
+    )
+
+
+def commit() -> str:
+    """The checkout's commit, and whether something was changed since."""
+    git = ["git", "-C", str(REPOSITORY)]
+    found = shell.run([*git, "rev-parse", "--short=12", "HEAD"], check=False)
+    if found.returncode:
+        return "no git checkout"
+    changed = shell.output([*git, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs"])
+    return found.stdout.strip() + (" with changes" if changed else "")
+
+
+def exporter_environment() -> dict[str, str]:
+    """What the exporter's image sets and what matters for time and memory: the benchmark measures what is shipped."""
+    text = (REPOSITORY / "exporter_image" / "Dockerfile").read_text()
+    return dict(re.findall(r"\b((?:MALLOC|POLARS)_\w+)=(\S+)", text))

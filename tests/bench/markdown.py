@@ -1,0 +1,163 @@
+"""The report that people read: every word of a figure comes from the results."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from tests.bench import spread
+from tests.bench.contestants import BY_NAME, REFERENCE
+from tests.bench.goals import Goal, goals
+from tests.bench.results import Measured, Results, SuiteResults
+from tests.bench.spread import Sample
+from tests.bench.tables import SCALE
+
+MIB = 1024 * 1024
+_SIGNS = {True: "✅ yes", False: "❌ no", None: "not measured"}
+_SETTINGS = ("shared_buffers", "work_mem", "fsync", "autovacuum", "jit", "max_wal_size")
+
+
+def render(results: Results, plot: str = "") -> str:
+    """The whole document. `plot` is the picture's file name."""
+    parts = [_head(results, plot), _goals(goals(results)), *map(_suite, results.suites.values()), _missing(results)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _head(results: Results, plot: str) -> str:
+    machine = results.machine
+    ours = ", ".join(f"{name} {number}" for name, number in machine.ours.items())
+    theirs = ", ".join(f"{name} {number}" for name, number in machine.peers.items()) or "none"
+    settings = ", ".join(f"`{name} = {results.settings[name]}`" for name in _SETTINGS if name in results.settings)
+    lines = [
+        "<!-- Written by `make bench`. Do not edit: the next run writes it anew. -->",
+        "# Benchmark: results",
+        "",
+        "How it is measured and how to read it: [README](README.md). Every figure: `results.json` beside this page.",
+        "",
+    ]
+    if results.load_allowed:
+        lines += ["> Runs under foreign load were kept (`LOAD=any`): **these figures say little.**", ""]
+    if results.scale != SCALE:
+        lines += [
+            f"> With {results.scale:,} rows of users. The goals are set for {SCALE:,}: **they do not apply.**",
+            "",
+        ]
+    lines += [
+        (
+            f"- {results.began} to {results.ended}, commit `{machine.commit}`, {results.repeats} rounds in random order"
+            f" (seed {results.seed})"
+        ),
+        (
+            f"- {machine.processor}, {machine.processors} processors, {machine.memory_bytes / 1024**3:.0f} GiB,"
+            f" Linux {machine.kernel}; output on {results.file_system}"
+        ),
+        f"- PostgreSQL {machine.postgresql}: {settings}",
+        f"- Ours: Python {machine.python}, {ours}",
+        f"- Peers: {theirs}",
+    ]
+    return "\n".join([*lines, *(["", f"![Wall time of each contestant]({plot})"] if plot else [])])
+
+
+def _goals(found: Sequence[Goal]) -> str:
+    if not found:
+        return ""
+    counted = [goal.met for goal in found]
+    told = f"{counted.count(True)} of {len(found)} met, {counted.count(False)} not, {counted.count(None)} not measured."
+    rows = [
+        [
+            goal.group,
+            goal.title,
+            f"{goal.sense} {_number(goal.bound)} {goal.unit}".strip(),
+            _figure(goal),
+            _sign(goal),
+            goal.note,
+        ]
+        for goal in found
+    ]
+    return "## Goals\n\n" + told + "\n\n" + _table(["", "", "goal", "measured", "met", ""], rows)
+
+
+def _sign(goal: Goal) -> str:
+    return _SIGNS[goal.met]
+
+
+def _figure(goal: Goal) -> str:
+    return "" if goal.figure is None else f"**{_number(goal.figure)}** {goal.unit}".strip()
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.2f}"
+
+
+def _suite(suite: SuiteResults) -> str:
+    heading = [
+        "wall s",
+        "least–most",
+        "IQR",
+        "÷ psql csv",
+        "client CPU s",
+        "a million rows",
+        "server CPU s",
+        "S3 CPU s",
+        "peak MiB",
+        "output MiB",
+        "n",
+    ]
+    rows = sorted(
+        (row for row in (_row(suite, name, found) for name, found in suite.measured.items()) if row),
+        key=lambda row: row[0],
+    )
+    facts = f"{suite.table.title}: {suite.table.rows:,} rows, {suite.table.bytes / MIB:,.0f} MiB in PostgreSQL."
+    pinned = " The server ran on processor 0, the client on processor 1." if suite.pinned else ""
+    text = f"## {suite.title}\n\n{facts}{pinned}\n\n" + _table(["", *heading], [row for _, row in rows])
+    notes = list(_notes(suite))
+    return text + ("\n\n" + "\n".join(notes) if notes else "")
+
+
+def _row(suite: SuiteResults, name: str, measured: Measured) -> tuple[float, list[str]] | None:
+    samples = suite.samples(name)
+    if not samples:
+        return None
+    wall, client = spread.of(samples, lambda each: each.wall), spread.of(samples, lambda each: each.client)
+    reference = suite.samples(REFERENCE)
+    ratio = f"{wall.median / spread.of(reference, lambda each: each.wall).median:.2f}" if reference else ""
+    count = str(wall.count) + (f" ({len(measured.void)} void)" if measured.void else "")
+    return wall.median, [
+        BY_NAME[name].title,
+        f"**{wall.median:.2f}**",
+        f"{wall.least:.2f}–{wall.most:.2f}",
+        f"{wall.quartiles:.2f}",
+        ratio,
+        f"{client.median:.2f}",
+        f"{client.median / suite.table.rows * 1e6:.2f}",
+        _median(samples, "server"),
+        _median(samples, "s3") if BY_NAME[name].kind == "shipped" else "",
+        f"{spread.of(samples, lambda each: each.peak_memory).most / MIB:.0f}",
+        f"{spread.of(samples, lambda each: each.output_bytes).median / MIB:,.0f}",
+        count,
+    ]
+
+
+def _median(samples: Sequence[Sample], figure: str) -> str:
+    return f"{spread.of(samples, lambda each: float(getattr(each, figure))).median:.2f}"
+
+
+def _notes(suite: SuiteResults) -> Iterator[str]:
+    for name, found in suite.measured.items():
+        contestant = BY_NAME[name]
+        if found.refused:
+            yield f"- {contestant.title} does not count: {found.refused}"
+        elif not found.samples:
+            yield f"- {contestant.title}: all of {len(found.void)} runs were under foreign load and are void"
+        elif not contestant.tells_null:
+            yield f"- {contestant.title}: its output does not tell NULL from the empty text; it was compared so"
+
+
+def _missing(results: Results) -> str:
+    if not results.missing:
+        return ""
+    rows = [[BY_NAME[name].title, why] for name, why in results.missing.items()]
+    return "## Not measured\n\n" + _table(["", "why"], rows)
+
+
+def _table(heading: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
+    head = list(heading)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,0 +1,250 @@
+"""The benchmark itself: servers, tables, then suite by suite the rounds of all contestants."""
+
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.bench import machine, peers, suites, tables, validate
+from tests.bench.contestants import BY_NAME, CONTESTANTS, REFERENCE, Contestant, Place
+from tests.bench.measure import Finished, Gauge, foreign_share
+from tests.bench.results import Measured, Results, SuiteResults, TableFacts
+from tests.bench.spread import Sample
+from tests.bench.suites import Suite
+from tests.cluster import say
+from tests.cluster.problem import Problem
+from tests.integration.exporter.runner import BUCKET, Exporter
+from tests.services import host
+from tests.services.processes import children
+
+FOREIGN_SHARE = 0.05
+"""Of the machine's time: a run beside more is void."""
+TRIES = 3
+"""How often a run is made again when it was void."""
+PROBE_ROWS = 100_000
+"""Of users: what the estimate is made from."""
+SERVER_CPU, CLIENT_CPU = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`scale` is the number of rows of users; `only` are patterns of contestants' names, `suites` are names."""
+
+    scale: int
+    repeats: int
+    only: Sequence[str]
+    suites: Sequence[str]
+    allow_load: bool
+    with_peers: bool = True
+    seed: int = 0
+
+
+def run(options: Options) -> Results:
+    """Raises `Problem`."""
+    began = _now()
+    seed = options.seed or random.SystemRandom().randrange(2**31)
+    missing = {} if options.with_peers else {e.name: "peers are not installed" for e in CONTESTANTS if e.needs_peers}
+    picked = suites.select(options.suites, options.only, peers=options.with_peers)
+    if options.with_peers:
+        peers.install()
+    with _world(options) as world:
+        _warn_of_load(options)
+        world.load(picked, options.scale)
+        world.estimate(picked, options)
+        found = {suite.name: world.suite(suite, who, options, seed) for suite, who in picked.items()}
+        return Results(
+            machine=machine.look(world.postgres),
+            settings={**host.SETTINGS, **tables.SETTINGS},
+            began=began,
+            ended=_now(),
+            scale=options.scale,
+            repeats=options.repeats,
+            seed=seed,
+            file_system=world.file_system,
+            load_allowed=options.allow_load,
+            suites=found,
+            missing=missing,
+        )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _warn_of_load(options: Options) -> None:
+    share = foreign_share()
+    if share > FOREIGN_SHARE:
+        text = f"{share:.0%} of this machine is busy with something else"
+        say.warn(text + ("; runs are kept nevertheless" if options.allow_load else ": such runs are void"))
+
+
+@contextmanager
+def _world(options: Options) -> Iterator["World"]:
+    with ExitStack() as stack:
+        root = _roomy(options.scale)
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="export-operator-bench-", dir=root)))
+        directory.chmod(0o755)
+        postgres = stack.enter_context(host.postgres_server(settings=tables.SETTINGS))
+        s3 = stack.enter_context(host.s3_server(directory / "s3"))
+        s3.create_bucket(BUCKET)
+        yield World(postgres, s3, directory, "tmpfs" if root == Path("/dev/shm") else "disk")  # noqa: S108 - not /tmp
+
+
+def _roomy(scale: int) -> Path:
+    """A file system in memory if output, object and its parts fit several times: disks are nobody's merit."""
+    memory = Path("/dev/shm")  # noqa: S108 - a directory of our own is made in it
+    if memory.is_dir() and shutil.disk_usage(memory).free > 3 * 1024**3 + 8 * 350 * scale:
+        return memory
+    return Path(tempfile.gettempdir())
+
+
+class World:
+    """Servers, a directory for output, and what is known of the tables."""
+
+    def __init__(self, postgres: host.PostgresServer, s3: host.S3Server, directory: Path, file_system: str) -> None:
+        self.postgres = postgres
+        self.file_system = file_system
+        self._directory = directory
+        self._exporter = Exporter(postgres, s3, directory)
+        self._gauge = Gauge(postgres.pid, s3.pid, directory)
+
+    def load(self, picked: dict[Suite, list[Contestant]], scale: int) -> None:
+        """The tables of these suites; and users, of which others are made."""
+        wanted = {"users", *(suite.table for suite in picked)}
+        for name, table in tables.TABLES.items():
+            if name in wanted:
+                with say.step(f"making {name}: {table.rows(scale):,} rows"):
+                    tables.load(self.postgres, name, scale)
+
+    def estimate(self, picked: dict[Suite, list[Contestant]], options: Options) -> None:
+        """Runs each contestant once on a small table, which also warms caches, and says how long all will take."""
+        rows = min(PROBE_ROWS, options.scale)
+        self.postgres.psql(
+            f"CREATE TABLE probe AS SELECT * FROM users WHERE id <= {rows};"
+            " ALTER TABLE probe ADD PRIMARY KEY (id); VACUUM (FREEZE, ANALYZE) probe"
+        )
+        place = self._place(replace(tables.TABLES["users"], name="probe"))
+        size = self._bytes("probe")
+        seconds = 0.0
+        with say.step("trying each contestant once") as step:
+            for name in sorted({each.name for who in picked.values() for each in who}):
+                step.progress(name)
+                contestant = BY_NAME[name]
+                tried = self._gauge.run(contestant.command(place))
+                place.out.unlink(missing_ok=True)
+                for suite, who in picked.items():
+                    if contestant in who:
+                        # Start-up is about a second of each, and reading and hashing the output takes its time too.
+                        moved = self._bytes(suite.table) / size
+                        each = min(1.0, tried.sample.wall) + max(0.0, tried.sample.wall - 1.0) * moved
+                        seconds += options.repeats * (each * 1.15 + 0.5) + each
+        say.line(f"all runs will take about {seconds / 60:.0f} min")
+
+    def suite(self, suite: Suite, who: list[Contestant], options: Options, seed: int) -> SuiteResults:
+        """All rounds of one suite."""
+        place = self._place(tables.TABLES[suite.table])
+        facts = TableFacts(place.table.title, self._count(suite.table), self._bytes(suite.table))
+        results = SuiteResults(suite.title, facts, suite.pinned, {each.name: Measured() for each in who})
+        with (
+            say.step(f"{suite.title}: {facts.rows:,} rows, {len(who)} contestants") as step,
+            self._pinned(suite.pinned),
+        ):
+            validator = self._validator(place, facts.rows)
+            for number, order in enumerate(suites.rounds(who, options.repeats, seed), 1):
+                for contestant in order:
+                    step.progress(f"round {number} of {options.repeats}, {contestant.title}")
+                    self._measure(
+                        contestant,
+                        place,
+                        validator,
+                        results.measured[contestant.name],
+                        pinned=suite.pinned,
+                        allow_load=options.allow_load,
+                    )
+        return results
+
+    def _measure(
+        self,
+        contestant: Contestant,
+        place: Place,
+        validator: validate.Validator,
+        measured: Measured,
+        *,
+        pinned: bool,
+        allow_load: bool,
+    ) -> None:
+        for _ in range(TRIES):
+            if measured.refused:
+                return
+            command = contestant.command(place)
+            finished = self._gauge.run(replace(command, cpu=CLIENT_CPU) if pinned else command)
+            try:
+                sample = _checked(contestant, place, validator, finished)
+            except (validate.Invalid, ValueError) as error:
+                measured.refused = str(error)
+                say.warn(f"{contestant.title}: {error}")
+                return
+            finally:
+                place.out.unlink(missing_ok=True)
+            if not sample.is_void(os.cpu_count() or 1, FOREIGN_SHARE) or allow_load:
+                measured.samples.append(sample)
+                return
+            measured.void.append(sample)
+
+    def _validator(self, place: Place, rows: int) -> validate.Validator:
+        reference = BY_NAME[REFERENCE]
+        written = self._gauge.run(reference.command(place))
+        if written.code:
+            raise Problem(f"psql \\copy failed: {written.complained}")
+        try:
+            return validate.Validator(place, reference, place.out, rows)
+        finally:
+            place.out.unlink(missing_ok=True)
+
+    @contextmanager
+    def _pinned(self, pinned: bool) -> Iterator[None]:
+        """The server on one processor; new sessions inherit it."""
+        everywhere = os.sched_getaffinity(0)
+        if not pinned:
+            yield
+            return
+        if not {SERVER_CPU, CLIENT_CPU} <= everywhere:
+            raise Problem("two processors are needed to pin server and client; leave out the suite 'pinned'")
+        try:
+            self._affinity({SERVER_CPU})
+            yield
+        finally:
+            self._affinity(everywhere)
+
+    def _affinity(self, processors: set[int]) -> None:
+        for pid in (self.postgres.pid, *children(self.postgres.pid)):
+            os.sched_setaffinity(pid, processors)
+
+    def _place(self, table: tables.Table) -> Place:
+        listed = self.postgres.psql(
+            "SELECT attname || '=' || format_type(atttypid, atttypmod) FROM pg_attribute"
+            f" WHERE attrelid = '{table.name}'::regclass AND attnum > 0 ORDER BY attnum"
+        )
+        types = validate.column_types([tuple(line.split("=", 1)) for line in listed.splitlines()])  # type: ignore[misc]
+        return Place(self._exporter, self.postgres, self._directory, table, types)
+
+    def _count(self, table: str) -> int:
+        return int(self.postgres.psql(f"SELECT count(*) FROM {table}"))
+
+    def _bytes(self, table: str) -> int:
+        return int(self.postgres.psql(f"SELECT pg_table_size('{table}')"))
+
+
+def _checked(contestant: Contestant, place: Place, validator: validate.Validator, finished: Finished) -> Sample:
+    """The sample, with what the output tells. Raises ValueError, `Invalid` among them, when it does not count."""
+    if finished.code:
+        last = (finished.complained or finished.said).strip().splitlines()[-1:]
+        raise validate.Invalid(f"ended with code {finished.code}: {' '.join(last)[:300]}")
+    file, first_row = contestant.collect(place, finished.said)
+    validator.check(contestant, file)
+    return replace(finished.sample, output_bytes=file.stat().st_size, first_row=first_row)

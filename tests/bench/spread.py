@@ -1,0 +1,61 @@
+"""What was measured, and what is said of several runs: median, least, most, and the quartiles' distance."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import starmap
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One run. CPU in seconds, memory in bytes. `foreign` is what the machine did beside the run."""
+
+    wall: float
+    client: float
+    server: float
+    s3: float
+    foreign: float
+    peak_memory: int
+    output_bytes: int
+    first_row: float = 0.0
+    """Process start to the first CopyData, in seconds, where the contestant tells; else 0."""
+
+    def is_void(self, processors: int, allowed: float) -> bool:
+        """Was more than this share of the machine's time foreign? Very short runs may have a tenth of a second."""
+        return self.foreign > max(allowed * processors * self.wall, 0.1)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Of `count` values."""
+
+    median: float
+    least: float
+    most: float
+    quartiles: float
+    """The distance between the first and the third quartile; 0 for fewer than two values."""
+    count: int
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Raises ValueError without values."""
+    if not values:
+        raise ValueError("there is nothing to tell the spread of")
+    quartiles = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [0.0, 0.0, 0.0]
+    return Spread(statistics.median(values), min(values), max(values), quartiles[2] - quartiles[0], len(values))
+
+
+def of(samples: Sequence[Sample], value: Callable[[Sample], float]) -> Spread:
+    """The spread of one figure over runs."""
+    return spread([value(sample) for sample in samples])
+
+
+def ratio(ours: Sequence[Sample], theirs: Sequence[Sample], value: Callable[[Sample], float]) -> float:
+    """Ratio of the medians. Raises ZeroDivisionError when theirs is 0."""
+    return of(ours, value).median / of(theirs, value).median
+
+
+def paired(ours: Sequence[Sample], theirs: Sequence[Sample]) -> Spread:
+    """The spread of the wall times' ratios, round by round: what drifts with the machine is not in it."""
+    pairs = zip(ours, theirs, strict=False)
+    return spread(list(starmap(lambda our, their: our.wall / their.wall, pairs)))

@@ -1,0 +1,120 @@
+"""Spread, goals and report follow from the samples alone."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from tests.bench import machine, markdown, results, spread, suites
+from tests.bench.contestants import CONTESTANTS, chosen
+from tests.bench.goals import Goal, goals
+from tests.bench.results import Measured, Results, SuiteResults, TableFacts
+from tests.bench.spread import Sample, Spread
+
+pytestmark = pytest.mark.unit
+
+MIB = 1024 * 1024
+QUIET = Sample(
+    wall=10, client=5, server=9, s3=0, foreign=0.1, peak_memory=150 * MIB, output_bytes=7, first_row=0.5
+)  # fmt: skip
+
+
+def sample(wall: float, *, memory: int = 150) -> Sample:
+    return dataclasses.replace(QUIET, wall=wall, peak_memory=memory * MIB)
+
+
+def found(**measured: Measured) -> Results:
+    """Results of the main suite; names with `_` for `-`."""
+    table = TableFacts("users", 5_000_000, 1)
+    named = {name.replace("_", "-"): each for name, each in measured.items()}
+    software = machine.Machine("a processor", 2, 2**30, "6.1", "3.11", "15", {"polars": "2"}, {"duckdb": "1"}, "abc")
+    suite = SuiteResults("Users", table, pinned=False, measured=named)
+    return Results(
+        machine=software, settings={}, began="now", ended="then", scale=5_000_000, repeats=2, seed=1,
+        file_system="disk", load_allowed=False, suites={"users": suite}, missing={},
+    )  # fmt: skip
+
+
+def goal(given: Results, title: str) -> Goal:
+    return next(each for each in goals(given) if each.title == title)
+
+
+def test_spread_tells_median_ends_and_quartiles() -> None:
+    assert spread.spread([5, 1, 2, 4, 3]) == Spread(median=3, least=1, most=5, quartiles=2, count=5)
+
+
+def test_one_value_has_no_spread() -> None:
+    assert spread.spread([3]) == Spread(3, 3, 3, 0, 1)
+
+
+def test_ratios_are_of_medians_and_their_spread_is_by_round() -> None:
+    ours, theirs = [sample(6), sample(8), sample(32)], [sample(8), sample(8), sample(16)]
+    assert spread.ratio(ours, theirs, lambda each: each.wall) == 1
+    assert spread.paired(ours, theirs) == Spread(1, 0.75, 2, 0.625, 3)
+
+
+@pytest.mark.parametrize(("foreign", "void"), [(0.9, False), (1.1, True)])
+def test_a_run_beside_more_foreign_load_than_allowed_is_void(foreign: float, void: bool) -> None:
+    assert dataclasses.replace(QUIET, foreign=foreign).is_void(processors=2, allowed=0.05) is void
+
+
+def test_a_goal_is_met_at_its_bound() -> None:
+    given = found(psql_csv=Measured([sample(10)]), bare_csv_1=Measured([sample(7)]))
+    assert goal(given, "bare CSV").met is True
+
+
+def test_a_goal_beyond_its_bound_is_missed() -> None:
+    given = found(psql_csv=Measured([sample(10)]), bare_csv_1=Measured([sample(7.1)]))
+    assert goal(given, "bare CSV").met is False
+
+
+def test_an_output_that_is_not_the_table_meets_no_goal_and_the_report_says_why() -> None:
+    given = found(psql_csv=Measured([sample(10)]), bare_csv_1=Measured([sample(1)], refused="other values in bio"))
+    seen = goal(given, "bare CSV")
+    assert (seen.met, seen.note) == (None, "bare CSV: other values in bio")
+    assert "- bare CSV does not count: other values in bio" in markdown.render(given)
+
+
+def test_a_goal_of_being_faster_is_missed_by_a_smaller_factor() -> None:
+    given = found(bare_csv_1=Measured([sample(10)]), cursor_csv=Measured([sample(79)]))
+    assert goal(given, "cursor and csv module ÷ bare CSV").met is False
+
+
+def test_peak_memory_is_judged_by_the_worst_run() -> None:
+    given = found(bare_csv_1=Measured([sample(1, memory=100), sample(1, memory=201)]))
+    memory = [each for each in goals(given) if each.group == "Peak memory" and each.title == "bare CSV"]
+    assert [(each.figure, each.met) for each in memory] == [(201, False)]
+
+
+def test_results_are_read_back_as_they_were_written(tmp_path: Path) -> None:
+    given = found(psql_csv=Measured([sample(10)], [sample(20)], "because"))
+    file = tmp_path / "results.json"
+    file.write_text(given.to_json())
+    assert results.read(file) == given
+
+
+def test_figures_of_a_loaded_machine_are_marked() -> None:
+    assert "these figures say little" in markdown.render(dataclasses.replace(found(), load_allowed=True))
+
+
+def test_each_round_has_every_contestant_once_in_an_order_of_its_own() -> None:
+    rounds = list(suites.rounds(CONTESTANTS, 3, seed=7))
+    assert all(sorted(map(id, each)) == sorted(map(id, CONTESTANTS)) for each in rounds)
+    assert rounds[0] != rounds[1]
+    assert rounds == list(suites.rounds(CONTESTANTS, 3, seed=7))
+
+
+def test_the_reference_is_always_measured() -> None:
+    assert [each.name for each in chosen(["bare-csv-*"], suites.SUITES[0].names)] == [
+        "psql-csv",
+        "bare-csv-1",
+        "bare-csv-2",
+    ]
+
+
+def test_suites_name_contestants_that_there_are() -> None:
+    assert {name for suite in suites.SUITES for name in suite.names} == {each.name for each in CONTESTANTS}
+
+
+def test_the_exporter_is_measured_with_the_settings_of_its_image() -> None:
+    assert machine.exporter_environment() == {"MALLOC_ARENA_MAX": "2", "POLARS_MAX_THREADS": "2"}
