@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say.line(f"{say.paint('31', 'error:')} {problem}")
         return 1
     except KeyboardInterrupt:
-        say.line("\ninterrupted; nothing was written")
+        say.line("\ninterrupted; suites that had ended are in results.json (python -m tests.bench report)")
         return 130
 
 
@@ -107,18 +107,18 @@ def _suites(text: str) -> list[str]:
 def _run(options: argparse.Namespace) -> int:
     from tests.bench import running
 
-    results = running.run(
-        running.Options(
-            scale=options.rows,
-            repeats=options.repeats,
-            only=options.only,
-            suites=options.suites,
-            allow_load=options.load == "any",
-            with_peers=not options.without_peers,
-        )
+    how = running.Options(
+        scale=options.rows,
+        repeats=options.repeats,
+        only=options.only,
+        suites=options.suites,
+        allow_load=options.load == "any",
+        with_peers=not options.without_peers,
     )
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "results.json").write_text(results.to_json(), encoding="utf-8")
+    for found in running.run(how):
+        # After each suite, so that what was measured is not lost when something goes wrong later.
+        (options.out / "results.json").write_text(found.to_json(), encoding="utf-8")
     return _report(options.out)
 
 

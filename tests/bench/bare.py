@@ -67,7 +67,7 @@ def main(spec_file: str, out: str) -> None:
     meter, stop = Meter(process.started()), Stop()
     retrier = Retrier(Deadline(spec.limits.run_deadline_seconds, meter.started), stop)
     delivered = Run(spec, meter, stop, retrier, lambda *_: File(Path(out))).deliver()
-    print(json.dumps({"rows": delivered.rows, "firstRow": meter.seconds["firstRow"], "seconds": meter.seconds}))
+    print(json.dumps({"rows": delivered.rows, "seconds": meter.seconds}))
 
 
 if __name__ == "__main__":

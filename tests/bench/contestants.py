@@ -70,6 +70,11 @@ class Contestant:
     """False: NULL and the empty text look the same in its output, and are compared so."""
 
     @property
+    def spare(self) -> bool:
+        """May it run less often where it is slow?"""
+        return self.library in {"adbc", "connectorx", "cursor"}
+
+    @property
     def needs_peers(self) -> bool:
         return self.library not in {"", "psql"}
 
@@ -121,18 +126,19 @@ class Contestant:
             return Command([sys.executable, "-m", "tests.bench.bare", file, place.out], variables)
         return Command([sys.executable, "-m", "export_runner", "run", "--spec", file], variables)
 
-    def collect(self, place: Place, said: str) -> tuple[Path, float]:
-        """The output as a file, and the seconds to the first row if the contestant tells them. What is in S3 is read
-        from there, and its hash is the manifest's. Raises ValueError when it is not."""
+    def collect(self, place: Place, said: str) -> tuple[Path, dict[str, float]]:
+        """The output as a file, and the seconds by step where the contestant tells them. What is in S3 is read from
+        there, and its hash is the manifest's. Raises ValueError when it is not."""
         if self.library:
-            return place.out, 0.0
+            return place.out, {}
         if self.kind == "bare":
-            return place.out, float(json.loads(said)["firstRow"])
+            seconds: dict[str, float] = json.loads(said)["seconds"]
+            return place.out, seconds
         outcome = Outcome.from_json(said.splitlines()[-1])
         if outcome.delivered is None:
             raise ValueError(f"the export failed: {outcome.failure}")
         _download(place, outcome)
-        return place.out, outcome.timings.get("firstRow", 0.0)
+        return place.out, dict(outcome.timings)
 
 
 def _form(name: str) -> Format:

@@ -12,7 +12,8 @@ from tests.cluster import shell
 from tests.cluster.paths import REPOSITORY
 from tests.services import host
 
-OURS = ("polars", "numpy", "psycopg", "botocore", "isal")
+OURS = ("export-native", "polars", "numpy", "psycopg", "botocore", "isal")
+"""Those that are installed are told."""
 PEERS = ("duckdb", "duckdb-extension-postgres-scanner", "adbc-driver-postgresql", "connectorx", "polars", "psycopg")
 
 
@@ -41,10 +42,14 @@ def look(server: host.PostgresServer) -> Machine:
         kernel=re.match(r"[\d.]*\d", platform.release())[0],  # type: ignore[index]
         python=platform.python_version(),
         postgresql=server.psql("SHOW server_version"),
-        ours={name: metadata.version(name) for name in OURS},
+        ours={name: metadata.version(name) for name in OURS if _installed(name)},
         peers=peers.versions(PEERS),
         commit=commit(),
     )
+
+
+def _installed(name: str) -> bool:
+    return any(metadata.distributions(name=name))
 
 
 def commit() -> str:

@@ -16,7 +16,7 @@ _SETTINGS = ("shared_buffers", "work_mem", "fsync", "autovacuum", "jit", "max_wa
 
 def render(results: Results, plot: str = "") -> str:
     """The whole document. `plot` is the picture's file name."""
-    parts = [_head(results, plot), _goals(goals(results)), *map(_suite, results.suites.values()), _missing(results)]
+    parts = [_head(results, plot), _goals(goals(results)), *_suites(results), _missing(results)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -86,7 +86,11 @@ def _number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.2f}"
 
 
-def _suite(suite: SuiteResults) -> str:
+def _suites(results: Results) -> list[str]:
+    return [_suite(suite, results.machine.processors) for suite in results.suites.values()]
+
+
+def _suite(suite: SuiteResults, processors: int) -> str:
     heading = [
         "wall s",
         "least–most",
@@ -96,22 +100,48 @@ def _suite(suite: SuiteResults) -> str:
         "a million rows",
         "server CPU s",
         "S3 CPU s",
+        "floor",
         "peak MiB",
         "output MiB",
         "n",
     ]
     rows = sorted(
-        (row for row in (_row(suite, name, found) for name, found in suite.measured.items()) if row),
+        (row for row in (_row(suite, name, found, processors) for name, found in suite.measured.items()) if row),
         key=lambda row: row[0],
     )
     facts = f"{suite.table.title}: {suite.table.rows:,} rows, {suite.table.bytes / MIB:,.0f} MiB in PostgreSQL."
     pinned = " The server ran on processor 0, the client on processor 1." if suite.pinned else ""
     text = f"## {suite.title}\n\n{facts}{pinned}\n\n" + _table(["", *heading], [row for _, row in rows])
     notes = list(_notes(suite))
-    return text + ("\n\n" + "\n".join(notes) if notes else "")
+    return text + ("\n\n" + "\n".join(notes) if notes else "") + _steps(suite)
 
 
-def _row(suite: SuiteResults, name: str, measured: Measured) -> tuple[float, list[str]] | None:
+def _steps(suite: SuiteResults) -> str:
+    """Where the exporter's time goes. Steps overlap, so they do not add up to the wall time."""
+    told = {name: suite.samples(name) for name in suite.measured if any(each.steps for each in suite.samples(name))}
+    names = list(dict.fromkeys(step for samples in told.values() for each in samples for step in each.steps))
+    if not names:
+        return ""
+    rows = []
+    for name, samples in told.items():
+        medians = [spread.of(samples, lambda each, step=step: each.steps.get(step, 0.0)).median for step in names]  # type: ignore[misc]
+        first = spread.of(samples, lambda each: each.first_row).median
+        rows.append([BY_NAME[name].title, f"{first:.2f}", *(f"{median:.2f}" if median else "" for median in medians)])
+    title = "\n\nSeconds by step, as the exporter tells them (medians); steps overlap.\n\n"
+    return title + _table(["", "first row", *names], rows)
+
+
+def _floor(suite: SuiteResults, samples: Sequence[Sample], processors: int) -> str:
+    """The ratio to psql's wall time if every processor were busy all the time: no contestant can be below its own."""
+    reference = suite.samples(REFERENCE)
+    if not reference:
+        return ""
+    whole = max if suite.pinned else lambda *each: sum(each) / processors
+    least = spread.of(samples, lambda each: whole(each.client, each.server + each.s3)).median
+    return f"{least / spread.of(reference, lambda each: each.wall).median:.2f}"
+
+
+def _row(suite: SuiteResults, name: str, measured: Measured, processors: int) -> tuple[float, list[str]] | None:
     samples = suite.samples(name)
     if not samples:
         return None
@@ -129,6 +159,7 @@ def _row(suite: SuiteResults, name: str, measured: Measured) -> tuple[float, lis
         f"{client.median / suite.table.rows * 1e6:.2f}",
         _median(samples, "server"),
         _median(samples, "s3") if BY_NAME[name].kind == "shipped" else "",
+        _floor(suite, samples, processors),
         f"{spread.of(samples, lambda each: each.peak_memory).most / MIB:.0f}",
         f"{spread.of(samples, lambda each: each.output_bytes).median / MIB:,.0f}",
         count,

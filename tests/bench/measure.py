@@ -9,6 +9,7 @@ processors did beyond these, the S3 server and the benchmark itself is foreign l
 import os
 import resource
 import select
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,8 @@ from tests.services.processes import children
 TICK = os.sysconf("SC_CLK_TCK")
 LOOK_SECONDS = 0.025
 """How often the client's memory is looked at. The kernel keeps the peak: only growth at the very end is missed."""
+LONGEST_SECONDS = 1800.0
+"""A run that takes longer is killed, and fails."""
 SETTLE_SECONDS = 3.0
 """How long PostgreSQL may take to end the session after the client has gone."""
 
@@ -113,6 +116,7 @@ def _watch(pid: int) -> int:
     wait4 would tell the peak too, but counts the memory that the process had before it became the program: ours.
     """
     peak = 0
+    end = time.monotonic() + LONGEST_SECONDS
     handle = os.pidfd_open(pid)
     try:
         poll = select.poll()
@@ -122,6 +126,8 @@ def _watch(pid: int) -> int:
             peak = max(peak, _peak(pid))
             if ended:
                 return peak
+            if time.monotonic() > end:
+                os.kill(pid, signal.SIGKILL)
     finally:
         os.close(handle)
 

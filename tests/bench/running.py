@@ -28,6 +28,9 @@ TRIES = 3
 """How often a run is made again when it was void."""
 PROBE_ROWS = 100_000
 """Of users: what the estimate is made from."""
+SLOW_SECONDS = 30.0
+SLOW_REPEATS = 3
+"""Where a run of ADBC, connectorx or the cursor takes longer than that, there are only so many."""
 SERVER_CPU, CLIENT_CPU = 0, 1
 
 
@@ -44,8 +47,8 @@ class Options:
     seed: int = 0
 
 
-def run(options: Options) -> Results:
-    """Raises `Problem`."""
+def run(options: Options) -> Iterator[Results]:
+    """What was found so far, after each suite: the last is all of it. Raises `Problem`."""
     began = _now()
     seed = options.seed or random.SystemRandom().randrange(2**31)
     missing = {} if options.with_peers else {e.name: "peers are not installed" for e in CONTESTANTS if e.needs_peers}
@@ -56,20 +59,22 @@ def run(options: Options) -> Results:
         _warn_of_load(options)
         world.load(picked, options.scale)
         world.estimate(picked, options)
-        found = {suite.name: world.suite(suite, who, options, seed) for suite, who in picked.items()}
-        return Results(
-            machine=machine.look(world.postgres),
-            settings={**host.SETTINGS, **tables.SETTINGS},
-            began=began,
-            ended=_now(),
-            scale=options.scale,
-            repeats=options.repeats,
-            seed=seed,
-            file_system=world.file_system,
-            load_allowed=options.allow_load,
-            suites=found,
-            missing=missing,
-        )
+        found: dict[str, SuiteResults] = {}
+        for suite, who in picked.items():
+            found[suite.name] = world.suite(suite, who, options, seed)
+            yield Results(
+                machine=machine.look(world.postgres),
+                settings={**host.SETTINGS, **tables.SETTINGS},
+                began=began,
+                ended=_now(),
+                scale=options.scale,
+                repeats=options.repeats,
+                seed=seed,
+                file_system=world.file_system,
+                load_allowed=options.allow_load,
+                suites=dict(found),
+                missing=missing,
+            )
 
 
 def _now() -> str:
@@ -112,6 +117,8 @@ class World:
         self._directory = directory
         self._exporter = Exporter(postgres, s3, directory)
         self._gauge = Gauge(postgres.pid, s3.pid, directory)
+        self._tried: dict[str, float] = {}
+        self._scales: dict[str, float] = {}
 
     def load(self, picked: dict[Suite, list[Contestant]], scale: int) -> None:
         """The tables of these suites; and users, of which others are made."""
@@ -129,21 +136,31 @@ class World:
             " ALTER TABLE probe ADD PRIMARY KEY (id); VACUUM (FREEZE, ANALYZE) probe"
         )
         place = self._place(replace(tables.TABLES["users"], name="probe"))
-        size = self._bytes("probe")
-        seconds = 0.0
         with say.step("trying each contestant once") as step:
             for name in sorted({each.name for who in picked.values() for each in who}):
                 step.progress(name)
-                contestant = BY_NAME[name]
-                tried = self._gauge.run(contestant.command(place))
+                self._tried[name] = self._gauge.run(BY_NAME[name].command(place)).sample.wall
                 place.out.unlink(missing_ok=True)
-                for suite, who in picked.items():
-                    if contestant in who:
-                        # Start-up is about a second of each, and reading and hashing the output takes its time too.
-                        moved = self._bytes(suite.table) / size
-                        each = min(1.0, tried.sample.wall) + max(0.0, tried.sample.wall - 1.0) * moved
-                        seconds += options.repeats * (each * 1.15 + 0.5) + each
+        probed = self._bytes("probe")
+        seconds = 0.0
+        for suite, who in picked.items():
+            self._scales[suite.table] = self._bytes(suite.table) / probed
+            for each in who:
+                once = self._expected(each, suite.table)
+                # Each output is hashed, and the first of each is read and compared as well.
+                seconds += self._repeats(each, suite.table, options.repeats) * (once * 1.1 + 0.3) + once * 0.5
         say.line(f"all runs will take about {seconds / 60:.0f} min")
+
+    def _expected(self, contestant: Contestant, table: str) -> float:
+        """Seconds of a run, from the one on the small table. About half a second of that is start-up, but for psql."""
+        tried = self._tried[contestant.name]
+        fixed = min(0.1 if contestant.library == "psql" else 0.5, tried)
+        return fixed + (tried - fixed) * self._scales[table]
+
+    def _repeats(self, contestant: Contestant, table: str, repeats: int) -> int:
+        """Peers that no goal but a coarse one looks at run less often where they would take long."""
+        slow = contestant.spare and self._expected(contestant, table) > SLOW_SECONDS
+        return min(repeats, SLOW_REPEATS) if slow else repeats
 
     def suite(self, suite: Suite, who: list[Contestant], options: Options, seed: int) -> SuiteResults:
         """All rounds of one suite."""
@@ -157,6 +174,8 @@ class World:
             validator = self._validator(place, facts.rows)
             for number, order in enumerate(suites.rounds(who, options.repeats, seed), 1):
                 for contestant in order:
+                    if number > self._repeats(contestant, suite.table, options.repeats):
+                        continue
                     step.progress(f"round {number} of {options.repeats}, {contestant.title}")
                     self._measure(
                         contestant,
@@ -245,6 +264,9 @@ def _checked(contestant: Contestant, place: Place, validator: validate.Validator
     if finished.code:
         last = (finished.complained or finished.said).strip().splitlines()[-1:]
         raise validate.Invalid(f"ended with code {finished.code}: {' '.join(last)[:300]}")
-    file, first_row = contestant.collect(place, finished.said)
+    file, steps = contestant.collect(place, finished.said)
     validator.check(contestant, file)
-    return replace(finished.sample, output_bytes=file.stat().st_size, first_row=first_row)
+    rounded = {step: round(seconds, 3) for step, seconds in steps.items()}
+    return replace(
+        finished.sample, output_bytes=file.stat().st_size, first_row=rounded.pop("firstRow", 0.0), steps=rounded
+    )

@@ -1,8 +1,8 @@
 """What was measured, and what is said of several runs: median, least, most, and the quartiles' distance."""
 
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import starmap
 
 
@@ -19,6 +19,13 @@ class Sample:
     output_bytes: int
     first_row: float = 0.0
     """Process start to the first CopyData, in seconds, where the contestant tells; else 0."""
+    steps: Mapping[str, float] = field(default_factory=dict)
+    """Seconds by step, as the exporter tells them; its steps overlap."""
+
+    @property
+    def busy(self) -> float:
+        """CPU seconds of everybody that the run needs."""
+        return self.client + self.server + self.s3
 
     def is_void(self, processors: int, allowed: float) -> bool:
         """Was more than this share of the machine's time foreign? Very short runs may have a tenth of a second."""

@@ -93,6 +93,18 @@ def test_results_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     assert results.read(file) == given
 
 
+def test_the_floor_is_all_processors_busy_over_the_wall_time_of_psql() -> None:
+    ours = dataclasses.replace(QUIET, wall=9, client=6, server=7, s3=1)
+    text = markdown.render(found(psql_csv=Measured([sample(10)]), shipped_csv=Measured([ours])))
+    assert "| as shipped, CSV | **9.00** | 9.00–9.00 | 0.00 | 0.90 | 6.00 | 1.20 | 7.00 | 1.00 | 0.70 |" in text
+
+
+def test_the_report_tells_where_the_exporter_spends_its_time() -> None:
+    ours = [dataclasses.replace(QUIET, steps={"read": read, "encode": 2.0}) for read in (1.0, 3.0, 9.0)]
+    text = markdown.render(found(bare_csv_1=Measured(ours)))
+    assert "|  | first row | read | encode |\n| --- | --- | --- | --- |\n| bare CSV | 0.50 | 3.00 | 2.00 |" in text
+
+
 def test_figures_of_a_loaded_machine_are_marked() -> None:
     assert "these figures say little" in markdown.render(dataclasses.replace(found(), load_allowed=True))
 
@@ -117,4 +129,4 @@ def test_suites_name_contestants_that_there_are() -> None:
 
 
 def test_the_exporter_is_measured_with_the_settings_of_its_image() -> None:
-    assert machine.exporter_environment() == {"MALLOC_ARENA_MAX": "2", "POLARS_MAX_THREADS": "2"}
+    assert {"MALLOC_ARENA_MAX", "POLARS_MAX_THREADS"} <= machine.exporter_environment().keys()
