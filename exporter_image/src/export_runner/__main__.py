@@ -17,7 +17,7 @@ from export_contract.codec import ContractError
 from export_contract.failures import Failure
 from export_contract.report import Delivered, FailureReport, Outcome
 from export_contract.runspec import RunSpec
-from export_runner import examples, process
+from export_runner import commands, examples, process
 from export_runner.clock import Deadline, Stop
 from export_runner.errors import ExportError, Stopped, internal
 from export_runner.meter import Meter
@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "example-spec":
         print(examples.spec_text())
         return 0
+    if "function" in options:
+        return int(options.function(options))
     return _run(options.spec)
 
 
@@ -45,12 +47,13 @@ def _parser() -> argparse.ArgumentParser:
         epilog=examples.epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="export as a run spec says", description="Export as a run spec says.")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = subparsers.add_parser("run", help="export as a run spec says", description="Export as a run spec says.")
     run.add_argument(
         "--spec", metavar="FILE", help=f"the run spec as JSON; '-' for stdin; default: ${environment.RUN_SPEC}"
     )
-    commands.add_parser("example-spec", help="print a run spec to start from")
+    subparsers.add_parser("example-spec", help="print a run spec to start from")
+    commands.add(subparsers)
     return parser
 
 
@@ -109,7 +112,8 @@ def _watch(reporter: Reporter, meter: Meter, spec: RunSpec, deadline: Deadline) 
     """Ends the process when even the main thread hangs."""
 
     def work() -> None:
-        time.sleep(deadline.remaining() + WATCHDOG_SECONDS)
+        while (left := deadline.seconds + WATCHDOG_SECONDS - deadline.elapsed()) > 0:  # the fallback restarts it
+            time.sleep(left)
         failure = ExportError(
             Failure.DEADLINE_EXCEEDED, f"The run did not end within {WATCHDOG_SECONDS:g} s of its deadline."
         )

@@ -21,6 +21,10 @@ class Deadline:
         self.seconds = seconds
         self.started = time.monotonic() if started is None else started
 
+    def restart(self, seconds: float) -> None:
+        """The time begins anew: the fallback has a deadline of its own."""
+        self.seconds, self.started = seconds, time.monotonic()
+
     def elapsed(self) -> float:
         return time.monotonic() - self.started
 

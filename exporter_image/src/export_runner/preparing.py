@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from export_contract.report import Delivered
-from export_contract.runspec import RunSpec
+from export_contract.runspec import Fallback, RunSpec
 from export_runner.retry import Retrier
 from export_runner.tasks import Task
 
@@ -30,6 +30,14 @@ class Held:
 
     connection: Connection | None = None
     sink: Sink | None = None
+    reading: bool = False
+    """A COPY was begun: what is read again must go back to before it."""
+
+    def give_up_sink(self, seconds: float) -> None:
+        """Takes back what was begun in the sink, in so many seconds at most; the rest is the sweeper's."""
+        if (sink := self.sink) is not None:
+            self.sink = None
+            Task("abort", sink.abort).join(seconds)
 
     def let_go(self, seconds: float) -> None:
         """Ends the session and what was begun in the sink, both at once, each within so many seconds."""
@@ -56,6 +64,31 @@ def destination(spec: RunSpec, held: Held, retrier: Retrier, make_sink: SinkMake
     sink = held.sink = make_sink(spec, retrier)
     if (found := sink.find()) is not None:
         return found
+    sink.begin()
+    return sink
+
+
+def fallback(spec: RunSpec, other: Fallback, held: Held, retrier: Retrier) -> Delivered | Sink:
+    """What was delivered there before, or the fallback's sink, begun. The source can then be read from its first row
+    again, in the snapshot that it has. Raises `ExportError`, `Stopped`."""
+    import psycopg
+
+    from export_runner import fallback as choice
+    from export_runner.source.copying import rewind
+    from export_runner.source.errors import from_psycopg
+    from export_runner.source.sql import statement_timeout
+
+    sink = held.sink = choice.sink(spec, other, retrier)
+    if (found := sink.find()) is not None:
+        return found
+    assert held.connection is not None, "the source is prepared"
+    if held.reading:
+        rewind(held.connection)
+    try:
+        held.connection.execute(statement_timeout(int(retrier.deadline.remaining() * 1000)))
+    except psycopg.Error as error:
+        raise from_psycopg(error) from None
+    choice.refuse_source(sink, held.connection)
     sink.begin()
     return sink
 

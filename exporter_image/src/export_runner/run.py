@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from export_contract.report import Delivered
-from export_contract.runspec import RunSpec
-from export_runner import output, parameters, preparing, record
+from export_contract.runspec import Fallback, Limits, RunSpec
+from export_runner import fallback, output, parameters, preparing, record
 from export_runner.clock import Deadline, Stop
+from export_runner.errors import ExportError
 from export_runner.meter import Meter
-from export_runner.preparing import Held, SinkMaker
+from export_runner.preparing import EncoderMaker, Held, SinkMaker
 from export_runner.retry import Retrier
 from export_runner.tasks import Task, wait_for
 
@@ -49,6 +51,7 @@ class Run:
         """Exports, unless this run's manifest is there already. Raises `ExportError`, `Stopped`."""
         parameters.validate(self._spec.source.parameters)
         output.validate(self._spec.output)
+        fallback.check(self._spec)
         # A lost connection to PostgreSQL takes its snapshot along: the rows are read anew, into a new upload.
         return self._retrier.call("The export", self._attempt)
 
@@ -63,30 +66,80 @@ class Run:
             Task("prepare-encoder", lambda: preparing.encoder(spec)),
         )
         source, destination, encoder = preparations
+        earlier = Task("ask-fallback", lambda: fallback.earlier(spec, retrier))
         try:
             found = self._wait(destination, stop)
             if isinstance(found, Delivered):
                 self._meter.rows, self._meter.bytes = found.rows, found.bytes
                 return found
+            if (before := self._wait(earlier, stop)) is not None:
+                self._meter.rows, self._meter.bytes = before.rows, before.bytes
+                return before
             described = self._wait(source, stop)
             opened, made = self._wait(encoder, stop)(described)
             self._meter.add("connect", time.monotonic() - begun)
             self._meter.estimated_rows = opened.estimated_rows
-            return self._transfer(opened, made, found, held, stop)
+            return self._transfer(opened, made, found, held, stop.child(), limits=spec.limits)
+        except ExportError as error:
+            if (other := fallback.answers(error, spec)) is None:
+                raise
+            return self._fall_back(other, error, (source, encoder), held, stop)
         finally:
             stop.request()
             for task in preparations:
                 task.join(LEFTOVER_SECONDS)
             held.let_go(LEFTOVER_SECONDS)
 
+    def _fall_back(
+        self,
+        other: Fallback,
+        first: ExportError,
+        ready: tuple[Task[Opened], Task[EncoderMaker]],
+        held: Held,
+        stop: Stop,
+    ) -> Delivered:
+        """From the first row again, in the same snapshot, into the fallback."""
+        self._retrier.note(f"{first.message} The export begins again, into the fallback {other.name!r}.")
+        self._deadline.restart(other.deadline_seconds)
+        self._meter.again()
+        again = self._stop.child()
+        source, encoder = ready
+        try:
+            described = self._wait(source, stop)
+            opened, made = self._wait(encoder, stop)(described)
+            self._meter.estimated_rows = opened.estimated_rows
+            stop.request()  # whoever still tries to reach the destination
+            held.give_up_sink(LEFTOVER_SECONDS)
+            retrier = Retrier(self._deadline, again, self._retrier.delays, note=self._retrier.note)
+            begun = Task("prepare-fallback", lambda: preparing.fallback(self._spec, other, held, retrier))
+            found = self._wait(begun, again)
+            if isinstance(found, Delivered):
+                return found
+            limits = fallback.limits(self._spec.limits, other)
+            return self._transfer(opened, made, found, held, again, limits=limits, used_fallback=True)
+        except ExportError as second:
+            raise fallback.both(first, other, second) from None
+        finally:
+            again.request()
+
     def _wait(self, task: Task[T], stop: Stop) -> T:
         return wait_for(task, self._deadline, stop, lambda: record.expired(self._meter, self._deadline.seconds))
 
-    def _transfer(self, opened: Opened, encoder: Encoder, sink: Sink, held: Held, stop: Stop) -> Delivered:
+    def _transfer(
+        self,
+        opened: Opened,
+        encoder: Encoder,
+        sink: Sink,
+        held: Held,
+        stop: Stop,
+        *,
+        limits: Limits,
+        used_fallback: bool = False,
+    ) -> Delivered:
         from export_runner.pipeline import Pipeline
 
         reader = self._reader(opened, held, stop)
-        pipeline = Pipeline(reader, encoder, sink.send, limits=self._spec.limits, meter=self._meter, stop=stop)
+        pipeline = Pipeline(reader, encoder, sink.send, limits=limits, meter=self._meter, stop=stop)
         try:
             encoded = self._wait(Task("pipeline", pipeline.run), stop)
         finally:
@@ -95,6 +148,7 @@ class Run:
         begun = time.monotonic()
         objects = self._wait(Task("complete", lambda: sink.complete(encoded.objects)), stop)
         manifest = record.manifest(self._spec, opened, encoded, objects, started_at=self._started_at)
+        manifest = replace(manifest, used_fallback=used_fallback)
         made = self._wait(Task("commit", lambda: sink.commit(manifest)), stop)
         self._meter.add("commit", time.monotonic() - begun)
         return made
@@ -103,6 +157,7 @@ class Run:
         from export_runner.source.copying import Reader
 
         assert held.connection is not None, "the source is prepared"
+        held.reading = True
         partial = self._spec.limits.on_deadline == "Partial"
         return Reader(
             held.connection,

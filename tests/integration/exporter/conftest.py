@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.exporter.runner import BUCKET, Exporter
+from tests.integration.exporter.spare import Spare
 from tests.services import data, host
 
 USERS = 100_000
@@ -43,3 +44,11 @@ def fragile_s3() -> Iterator[host.S3Server]:
     with host.s3_server() as server:
         server.create_bucket(BUCKET)
         yield server
+
+
+@pytest.fixture(scope="session")
+def spare() -> Iterator[Spare]:
+    with host.postgres_server() as postgres, host.s3_server() as s3:
+        made = Spare(postgres, s3)
+        made.prepare()
+        yield made

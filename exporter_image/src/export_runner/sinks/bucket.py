@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from export_contract.manifest import Manifest, ObjectRef
 from export_contract.report import Delivered
@@ -17,11 +17,11 @@ from export_runner.sinks.parts import SENDERS, Part, Whole
 class Bucket:
     """See `sink.Sink`."""
 
-    def __init__(self, spec: RunSpec, retrier: Retrier) -> None:
-        """Reaches nobody yet. Raises `ExportError`."""
+    def __init__(self, spec: RunSpec, retrier: Retrier, keys: Mapping[str, str] | None = None) -> None:
+        """Reaches nobody yet. `keys` as in `client.make`. Raises `ExportError`."""
         self._spec = spec
         self._target = spec.destination
-        self._caller = client.Caller(client.make(self._target, SENDERS + 1), self._target.bucket, retrier)
+        self._caller = client.Caller(client.make(self._target, SENDERS + 1, keys), self._target.bucket, retrier)
         self._upload: upload.Upload | None = None
 
     def find(self) -> Delivered | None:

@@ -76,4 +76,5 @@ def delivered(manifest: Manifest, destination: Destination) -> Delivered:
         complete=manifest.complete,
         consistency=manifest.consistency,
         snapshot_time=manifest.snapshot_time,
+        used_fallback=manifest.used_fallback,
     )

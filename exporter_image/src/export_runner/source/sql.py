@@ -81,6 +81,11 @@ SAVEPOINT = sql.SQL("SAVEPOINT reading")
 ROLLBACK_TO_SAVEPOINT = sql.SQL("ROLLBACK TO SAVEPOINT reading")
 
 
+def statement_timeout(milliseconds: int) -> sql.Composed:
+    """For what is left of the transaction."""
+    return sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(max(1, milliseconds)))
+
+
 def describe(query: sql.Composed) -> sql.Composed:
     """No row of the query: its columns and their types."""
     return sql.SQL("SELECT * FROM ({}) AS described LIMIT 0").format(query)
