@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import gzip
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +14,13 @@ from export_contract.runspec import Compression, Limits, Output, Source
 from export_runner.clock import Stop
 from export_runner.formats.base import Format, load
 from export_runner.formats.compression import compressor
+from export_runner.frames.blocks import Chunk
 from export_runner.frames.kinds import Field
 from export_runner.meter import Meter
-from export_runner.pipeline import Encoder, Pipeline
-from export_runner.source.catalog import open_snapshot
-from export_runner.source.connect import connect
+from export_runner.pipeline import Encoded, Encoder, Pipeline, Rows
+from export_runner.sinks.parts import Part
+from export_runner.source.catalog import Opened, open_snapshot
+from export_runner.source.connect import Connection, connect
 from export_runner.source.copying import Reader
 from tests.services.host import PostgresServer
 
@@ -45,40 +48,43 @@ def exported(
     **source: Any,
 ) -> Exported:
     """`chosen` is a format that no entry point names. Raises `ExportError`."""
-    spec = Source(
-        name="app-db",
-        dataset="d",
-        columns=columns,
-        query=query,
-        **{
-            "host": postgres.host,
-            "port": postgres.port,
-            "database": "app",
-            "allow_privileged_role": True,
-            **source,
-        },
-    )
-    limits = limits or Limits()
-    kind = chosen or load(output.format)
+    limits, kind = limits or Limits(), chosen or load(output.format)
+    with _snapshot(postgres, columns, query, **source) as (connection, described):
+        opened = dataclasses.replace(described, fields=kind.reads(described.fields, output))
+        compression = compressor(output.compression, inside=kind.compresses_inside)
+        encoder = Encoder(kind(opened.fields, output), compression)
+        rows = Reader(connection, opened, limits.max_value_bytes, Stop())
+        data, done = through_pipeline(rows, encoder, limits)
+    whole = data if kind.compresses_inside else unpacked(data, output.compression)
+    return Exported(whole, opened.fields, done.rows, done.nulled)
+
+
+def recorded(postgres: PostgresServer, columns: tuple[str, ...], query: str) -> tuple[tuple[Field, ...], list[Chunk]]:
+    """The columns, and the rows as they come."""
+    with _snapshot(postgres, columns, query) as (connection, opened):
+        return opened.fields, list(Reader(connection, opened, Limits().max_value_bytes, Stop()).chunks())
+
+
+@contextlib.contextmanager
+def _snapshot(
+    postgres: PostgresServer, columns: tuple[str, ...], query: str | None, **source: Any
+) -> Iterator[tuple[Connection, Opened]]:
+    where = {"host": postgres.host, "port": postgres.port, "database": "app", "allow_privileged_role": True}
+    spec = Source(name="app-db", dataset="d", columns=columns, query=query, **{**where, **source})
     connection = connect(spec, {"PGUSER": postgres.user, "PGPASSWORD": postgres.password})
     with contextlib.closing(connection):
-        described = open_snapshot(connection, spec, PATIENCE_MS)
-        opened = dataclasses.replace(described, fields=kind.reads(described.fields, output))
-        encoder = Encoder(kind(opened.fields, output), compressor(output.compression, inside=kind.compresses_inside))
-        stop, parts = Stop(), dict[int, bytes]()
-        pipeline = Pipeline(
-            Reader(connection, opened, limits.max_value_bytes, stop),
-            encoder,
-            lambda part: parts.__setitem__(part.number, part.data),
-            limits=limits,
-            meter=Meter(time.monotonic()),
-            stop=stop,
-        )
-        done = pipeline.run()
-    data = b"".join(parts[number] for number in sorted(parts))
-    return Exported(
-        data if kind.compresses_inside else unpacked(data, output.compression), opened.fields, done.rows, done.nulled
-    )
+        yield connection, open_snapshot(connection, spec, PATIENCE_MS)
+
+
+def through_pipeline(rows: Rows, encoder: Encoder, limits: Limits) -> tuple[bytes, Encoded]:
+    """The object's bytes, in the order of its parts."""
+    parts: dict[int, bytes] = {}
+
+    def send(part: Part) -> None:
+        parts[part.number] = part.data
+
+    done = Pipeline(rows, encoder, send, limits=limits, meter=Meter(time.monotonic()), stop=Stop()).run()
+    return b"".join(parts[number] for number in sorted(parts)), done
 
 
 def unpacked(data: bytes, compression: Compression) -> bytes:

@@ -58,8 +58,10 @@ def json_rows(data: bytes, postgres: PostgresServer) -> Rows:
 
 def value_of_json(text: str | None, *, raw: bool) -> str | None:
     """A value of `json_rows` as the text of a column's value; `raw` for a column of json."""
-    if text is None or text == "null" or raw:
-        return None if text == "null" else text
+    if text is None or text == "null":
+        return None
+    if raw or text.startswith(("{", "[")):
+        return text
     value = json.loads(text, parse_int=str, parse_float=str)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
