@@ -87,10 +87,10 @@ def _variable(name: str, default: str) -> str:
 
 
 def _count(text: str) -> int:
-    number = int(text.replace("_", ""))
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
+    number = text.replace("_", "").replace(",", "")
+    if not number.isdecimal() or int(number) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return int(number)
 
 
 def _list_of(text: str) -> list[str]:

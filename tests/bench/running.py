@@ -28,9 +28,11 @@ TRIES = 3
 """How often a run is made again when it was void."""
 PROBE_ROWS = 100_000
 """Of users: what the estimate is made from."""
-SLOW_SECONDS = 30.0
+COMPARED, HASHED = 150e6, 1.2e9
+"""Bytes of a table whose output is compared, and hashed, in a second: for the estimate alone."""
+SLOW_SECONDS = 12.0
 SLOW_REPEATS = 3
-"""Where a run of ADBC, connectorx or the cursor takes longer than that, there are only so many."""
+"""Where a run of a contestant that is `spare` takes longer than that, there are only so many."""
 SERVER_CPU, CLIENT_CPU = 0, 1
 
 
@@ -147,8 +149,10 @@ class World:
             self._scales[suite.table] = self._bytes(suite.table) / probed
             for each in who:
                 once = self._expected(each, suite.table)
+                size = self._scales[suite.table] * probed
                 # Each output is hashed, and the first of each is read and compared as well.
-                seconds += self._repeats(each, suite.table, options.repeats) * (once * 1.1 + 0.3) + once * 0.5
+                seconds += self._repeats(each, suite.table, options.repeats) * (once + size / HASHED + 0.3)
+                seconds += size / COMPARED
         say.line(f"all runs will take about {seconds / 60:.0f} min")
 
     def _expected(self, contestant: Contestant, table: str) -> float:
@@ -158,7 +162,7 @@ class World:
         return fixed + (tried - fixed) * self._scales[table]
 
     def _repeats(self, contestant: Contestant, table: str, repeats: int) -> int:
-        """Peers that no goal but a coarse one looks at run less often where they would take long."""
+        """Contestants that may be spared run less often where they would take long."""
         slow = contestant.spare and self._expected(contestant, table) > SLOW_SECONDS
         return min(repeats, SLOW_REPEATS) if slow else repeats
 

@@ -19,6 +19,7 @@ def main(results_file: str, plot_file: str, titles_file: str) -> None:
 
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "bench"  # the same results draw the same file
+    mpl.rcParams["svg.fonttype"] = "none"  # text stays text
     mpl.rcParams["font.size"] = 8
     from matplotlib import pyplot as plt
     from matplotlib.patches import Patch
