@@ -68,7 +68,9 @@ class Validator:
         """`reference_file` is what `psql \\copy` wrote; it must have `rows` rows, as the server counts them."""
         self._place = place
         self._sha = _sha256(reference_file)
-        self._expected = {told: digest(reference_file, reference, place, tells_null=told) for told in (True, False)}
+        self._expected = {
+            told: digest(reference_file, reference, place.types, tells_null=told) for told in (True, False)
+        }
         self._known: dict[str, str] = {}
         if self._expected[True].rows != rows:
             raise Invalid(f"psql wrote {self._expected[True].rows:,} rows of {rows:,}")
@@ -83,7 +85,7 @@ class Validator:
         else:
             expected = self._expected[contestant.tells_null]
             try:
-                seen = digest(file, contestant, self._place, tells_null=contestant.tells_null)
+                seen = digest(file, contestant, self._place.types, tells_null=contestant.tells_null)
             except duckdb.Error as error:
                 raise Invalid(f"DuckDB cannot read it: {error}") from error
             if said := expected.differences(seen):
@@ -103,16 +105,19 @@ class Validator:
             server.psql("DROP TABLE bench_again")
 
 
-def digest(file: Path, contestant: Contestant, place: Place, *, tells_null: bool) -> Digest:
-    """Of a file that a contestant wrote. Raises `duckdb.Error` where it cannot be read as the table."""
+def digest(file: Path, contestant: Contestant, types: Mapping[str, str], *, tells_null: bool) -> Digest:
+    """Of a file that a contestant wrote; `types` are the table's columns, in order, with PostgreSQL's types.
+
+    Raises `duckdb.Error` where it cannot be read as the table, `Invalid` for other columns.
+    """
     with duckdb.connect() as database:
         database.execute("SET TimeZone = 'UTC'")
         database.execute(_ARRAY_TEXT)
-        rows = _rows(file, contestant, place)
+        rows = _rows(file, contestant, types)
         kinds = {name: kind for name, kind, *_ in database.execute(f"DESCRIBE {rows}").fetchall()}
-        if list(kinds) != list(place.table.columns):
+        if list(kinds) != list(types):
             raise Invalid("its columns are not those of the table, in order")
-        values = [_value(name, place.types[name], kinds[name], contestant, tells_null) for name in kinds]
+        values = [_value(name, types[name], kinds[name], contestant, tells_null) for name in kinds]
         inner = ", ".join(f"{value} AS v{number}" for number, value in enumerate(values))
         names = [f"v{number}" for number in range(len(values))]
         sums = ", ".join(f"sum(hash({each}))::VARCHAR" for each in (", ".join(names), *names))
@@ -121,17 +126,17 @@ def digest(file: Path, contestant: Contestant, place: Place, *, tells_null: bool
     return Digest(count, hashes, dict(zip(kinds, columns, strict=True)))
 
 
-def _rows(file: Path, contestant: Contestant, place: Place) -> str:
+def _rows(file: Path, contestant: Contestant, types: Mapping[str, str]) -> str:
     if contestant.form == "Parquet":
         return f"SELECT * FROM read_parquet('{file}')"
     if contestant.form == "CSV":
-        columns = ", ".join(f"'{name}': 'VARCHAR'" for name in place.table.columns)
+        columns = ", ".join(f"'{name}': 'VARCHAR'" for name in types)
         options = "header = true, delim = ',', quote = '\"', escape = '\"', nullstr = '', allow_quoted_nulls = false"
         return (
             f"SELECT * FROM read_csv('{file}', auto_detect = false, columns = {{{columns}}}, {options},"
             " max_line_size = 33554432, strict_mode = true)"
         )
-    columns = ", ".join(f"'{name}': '{_json_type(place.types[name])}'" for name in place.table.columns)
+    columns = ", ".join(f"'{name}': '{_json_type(types[name])}'" for name in types)
     shape = "newline_delimited" if contestant.form == "NDJSON" else "array"
     return (
         f"SELECT * FROM read_json('{file}', format = '{shape}', columns = {{{columns}}},"
