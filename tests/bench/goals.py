@@ -144,6 +144,8 @@ def _first_row(small: SuiteResults) -> Goal:
 
 def _checkpoint(suite: SuiteResults) -> Goal:
     figure, note = _compared(suite, "checkpoint-csv", "ordered-csv")
+    if figure is not None and not all(sample.checkpointed for sample in suite.samples("checkpoint-csv")):
+        figure, note = None, "a run was without any checkpoint: it says nothing of what they cost"
     return Goal("Checkpoints", "by key with checkpoints ÷ by key without", CHECKPOINT, figure, note=note)
 
 

@@ -177,6 +177,8 @@ def _notes(suite: SuiteResults) -> Iterator[str]:
             yield f"- {contestant.title} does not count: {found.refused}"
         elif not found.samples:
             yield f"- {contestant.title}: all of {len(found.void)} runs were under foreign load and are void"
+        elif any(sample.checkpointed for sample in found.samples):
+            yield f"- {contestant.title}: it was read in the order of the key and wrote checkpoints"
         elif not contestant.tells_null:
             yield f"- {contestant.title}: its output does not tell NULL from the empty text; it was compared so"
 

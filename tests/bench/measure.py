@@ -30,11 +30,13 @@ SETTLE_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run. `environment` is all that the process gets, beside PATH. `cpu` pins it to one processor."""
+    """What to run. `environment` is all that the process gets, beside PATH. `cpu` pins it to one processor. `expected`
+    is a file that may appear while it runs."""
 
     arguments: Sequence[str | Path]
     environment: Mapping[str, str]
     cpu: int | None = None
+    expected: Path | None = None
 
     def line(self) -> list[str]:
         pin = [] if self.cpu is None else ["taskset", "--cpu-list", str(self.cpu)]
@@ -83,7 +85,7 @@ class Gauge:
                 stderr=err,
                 env={"PATH": os.environ["PATH"], **command.environment},
             )
-            peak = _watch(process.pid)
+            peak, appeared = _watch(process.pid, command.expected)
             _, status, usage = os.wait4(process.pid, 0)
         wall = time.monotonic() - began
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -92,7 +94,7 @@ class Gauge:
         client, server, s3 = usage.ru_utime + usage.ru_stime, after.server - before.server, after.s3 - before.s3
         # The benchmark's own CPU has the client's in it by now, since it has waited for it.
         foreign = after.machine - before.machine - server - s3 - (after.own - before.own)
-        sample = Sample(wall, client, server, s3, max(0.0, foreign), peak, 0)
+        sample = Sample(wall, client, server, s3, max(0.0, foreign), peak, 0, checkpointed=appeared)
         return Finished(
             sample, process.returncode, said.read_text(errors="replace"), complained.read_text(errors="replace")
         )
@@ -110,12 +112,12 @@ class Gauge:
         return _Clock(machine_cpu(), server, _cpu(self._s3, reaped=False), own)
 
 
-def _watch(pid: int) -> int:
-    """Waits for the process to end; the peak of its resident memory, in bytes.
+def _watch(pid: int, expected: Path | None) -> tuple[int, bool]:
+    """Waits for the process to end; the peak of its resident memory, in bytes, and whether the file was seen.
 
     wait4 would tell the peak too, but counts the memory that the process had before it became the program: ours.
     """
-    peak = 0
+    peak, appeared = 0, False
     end = time.monotonic() + LONGEST_SECONDS
     handle = os.pidfd_open(pid)
     try:
@@ -124,8 +126,9 @@ def _watch(pid: int) -> int:
         while True:
             ended = bool(poll.poll(LOOK_SECONDS * 1000))
             peak = max(peak, _peak(pid))
+            appeared = appeared or (expected is not None and expected.exists())
             if ended:
-                return peak
+                return peak, appeared
             if time.monotonic() > end:
                 os.kill(pid, signal.SIGKILL)
     finally:

@@ -22,10 +22,8 @@ class Sample:
     steps: Mapping[str, float] = field(default_factory=dict)
     """Seconds by step, as the exporter tells them; its steps overlap."""
 
-    @property
-    def busy(self) -> float:
-        """CPU seconds of everybody that the run needs."""
-        return self.client + self.server + self.s3
+    checkpointed: bool = False
+    """Was a checkpoint seen in S3 while it ran?"""
 
     def is_void(self, processors: int, allowed: float) -> bool:
         """Was more than this share of the machine's time foreign? Very short runs may have a tenth of a second."""

@@ -80,6 +80,13 @@ def test_a_goal_of_being_faster_is_missed_by_a_smaller_factor() -> None:
     assert goal(given, "cursor and csv module ÷ bare CSV").met is False
 
 
+@pytest.mark.parametrize(("seen", "figure"), [(True, 1.04), (False, None)])
+def test_the_cost_of_checkpoints_is_told_only_where_one_was_seen(seen: bool, figure: float | None) -> None:
+    with_them = dataclasses.replace(sample(10.4), checkpointed=seen)
+    given = found(checkpoint_csv=Measured([with_them]), ordered_csv=Measured([sample(10)]))
+    assert goal(given, "by key with checkpoints ÷ by key without").figure == figure
+
+
 def test_peak_memory_is_judged_by_the_worst_run() -> None:
     given = found(bare_csv_1=Measured([sample(1, memory=100), sample(1, memory=201)]))
     memory = [each for each in goals(given) if each.group == "Peak memory" and each.title == "bare CSV"]
