@@ -13,6 +13,7 @@ from export_operator.domain import policy
 from export_operator.domain.actions import Observation, Settings
 from export_operator.domain.jobs import PodSettings
 from export_operator.domain.model import Catalogue, Job, Key, Named, Pod, Request
+from export_operator.domain.places import Places, Uris
 from export_operator.domain.plan import Plan, make_plan
 from export_operator.domain.policy import BUILT_IN, Policy
 
@@ -23,6 +24,7 @@ RUN = names.run_id(UID, "")
 SHA = "ab" * 32
 URI = f"s3://exports/prod/team-a/users-2026-11/{RUN}/users-2026-11.csv"
 MANIFEST_URI = f"s3://exports/prod/team-a/users-2026-11/{RUN}/manifest.json"
+PLACES = Places(Uris(URI, MANIFEST_URI))
 
 USERS: Mapping[str, Any] = {
     "name": "users",
@@ -74,6 +76,30 @@ def catalogue(*objects: Named, policies: tuple[Named, ...] = ()) -> Catalogue:
         destinations={item.name: item for item in found if "bucket" in item.spec},
         policies={item.name: item for item in policies},
     )
+
+
+BUCKET_FALLBACK: Mapping[str, Any] = {
+    "bucket": {
+        "bucket": "spare",
+        "prefix": "held",
+        "region": "eu-west-1",
+        "endpoint": "https://spare.svc",
+        "pathStyle": True,
+        "credentialsSecret": {"name": "spare-keys"},
+    },
+    "deadlineSeconds": 90,
+    "maxBytes": 1000,
+}
+DATABASE_FALLBACK: Mapping[str, Any] = {
+    "database": {
+        "host": "spare.svc",
+        "port": 5433,
+        "database": "artifacts",
+        "schema": "held",
+        "sslMode": "VerifyFull",
+        "credentialsSecret": {"name": "spare-db"},
+    }
+}
 
 
 def spec(**changes: Any) -> dict[str, Any]:

@@ -541,6 +541,8 @@ def test_a_delivered_run_tells_object_progress_and_how_long_it_took() -> None:
             "complete": True,
             "consistency": "Snapshot",
             "snapshotTime": "2026-11-24T12:00:01Z",
+            "segments": 1,
+            "resumed": 0,
             "usedFallback": False,
             "peakMemoryBytes": 1 << 20,
             "timings": {"fetch": 1.25},

@@ -13,8 +13,22 @@ from pydantic import ValidationError
 
 from export_contract.runspec import RunSpec
 from export_operator.domain.jobs import PodSettings, active_deadline_seconds, build_job
+from export_operator.domain.model import Catalogue
 
-from .builders import RUN, SETTINGS, UID, catalogue, destination, limited, plan, request, source
+from .builders import (
+    BUCKET_FALLBACK,
+    DATABASE_FALLBACK,
+    RUN,
+    SETTINGS,
+    UID,
+    USERS,
+    catalogue,
+    destination,
+    limited,
+    plan,
+    request,
+    source,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -34,6 +48,15 @@ PERMANENT = [64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 83,
 
 def secret(variable: str, name: str, key: str) -> dict[str, Any]:
     return {"name": variable, "valueFrom": {"secretKeyRef": {"name": name, "key": key}}}
+
+
+S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+
+def files(name: str, secret: str, *keys: str, optional: bool = False) -> dict[str, Any]:
+    items = [{"key": key, "path": key} for key in keys]
+    content: dict[str, Any] = {"secretName": secret, "items": items, "defaultMode": 0o440}
+    return {"name": name, "secret": content | ({"optional": True} if optional else {})}
 
 
 def manifest() -> dict[str, Any]:
@@ -104,6 +127,7 @@ def test_the_job_is_this_manifest() -> None:
                                 {"name": "EXPORT_HEARTBEAT_FILE", "value": "/tmp/heartbeat"},  # noqa: S108
                                 secret("PGUSER", "app-db", "username"),
                                 secret("PGPASSWORD", "app-db", "password"),
+                                {"name": "EXPORT_PG_CREDENTIALS_DIR", "value": "/etc/export-runner/source"},
                                 secret("AWS_ACCESS_KEY_ID", "bucket-keys", "AWS_ACCESS_KEY_ID"),
                                 secret("AWS_SECRET_ACCESS_KEY", "bucket-keys", "AWS_SECRET_ACCESS_KEY"),
                                 {
@@ -116,8 +140,27 @@ def test_the_job_is_this_manifest() -> None:
                                         }
                                     },
                                 },
+                                {"name": "EXPORT_S3_CREDENTIALS_DIR", "value": "/etc/export-runner/destination"},
                             ],
                             "resources": {},
+                            "livenessProbe": {
+                                "exec": {
+                                    "command": [
+                                        "python",
+                                        "-I",
+                                        "-S",
+                                        "-c",
+                                        (
+                                            "import os, sys, time;"
+                                            " sys.exit(time.time() - os.stat('/tmp/heartbeat').st_mtime > 120)"
+                                        ),
+                                    ]
+                                },
+                                "initialDelaySeconds": 30,
+                                "periodSeconds": 30,
+                                "timeoutSeconds": 10,
+                                "failureThreshold": 3,
+                            },
                             "terminationMessagePath": "/dev/termination-log",
                             "terminationMessagePolicy": "FallbackToLogsOnError",
                             "securityContext": {
@@ -125,10 +168,22 @@ def test_the_job_is_this_manifest() -> None:
                                 "readOnlyRootFilesystem": True,
                                 "capabilities": {"drop": ["ALL"]},
                             },
-                            "volumeMounts": [{"name": "work", "mountPath": "/tmp"}],  # noqa: S108
+                            "volumeMounts": [
+                                {"name": "work", "mountPath": "/tmp"},  # noqa: S108
+                                {"name": "source", "mountPath": "/etc/export-runner/source", "readOnly": True},
+                                {
+                                    "name": "destination",
+                                    "mountPath": "/etc/export-runner/destination",
+                                    "readOnly": True,
+                                },
+                            ],
                         }
                     ],
-                    "volumes": [{"name": "work", "emptyDir": {"sizeLimit": "64Mi"}}],
+                    "volumes": [
+                        {"name": "work", "emptyDir": {"sizeLimit": "64Mi"}},
+                        files("source", "app-db", "username", "password"),
+                        files("destination", "bucket-keys", *S3_KEYS, optional=True),
+                    ],
                 },
             },
         },
@@ -138,7 +193,7 @@ def test_the_job_is_this_manifest() -> None:
 RICH = build_job(
     request(),
     plan(
-        known=catalogue(source(sslMode="VerifyFull"), destination()),
+        known=catalogue(source(sslMode="VerifyFull"), destination(fallback=DATABASE_FALLBACK, caSecret={"name": "ca"})),
         rules=limited(
             {
                 "pod": {
@@ -179,22 +234,70 @@ def test_pull_secrets_of_the_chart_stand_in_the_pod() -> None:
     assert RICH["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "pull"}]
 
 
-def test_a_verified_source_has_its_authority_in_a_file() -> None:
-    spec = RICH["spec"]["template"]["spec"]
-    assert (
-        spec["volumes"][1:],
-        spec["containers"][0]["volumeMounts"][1:],
-        [item for item in spec["containers"][0]["env"] if item["name"] == "PGSSLROOTCERT"],
-    ) == (
-        [
-            {
-                "name": "source-ca",
-                "secret": {"secretName": "app-db", "items": [{"key": "ca.crt", "path": "ca.crt"}]},
-            }
-        ],
-        [{"name": "source-ca", "mountPath": "/etc/export-runner/source", "readOnly": True}],
-        [{"name": "PGSSLROOTCERT", "value": "/etc/export-runner/source/ca.crt"}],
+def pod_of(known: Catalogue) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
+    """A pod's volumes and variables by name, and where each volume is."""
+    spec = build_job(request(), plan(known=known), SETTINGS.pods)["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    return (
+        {each["name"]: each for each in spec["volumes"]},
+        {each["name"]: each for each in container["env"]},
+        {each["name"]: each["mountPath"] for each in container["volumeMounts"]},
     )
+
+
+def test_a_verified_source_has_its_authority_in_a_file() -> None:
+    volumes, variables, mounts = pod_of(catalogue(source(sslMode="VerifyFull"), destination()))
+    assert (volumes["source"], variables["PGSSLROOTCERT"]["value"], mounts["source"]) == (
+        files("source", "app-db", "username", "password", "ca.crt"),
+        "/etc/export-runner/source/ca.crt",
+        "/etc/export-runner/source",
+    )
+
+
+def test_a_private_authority_of_the_s3_server_is_in_a_file() -> None:
+    volumes, variables, mounts = pod_of(catalogue(source(), destination(caSecret={"name": "s3-ca"})))
+    assert (volumes["destination-ca"], variables["AWS_CA_BUNDLE"]["value"], mounts["destination-ca"]) == (
+        files("destination-ca", "s3-ca", "ca.crt"),
+        "/etc/export-runner/destination-ca/ca.crt",
+        "/etc/export-runner/destination-ca",
+    )
+
+
+def test_the_key_of_hashes_is_given_to_runs_that_hash_alone() -> None:
+    keyed = {"maskKeySecret": {"name": "mask"}}
+    hashing = source(datasets=[{**USERS, "masks": [{"column": "email", "kind": "Hash"}]}], **keyed)
+    _, variables, _ = pod_of(catalogue(hashing, destination()))
+    assert variables["EXPORT_MASK_KEY"] == secret("EXPORT_MASK_KEY", "mask", "maskKey")
+    _, variables, _ = pod_of(catalogue(source(**keyed), destination()))
+    assert "EXPORT_MASK_KEY" not in variables
+
+
+def test_a_second_bucket_has_credentials_of_its_own() -> None:
+    _, variables, _ = pod_of(catalogue(source(), destination(fallback=BUCKET_FALLBACK)))
+    found = [variables[f"EXPORT_FALLBACK_{key}"]["valueFrom"]["secretKeyRef"] for key in S3_KEYS]
+    assert found == [
+        {"name": "spare-keys", "key": "AWS_ACCESS_KEY_ID"},
+        {"name": "spare-keys", "key": "AWS_SECRET_ACCESS_KEY"},
+        {"name": "spare-keys", "key": "AWS_SESSION_TOKEN", "optional": True},
+    ]
+
+
+def test_a_database_as_fallback_has_credentials_and_an_authority_of_its_own() -> None:
+    volumes, variables, _ = pod_of(catalogue(source(), destination(fallback=DATABASE_FALLBACK)))
+    names = ("EXPORT_FALLBACK_PGUSER", "EXPORT_FALLBACK_PGPASSWORD", "EXPORT_FALLBACK_PGSSLROOTCERT")
+    assert ([variables[name] for name in names], volumes["fallback-ca"]) == (
+        [
+            secret("EXPORT_FALLBACK_PGUSER", "spare-db", "username"),
+            secret("EXPORT_FALLBACK_PGPASSWORD", "spare-db", "password"),
+            {"name": "EXPORT_FALLBACK_PGSSLROOTCERT", "value": "/etc/export-runner/fallback-ca/ca.crt"},
+        ],
+        files("fallback-ca", "spare-db", "ca.crt"),
+    )
+
+
+def test_a_fallbacks_time_counts_in_each_attempt() -> None:
+    job = build_job(request(), plan(known=catalogue(source(), destination(fallback=BUCKET_FALLBACK))), SETTINGS.pods)
+    assert job["spec"]["activeDeadlineSeconds"] == 300 + 4 * (60 + 90 + 30) + 70
 
 
 def expanded(text: str, variables: dict[str, str]) -> str:

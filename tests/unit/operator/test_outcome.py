@@ -21,8 +21,9 @@ from export_operator.domain.outcome import (
     start_problem,
     stop_needed,
 )
+from export_operator.domain.places import Places, Uris
 
-from .builders import RUN, URI, delivered, ended_pod, failure, job, later, pod, running_pod, success
+from .builders import PLACES, RUN, URI, delivered, ended_pod, failure, job, later, pod, running_pod, success
 
 pytestmark = pytest.mark.unit
 
@@ -73,6 +74,19 @@ ENDS: dict[str, tuple[Job, tuple[Pod, ...], Ended]] = {
                 "ResultMismatch",
                 "Infrastructure",
                 f"the pod reported an object at 's3://elsewhere/x.csv', but this run's place is {URI!r}",
+                "Ask the platform team to look at the pod: its image may not be the exporter's.",
+                False,
+            )
+        ),
+    ),
+    "delivered to a fallback that the destination does not have": (
+        COMPLETE,
+        (ended_pod(0, success(uri="s3://elsewhere/x.csv", used_fallback=True)),),
+        failed_with(
+            Problem(
+                "ResultMismatch",
+                "Infrastructure",
+                "the pod reported an object at 's3://elsewhere/x.csv', but its destination has no fallback",
                 "Ask the platform team to look at the pod: its image may not be the exporter's.",
                 False,
             )
@@ -194,7 +208,7 @@ ENDS: dict[str, tuple[Job, tuple[Pod, ...], Ended]] = {
 @pytest.mark.parametrize("case", ENDS)
 def test_a_terminal_job_means(case: str) -> None:
     given_job, pods, expected = ENDS[case]
-    assert ended(given_job, pods, URI) == expected
+    assert ended(given_job, pods, PLACES) == expected
 
 
 def changed(message: str, *path: str, to: Any) -> str:
@@ -250,7 +264,7 @@ def test_a_sound_message_is_read_whole() -> None:
 
 @given(st.text(max_size=4096) | st.binary(max_size=4096).map(lambda data: data.decode("utf-8", "replace")))
 def test_no_garbage_keeps_a_run_from_ending(message: str) -> None:
-    assert ended(FAILED, (ended_pod(1, message),), URI) == failed_with(crashed(1, message[-1024:]))
+    assert ended(FAILED, (ended_pod(1, message),), PLACES) == failed_with(crashed(1, message[-1024:]))
 
 
 WAITING = [
@@ -345,3 +359,26 @@ STOPS: dict[str, tuple[tuple[Pod, ...], float | None, float, tuple[str, str] | N
 def test_a_job_is_ended_early_when_it_must(case: str) -> None:
     pods, since, now, expected = STOPS[case]
     assert stop_needed(pods, None if since is None else later(since), FIVE, later(now)) == expected
+
+
+SPARE = Uris("s3://spare/held.csv", "s3://spare/manifest.json")
+
+
+@pytest.mark.parametrize(
+    ("uri", "used_fallback", "counts"),
+    [
+        pytest.param(SPARE.object, True, True, id="the fallback's place"),
+        pytest.param(SPARE.object, False, False, id="the fallback's place, called the destination's"),
+        pytest.param(URI, True, False, id="the destination's place, called the fallback's"),
+        pytest.param("s3://spare/other.csv", True, False, id="another place in the fallback"),
+    ],
+)
+def test_what_the_fallback_took_counts_under_its_own_uri_alone(uri: str, used_fallback: bool, counts: bool) -> None:
+    pods = (ended_pod(0, success(uri=uri, used_fallback=used_fallback)),)
+    found = ended(COMPLETE, pods, Places(PLACES.destination, SPARE))
+    assert (found.delivered is not None, found.problem is None) == (counts, counts)
+
+
+@pytest.mark.parametrize("field", ["segments", "resumed"])
+def test_a_count_that_status_cannot_hold_is_no_outcome(field: str) -> None:
+    assert read_outcome(ended_pod(0, success(**{field: 2**31})), RUN) is None

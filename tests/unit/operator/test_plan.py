@@ -9,14 +9,30 @@ import pytest
 from export_contract import runspec
 from export_operator.domain.lookup import RefusalError
 from export_operator.domain.model import Catalogue, Named, Request
-from export_operator.domain.plan import Effective, Plan
+from export_operator.domain.plan import Effective, Plan, Secrets
 from export_operator.domain.policy import Policy
 from export_operator.domain.quota import SlotLimits
 
-from .builders import MANIFEST_URI, RUN, SIGNUPS, UID, URI, catalogue, destination, limited, plan, request, source
+from .builders import (
+    BUCKET_FALLBACK,
+    DATABASE_FALLBACK,
+    MANIFEST_URI,
+    RUN,
+    SIGNUPS,
+    UID,
+    URI,
+    USERS,
+    catalogue,
+    destination,
+    limited,
+    plan,
+    request,
+    source,
+)
 
 pytestmark = pytest.mark.unit
 
+MEND = " The platform team must mend the ExportSource; then set a new spec.runID."
 ASK = " Create a new request with another name, or ask the platform team."
 
 
@@ -27,6 +43,7 @@ def test_the_least_request_resolves_to_the_products_defaults() -> None:
             source="app-db",
             dataset="users",
             columns=("id", "email", "created_at"),
+            connections=1,
             destination="bucket",
             key_prefix="",
             format="CSV",
@@ -38,6 +55,7 @@ def test_the_least_request_resolves_to_the_products_defaults() -> None:
             on_deadline="Fail",
             on_quota_exceeded="Queue",
             consistency="Auto",
+            resume="Auto",
             ttl_seconds_after_finished=604_800,
         ),
         run_spec=runspec.RunSpec(
@@ -61,12 +79,12 @@ def test_the_least_request_resolves_to_the_products_defaults() -> None:
                 region="eu-central-1",
                 endpoint="http://s3.svc:7070",
                 path_style=True,
+                checkpoint_key=f"prod/.export-operator/{RUN}/checkpoint.json",
             ),
             output=runspec.Output(format="CSV", compression="None"),
             limits=runspec.Limits(run_deadline_seconds=60),
         ),
-        source_secret="app-db",
-        destination_secret="bucket-keys",
+        secrets=Secrets(source="app-db", destination="bucket-keys"),
         slot_limits=SlotLimits(total=20),
         pod={},
     )
@@ -82,6 +100,7 @@ def test_what_the_request_says_goes_before_every_default() -> None:
         onDeadline="Partial",
         onQuotaExceeded="Reject",
         consistency="Snapshot",
+        resume="Never",
         ttlSecondsAfterFinished=0,
     )
     rules = limited({"defaults": {"format": "Parquet", "compression": "Gzip", "startDeadlineSeconds": 50}})
@@ -90,6 +109,7 @@ def test_what_the_request_says_goes_before_every_default() -> None:
         "source": "app-db",
         "dataset": "users",
         "columns": ["email", "id"],
+        "connections": 1,
         "destination": "bucket",
         "keyPrefix": "compliance/2026",
         "format": "NDJSON",
@@ -101,6 +121,7 @@ def test_what_the_request_says_goes_before_every_default() -> None:
         "onDeadline": "Partial",
         "onQuotaExceeded": "Reject",
         "consistency": "Snapshot",
+        "resume": "Never",
         "ttlSecondsAfterFinished": 0,
     }
 
@@ -117,6 +138,8 @@ def test_the_policy_fills_in_what_the_request_leaves_out() -> None:
         "onDeadline": "Partial",
         "onQuotaExceeded": "Reject",
         "consistency": "Segmented",
+        "resume": "Always",
+        "layout": "PartObjects",
     }
     effective = plan(rules=Policy("mild", {"defaults": defaults})).effective.as_status()
     assert effective == defaults | {
@@ -124,8 +147,8 @@ def test_the_policy_fills_in_what_the_request_leaves_out() -> None:
         "source": "app-db",
         "dataset": "users",
         "columns": ["id", "email", "created_at"],
+        "connections": 1,
         "keyPrefix": "",
-        "layout": "SingleObject",
     }
 
 
@@ -184,6 +207,122 @@ def test_parameters_of_a_query_are_given_or_defaulted_in_the_order_of_their_decl
 
 def test_a_pod_of_the_policy_is_kept_for_the_job() -> None:
     assert plan(rules=limited({"pod": {"priorityClassName": "low"}})).pod == {"priorityClassName": "low"}
+
+
+def with_users(source_changes: dict[str, Any] | None = None, **changes: Any) -> Catalogue:
+    """A catalogue whose dataset `users` and source have these fields besides."""
+    return catalogue(source(datasets=[{**USERS, **changes}], **(source_changes or {})), destination())
+
+
+def test_key_masks_and_row_filter_of_a_dataset_go_to_the_pod() -> None:
+    masks = [
+        {"column": "email", "kind": "Partial", "text": "#", "keepFirst": 1, "keepLast": 4},
+        {"column": "created_at", "kind": "Hash"},
+    ]
+    extra = {"maskKeySecret": {"name": "mask"}, "allowPrivilegedRole": True, "connections": 4}
+    found = plan(known=with_users(extra, key=["id"], rowFilter="deleted_at IS NULL", masks=masks))
+    told = found.run_spec.source
+    assert (told.key, told.masks, told.row_filter, told.allow_privileged_role, told.connections) == (
+        ("id",),
+        (
+            runspec.Mask(column="email", kind="Partial", text="#", keep_first=1, keep_last=4),
+            runspec.Mask(column="created_at", kind="Hash"),
+        ),
+        "deleted_at IS NULL",
+        True,
+        4,
+    )
+    assert found.secrets == Secrets(source="app-db", destination="bucket-keys", mask_key="mask")
+
+
+def test_a_mask_of_a_column_that_is_not_exported_is_left_out() -> None:
+    wanted = request(source={"name": "app-db", "dataset": "users", "columns": ["id"]})
+    assert plan(wanted, with_users(masks=[{"column": "email", "kind": "Null"}])).run_spec.source.masks == ()
+
+
+def test_a_policys_maximum_lowers_the_connections_of_a_source() -> None:
+    found = plan(known=with_users({"connections": 8}), rules=limited({"maxima": {"connections": 2}}))
+    assert (found.run_spec.source.connections, found.effective.connections) == (2, 2)
+
+
+def test_how_objects_are_written_goes_to_the_pod() -> None:
+    known = catalogue(
+        source(),
+        destination(
+            encryption={"mode": "KMS", "kmsKeyID": "alias/exports", "bucketKey": True},
+            storageClass="STANDARD_IA",
+            tags={"team": "data"},
+            metadata={"origin": "app"},
+            caSecret={"name": "s3-ca"},
+            checkpointBucket="checkpoints",
+        ),
+    )
+    found, told = plan(known=known), plan(known=known).run_spec.destination
+    assert (told.encryption, told.storage_class, told.tags, told.metadata, told.checkpoint_bucket) == (
+        runspec.Encryption(mode="KMS", kms_key_id="alias/exports", bucket_key=True),
+        "STANDARD_IA",
+        {"team": "data"},
+        {"origin": "app"},
+        "checkpoints",
+    )
+    assert found.secrets == Secrets(source="app-db", destination="bucket-keys", destination_ca="s3-ca")
+
+
+def test_a_second_bucket_holds_the_run_under_a_prefix_of_its_own() -> None:
+    found = plan(known=catalogue(source(), destination(fallback=BUCKET_FALLBACK)))
+    assert found.run_spec.destination.fallback == runspec.Fallback(
+        name="bucket",
+        bucket=runspec.FallbackBucket(
+            bucket="spare",
+            key=URI.removeprefix("s3://exports/").replace("prod/", "held/", 1),
+            manifest_key=MANIFEST_URI.removeprefix("s3://exports/").replace("prod/", "held/", 1),
+            region="eu-west-1",
+            endpoint="https://spare.svc",
+            path_style=True,
+        ),
+        deadline_seconds=90,
+        max_bytes=1000,
+    )
+    assert found.secrets.fallback == "spare-keys"
+
+
+def test_a_database_takes_the_run_when_the_destination_cannot() -> None:
+    found = plan(known=catalogue(source(), destination(fallback=DATABASE_FALLBACK)))
+    assert found.run_spec.destination.fallback == runspec.Fallback(
+        name="bucket",
+        database=runspec.FallbackDatabase(
+            host="spare.svc", port=5433, database="artifacts", ssl_mode="VerifyFull", schema="held"
+        ),
+        deadline_seconds=60,
+    )
+    assert found.secrets.fallback == "spare-db"
+
+
+def test_the_form_of_csv_goes_to_the_pod() -> None:
+    options = {
+        "delimiter": ";",
+        "header": False,
+        "nullText": "NULL",
+        "quoting": "All",
+        "lineEnd": "CRLF",
+        "neutraliseFormulas": True,
+    }
+    wanted = request(output={"format": "CSV", "csv": options, "onUnrepresentable": "Null"})
+    assert plan(wanted).run_spec.output == runspec.Output(
+        format="CSV",
+        on_unrepresentable="Null",
+        csv=runspec.CsvOptions(
+            delimiter=";", header=False, null_text="NULL", quoting="All", line_end="CRLF", neutralise_formulas=True
+        ),
+    )
+
+
+def test_the_form_of_json_goes_to_the_pod() -> None:
+    options = {"bigNumbers": "String", "nonFinite": "Refuse", "bytea": "Base64"}
+    wanted = request(output={"format": "NDJSON", "json": options})
+    assert plan(wanted).run_spec.output == runspec.Output(
+        format="NDJSON", json=runspec.JsonOptions(big_numbers="String", non_finite="Refuse", bytea="Base64")
+    )
 
 
 def reading(**changes: Any) -> dict[str, Any]:
@@ -347,6 +486,109 @@ REFUSALS: dict[str, tuple[Request, Catalogue, Policy, str, str, bool]] = {
         Policy("strict", {"allowed": {"formats": ["Parquet"]}}),
         "FormatNotAllowed",
         "spec.output.format: policy 'strict' does not allow 'CSV'. Allowed: Parquet.",
+        False,
+    ),
+    "a layout that the policy does not allow": (
+        request(output={"layout": "PartObjects"}),
+        catalogue(),
+        Policy("strict", {"allowed": {"layouts": ["SingleObject"]}}),
+        "LayoutNotAllowed",
+        "spec.output.layout: policy 'strict' does not allow 'PartObjects'. Allowed: SingleObject.",
+        False,
+    ),
+    "options of CSV with a format that the policy gave": (
+        request(output={"csv": {"header": False}}),
+        catalogue(),
+        Policy("modern", {"defaults": {"format": "NDJSON"}}),
+        "OutputInvalid",
+        (
+            "spec.output.csv: these options are for CSV, and the format is NDJSON. Create a new request without them,"
+            " or with spec.output.format CSV."
+        ),
+        False,
+    ),
+    "options of JSON with CSV": (
+        request(output={"json": {"bytea": "Hex"}}),
+        catalogue(),
+        limited(),
+        "OutputInvalid",
+        (
+            "spec.output.json: these options are for JSON and NDJSON, and the format is CSV. Create a new request without"
+            " them, or with spec.output.format JSON."
+        ),
+        False,
+    ),
+    "a compression that the format does not have": (
+        request(output={"format": "ArrowStream", "compression": "Gzip"}),
+        catalogue(),
+        limited(),
+        "OutputInvalid",
+        "spec.output.compression: an Arrow stream compresses its record batches, and has no Gzip; use Zstd or None.",
+        False,
+    ),
+    "a delimiter that no reader could tell": (
+        request(output={"csv": {"delimiter": "a"}}),
+        catalogue(),
+        limited(),
+        "OutputInvalid",
+        (
+            "spec.output.csv.delimiter: 'a' must be a tab or one printable ASCII character, no letter or digit, and none"
+            ' of " + - . which quotes and numbers are made of; comma, semicolon and | are usual.'
+        ),
+        False,
+    ),
+    "a mask of a column that the dataset does not have": (
+        request(),
+        with_users(masks=[{"column": "phone", "kind": "Null"}]),
+        limited(),
+        "SourceInvalid",
+        "ExportSource 'app-db', dataset 'users', masks: 'phone' is not one of its columns: id, email, created_at."
+        + MEND,
+        False,
+    ),
+    "a hash without a key": (
+        request(),
+        with_users(masks=[{"column": "email", "kind": "Hash"}]),
+        limited(),
+        "SourceInvalid",
+        "ExportSource 'app-db', spec.maskKeySecret: dataset 'users' hashes column 'email', which needs a Secret of the"
+        " run namespace with the key maskKey." + MEND,
+        False,
+    ),
+    "a key of a column that the dataset does not have": (
+        request(),
+        with_users(key=["uid"]),
+        limited(),
+        "SourceInvalid",
+        "ExportSource 'app-db', dataset 'users', key: 'uid' is not one of its columns: id, email, created_at." + MEND,
+        False,
+    ),
+    "a key that is masked": (
+        request(),
+        with_users(key=["email"], masks=[{"column": "email", "kind": "Null"}]),
+        limited(),
+        "SourceInvalid",
+        "ExportSource 'app-db', dataset 'users', key: 'email' is masked, and a key's values stand in the checkpoint."
+        + MEND,
+        False,
+    ),
+    "a fallback that is the source": (
+        request(),
+        catalogue(
+            source(),
+            destination(
+                fallback={
+                    "database": {"host": "db.prod.svc", "database": "app", "credentialsSecret": {"name": "spare-db"}}
+                }
+            ),
+        ),
+        limited(),
+        "FallbackIsSource",
+        (
+            "ExportDestination 'bucket', spec.fallback.database: 'app' on db.prod.svc:5432 is the database of ExportSource"
+            " 'app-db' itself. Create a new request with another destination, or ask the platform team for a fallback"
+            " elsewhere."
+        ),
         False,
     ),
     "more time than the policy allows": (

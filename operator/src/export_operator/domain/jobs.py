@@ -7,17 +7,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from export_contract import environment, failures, names
-from export_operator.domain import model
+from export_operator.domain import credentials, model
 from export_operator.domain.model import Request
 from export_operator.domain.plan import Plan
 
 BACKOFF_LIMIT = 3
 BACKOFF_SECONDS = 10 + 20 + 40  # what the Job controller waits before pods 2, 3 and 4; it cannot be set
-GRACE_SECONDS = 30  # time to abort an upload and say so, after SIGTERM
+GRACE_SECONDS = 30
+"""After SIGTERM: longer than a part and a checkpoint take, or the abort of an upload, and to say so."""
 NODE_LOST_SECONDS = 30  # how long a pod stays bound to a node that does not answer
-CA_FOLDER = "/etc/export-runner/source"
+HEARTBEAT = "/tmp/heartbeat"  # noqa: S108 - the pod's own emptyDir
+STALE_SECONDS = 120
+"""A pod hangs when nothing has moved for so long: longer than any call to the outside may take, retries included."""
 WORK_FOLDER = "/tmp"  # noqa: S108 - the pod's own emptyDir
 CONTAINER = "exporter"
+_ALIVE = f"import os, sys, time; sys.exit(time.time() - os.stat({HEARTBEAT!r}).st_mtime > {STALE_SECONDS})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +36,11 @@ class PodSettings:
     resources: Mapping[str, Any] = field(default_factory=dict)
 
 
-def active_deadline_seconds(start_deadline: int, run_deadline: int) -> int:
-    """How long the Job may live in all: it counts pending time, every attempt with its grace, and the back-offs."""
-    return start_deadline + (BACKOFF_LIMIT + 1) * (run_deadline + GRACE_SECONDS) + BACKOFF_SECONDS
+def active_deadline_seconds(start_deadline: int, run_deadline: int, fallback_deadline: int = 0) -> int:
+    """How long the Job may live in all: it counts pending time, every attempt with its grace, and the back-offs. An
+    attempt that turns to the fallback has the fallback's time too."""
+    attempt = run_deadline + fallback_deadline + GRACE_SECONDS
+    return start_deadline + (BACKOFF_LIMIT + 1) * attempt + BACKOFF_SECONDS
 
 
 def build_job(request: Request, plan: Plan, settings: PodSettings) -> dict[str, Any]:
@@ -51,7 +57,7 @@ def build_job(request: Request, plan: Plan, settings: PodSettings) -> dict[str, 
         model.ANNOTATION_NAME: request.key.name,
         model.ANNOTATION_REQUESTER: request.requester,
     }
-    effective = plan.effective
+    effective, fallback = plan.effective, plan.run_spec.destination.fallback
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -64,7 +70,9 @@ def build_job(request: Request, plan: Plan, settings: PodSettings) -> dict[str, 
         "spec": {
             "backoffLimit": BACKOFF_LIMIT,
             "activeDeadlineSeconds": active_deadline_seconds(
-                effective.start_deadline_seconds, effective.run_deadline_seconds
+                effective.start_deadline_seconds,
+                effective.run_deadline_seconds,
+                fallback.deadline_seconds if fallback else 0,
             ),
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {
@@ -92,13 +100,11 @@ def build_job(request: Request, plan: Plan, settings: PodSettings) -> dict[str, 
 
 
 def _pod_spec(plan: Plan, settings: PodSettings) -> dict[str, Any]:
-    verify = plan.run_spec.source.ssl_mode in {"VerifyCA", "VerifyFull"}
+    mounted = credentials.mounted(plan)
     volumes: list[dict[str, Any]] = [{"name": "work", "emptyDir": {"sizeLimit": "64Mi"}}]
     mounts: list[dict[str, Any]] = [{"name": "work", "mountPath": WORK_FOLDER}]
-    if verify:
-        items = [{"key": "ca.crt", "path": "ca.crt"}]
-        volumes.append({"name": "source-ca", "secret": {"secretName": plan.source_secret, "items": items}})
-        mounts.append({"name": "source-ca", "mountPath": CA_FOLDER, "readOnly": True})
+    volumes += [each.volume() for each in mounted]
+    mounts += [each.mount() for each in mounted]
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
         "serviceAccountName": settings.service_account,
@@ -122,8 +128,15 @@ def _pod_spec(plan: Plan, settings: PodSettings) -> dict[str, Any]:
                 "image": settings.image,
                 "imagePullPolicy": settings.image_pull_policy,
                 "args": ["run"],
-                "env": _environment(plan, verify=verify),
+                "env": _environment(plan),
                 "resources": dict(plan.pod.get("resources") or settings.resources),
+                "livenessProbe": {
+                    "exec": {"command": ["python", "-I", "-S", "-c", _ALIVE]},
+                    "initialDelaySeconds": 30,
+                    "periodSeconds": 30,
+                    "timeoutSeconds": 10,
+                    "failureThreshold": 3,
+                },
                 "terminationMessagePath": "/dev/termination-log",
                 "terminationMessagePolicy": "FallbackToLogsOnError",
                 "securityContext": {
@@ -144,26 +157,13 @@ def _pod_spec(plan: Plan, settings: PodSettings) -> dict[str, Any]:
     return spec
 
 
-def _environment(plan: Plan, *, verify: bool) -> list[dict[str, Any]]:
-    def secret(variable: str, name: str, key: str, *, optional: bool = False) -> dict[str, Any]:
-        reference: dict[str, Any] = {"name": name, "key": key}
-        return {"name": variable, "valueFrom": {"secretKeyRef": reference | ({"optional": True} if optional else {})}}
-
-    variables = [
+def _environment(plan: Plan) -> list[dict[str, Any]]:
+    return [
         {"name": environment.RUN_SPEC, "value": _literal(plan.run_spec.to_json())},
         {"name": environment.TERMINATION_LOG, "value": "/dev/termination-log"},
-        {"name": environment.HEARTBEAT_FILE, "value": f"{WORK_FOLDER}/heartbeat"},
-        secret(environment.PG_USER, plan.source_secret, "username"),
-        secret(environment.PG_PASSWORD, plan.source_secret, "password"),
+        {"name": environment.HEARTBEAT_FILE, "value": HEARTBEAT},
+        *credentials.variables(plan),
     ]
-    if verify:
-        variables.append({"name": environment.PG_SSL_ROOT_CERT, "value": f"{CA_FOLDER}/ca.crt"})
-    for variable in (environment.AWS_ACCESS_KEY_ID, environment.AWS_SECRET_ACCESS_KEY):
-        variables.append(secret(variable, plan.destination_secret, variable))
-    variables.append(
-        secret(environment.AWS_SESSION_TOKEN, plan.destination_secret, environment.AWS_SESSION_TOKEN, optional=True)
-    )
-    return variables
 
 
 def _literal(text: str) -> str:

@@ -13,9 +13,11 @@ from export_contract.failures import FAILURES, Failure, FailureClass
 from export_contract.report import MAX_COUNT, MAX_SECONDS, Delivered, Outcome
 from export_operator.domain import times
 from export_operator.domain.model import Job, Pod
+from export_operator.domain.places import Places
 
 OOM_KILLED = "OOMKilled"
 MAX_LOG_TAIL = 1024
+MAX_ATTEMPTS = 2**31 - 1  # int32 in the CRD
 SHA256 = re.compile("[0-9a-f]{64}")
 WORD = re.compile("[A-Za-z][A-Za-z0-9_-]{0,62}")
 STEP = re.compile("[A-Za-z][A-Za-z0-9_-]{0,31}")
@@ -105,6 +107,8 @@ def _plausible(outcome: Outcome) -> bool:
     words = []
     if delivered is not None:
         counts += [delivered.rows, delivered.bytes]
+        if not all(0 <= count <= MAX_ATTEMPTS for count in (delivered.segments, delivered.resumed)):
+            return False
         words += [delivered.consistency]
         if SHA256.fullmatch(delivered.sha256) is None or MOMENT.fullmatch(delivered.snapshot_time) is None:
             return False
@@ -119,8 +123,8 @@ def _plausible(outcome: Outcome) -> bool:
     )
 
 
-def ended(job: Job, pods: Sequence[Pod], expected_uri: str) -> Ended:
-    """Interpret a terminal Job. A delivered object counts only under the URI that follows from the run."""
+def ended(job: Job, pods: Sequence[Pod], places: Places) -> Ended:
+    """Interpret a terminal Job. A delivered object counts only under a URI that follows from the run."""
     attempts = max(1, len(pods), job.failed_pods + (1 if job.complete else 0))
     finished = sorted(
         (pod for pod in pods if pod.exit_code is not None), key=lambda pod: (pod.finished or pod.created, pod.name)
@@ -128,11 +132,11 @@ def ended(job: Job, pods: Sequence[Pod], expected_uri: str) -> Ended:
     for pod in reversed(finished):
         outcome = read_outcome(pod, job.run)
         if pod.exit_code == 0 and outcome is not None and outcome.delivered is not None:
-            if outcome.delivered.uri == expected_uri:
+            if places.of(outcome.delivered) is not None:
                 return Ended(
                     outcome.delivered, None, attempts, outcome.peak_memory_bytes, tuple(outcome.timings.items())
                 )
-            return Ended(None, _forged(outcome.delivered.uri, expected_uri), attempts)
+            return Ended(None, _forged(outcome.delivered, places), attempts)
     if job.complete:
         return Ended(None, None, attempts)
     return Ended(None, _problem(job, finished), attempts)
@@ -218,11 +222,13 @@ def _untold(pod: Pod) -> Problem:
     )
 
 
-def _forged(claimed: str, expected: str) -> Problem:
+def _forged(claimed: Delivered, places: Places) -> Problem:
+    expected = places.fallback if claimed.used_fallback else places.destination
+    where = f"this run's place is {expected.object!r}" if expected else "its destination has no fallback"
     return Problem(
         "ResultMismatch",
         str(FailureClass.INFRASTRUCTURE),
-        f"the pod reported an object at {claimed[:200]!r}, but this run's place is {expected!r}",
+        f"the pod reported an object at {claimed.uri[:200]!r}, but {where}",
         "Ask the platform team to look at the pod: its image may not be the exporter's.",
         False,
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from typing import Any, cast
 
-from export_contract import names, runspec
+from export_contract import runspec
 from export_contract.codec import encode
+from export_operator.domain.forms import find_output
 from export_operator.domain.lookup import (
     RefusalError,
     find_columns,
@@ -15,9 +16,10 @@ from export_operator.domain.lookup import (
     find_destination,
     find_parameters,
     find_source,
-    not_allowed,
 )
 from export_operator.domain.model import Catalogue, Named, Request
+from export_operator.domain.origin import source_spec
+from export_operator.domain.places import Coordinates, destination_spec
 from export_operator.domain.policy import Policy
 from export_operator.domain.quota import SlotLimits
 
@@ -30,6 +32,7 @@ class Effective:
     source: str
     dataset: str
     columns: tuple[str, ...]
+    connections: int
     destination: str
     key_prefix: str
     format: str
@@ -41,11 +44,23 @@ class Effective:
     on_deadline: str
     on_quota_exceeded: str
     consistency: str
+    resume: str
     ttl_seconds_after_finished: int
 
     def as_status(self) -> dict[str, Any]:
         status: dict[str, Any] = encode(self)
         return status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secrets:
+    """Names of Secrets of the run namespace, which the pod gets and nobody else; empty where there is none."""
+
+    source: str
+    destination: str
+    mask_key: str = ""
+    destination_ca: str = ""
+    fallback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +69,7 @@ class Plan:
 
     effective: Effective
     run_spec: runspec.RunSpec
-    source_secret: str
-    destination_secret: str
+    secrets: Secrets
     slot_limits: SlotLimits
     pod: Mapping[str, Any]
 
@@ -67,23 +81,19 @@ def make_plan(request: Request, catalogue: Catalogue, policy: Policy, run: str, 
     columns = find_columns(request, dataset)
     values = find_parameters(request, dataset)
     destination = find_destination(request, catalogue, policy)
-    effective = _effective(
-        request,
-        policy,
-        source=source.name,
-        dataset=dataset["name"],
-        columns=columns,
-        destination=destination.name,
-    )
-    keys = names.object_keys(
-        prefix=destination.spec.get("prefix") or "",
+    output = find_output(request, policy)
+    origin = source_spec(source, dataset, columns, values, policy)
+    effective = _effective(request, policy, origin, output, destination.name)
+    at = Coordinates(
         namespace=request.key.namespace,
         key_prefix=effective.key_prefix,
         name=request.key.name,
         run=run,
-        output_format=effective.format,
+        format=effective.format,
         compression=effective.compression,
     )
+    target = destination_spec(destination.name, at, destination.spec)
+    _refuse_source_as_fallback(destination, target, origin)
     return Plan(
         effective=effective,
         run_spec=runspec.RunSpec(
@@ -95,20 +105,9 @@ def make_plan(request: Request, catalogue: Catalogue, policy: Policy, run: str, 
                 run_id=request.run_id,
                 requester=request.requester,
             ),
-            source=_source_spec(source, dataset, columns, values),
-            destination=runspec.Destination(
-                name=destination.name,
-                bucket=destination.spec["bucket"],
-                key=keys.object,
-                manifest_key=keys.manifest,
-                region=destination.spec.get("region") or "us-east-1",
-                endpoint=destination.spec.get("endpoint") or "",
-                path_style=bool(destination.spec.get("pathStyle")),
-            ),
-            output=runspec.Output(
-                format=cast("runspec.Format", effective.format),
-                compression=cast("runspec.Compression", effective.compression),
-            ),
+            source=origin,
+            destination=target,
+            output=output,
             limits=runspec.Limits(
                 run_deadline_seconds=effective.run_deadline_seconds,
                 on_deadline="Partial" if effective.on_deadline == "Partial" else "Fail",
@@ -116,47 +115,67 @@ def make_plan(request: Request, catalogue: Catalogue, policy: Policy, run: str, 
                 max_bytes=int(policy.section("maxima").get("bytes") or 0),
             ),
             consistency=cast("Any", effective.consistency),
+            resume=cast("Any", effective.resume),
         ),
-        source_secret=source.spec["credentialsSecret"]["name"],
-        destination_secret=destination.spec["credentialsSecret"]["name"],
+        secrets=_secrets(source, destination),
         slot_limits=_slot_limits(policy, source, destination, max_concurrent),
         pod=policy.section("pod"),
     )
 
 
+def _refuse_source_as_fallback(destination: Named, target: runspec.Destination, origin: runspec.Source) -> None:
+    """A source must not fill up with exports. The exporter asks both servers too: names can differ for one server."""
+    database = target.fallback.database if target.fallback else None
+    place = (origin.host, origin.port, origin.database)
+    if database is not None and (database.host, database.port, database.database) == place:
+        raise RefusalError(
+            "FallbackIsSource",
+            f"ExportDestination {destination.name!r}, spec.fallback.database: {database.database!r} on"
+            f" {database.host}:{database.port} is the database of ExportSource {origin.name!r} itself. Create a new"
+            " request with another destination, or ask the platform team for a fallback elsewhere.",
+        )
+
+
+def _secrets(source: Named, destination: Named) -> Secrets:
+    def name(spec: Mapping[str, Any], field: str = "credentialsSecret") -> str:
+        return str((spec.get(field) or {}).get("name") or "")
+
+    fallback = destination.spec.get("fallback") or {}
+    return Secrets(
+        source=name(source.spec),
+        destination=name(destination.spec),
+        mask_key=name(source.spec, "maskKeySecret"),
+        destination_ca=name(destination.spec, "caSecret"),
+        fallback=name(fallback.get("bucket") or fallback.get("database") or {}),
+    )
+
+
 def _effective(
-    request: Request, policy: Policy, *, source: str, dataset: str, columns: tuple[str, ...], destination: str
+    request: Request, policy: Policy, origin: runspec.Source, output: runspec.Output, destination: str
 ) -> Effective:
     spec = request.spec
-    output = spec.get("output") or {}
 
-    def resolve(given: Any, name: str) -> Any:
-        return policy.default(name) if given is None else given
+    def resolve(name: str) -> Any:
+        return policy.default(name) if spec.get(name) is None else spec[name]
 
-    output_format = resolve(output.get("format"), "format")
-    if output_format not in get_args(runspec.Format):
-        raise RefusalError(
-            "FormatNotSupported",
-            f"spec.output.format: {output_format!r} is not one of {', '.join(get_args(runspec.Format))}.",
-        )
-    if not policy.allows("formats", output_format):
-        raise RefusalError("FormatNotAllowed", not_allowed("spec.output.format", output_format, policy, "formats"))
     return Effective(
         policy=policy.name,
-        source=source,
-        dataset=dataset,
-        columns=columns,
+        source=origin.name,
+        dataset=origin.dataset,
+        columns=origin.columns,
+        connections=origin.connections,
         destination=destination,
         key_prefix=(spec.get("destination") or {}).get("keyPrefix") or "",
-        format=output_format,
-        compression=resolve(output.get("compression"), "compression"),
-        layout=resolve(output.get("layout"), "layout"),
+        format=output.format,
+        compression=output.compression,
+        layout=output.layout,
         run_deadline_seconds=_bounded(spec, policy, "runDeadlineSeconds"),
-        queue_deadline_seconds=resolve(spec.get("queueDeadlineSeconds"), "queueDeadlineSeconds"),
+        queue_deadline_seconds=resolve("queueDeadlineSeconds"),
         start_deadline_seconds=policy.default("startDeadlineSeconds"),
-        on_deadline=resolve(spec.get("onDeadline"), "onDeadline"),
-        on_quota_exceeded=resolve(spec.get("onQuotaExceeded"), "onQuotaExceeded"),
-        consistency=resolve(spec.get("consistency"), "consistency"),
+        on_deadline=resolve("onDeadline"),
+        on_quota_exceeded=resolve("onQuotaExceeded"),
+        consistency=resolve("consistency"),
+        resume=resolve("resume"),
         ttl_seconds_after_finished=_bounded(spec, policy, "ttlSecondsAfterFinished"),
     )
 
@@ -171,25 +190,6 @@ def _bounded(spec: Mapping[str, Any], policy: Policy, field: str) -> int:
         )
     value = int(policy.default(field) if given is None else given)
     return value if maximum is None else min(value, int(maximum))
-
-
-def _source_spec(
-    source: Named, dataset: Mapping[str, Any], columns: tuple[str, ...], values: tuple[runspec.Parameter, ...]
-) -> runspec.Source:
-    table = dataset.get("table")
-    return runspec.Source(
-        name=source.name,
-        dataset=dataset["name"],
-        host=source.spec["host"],
-        port=int(source.spec.get("port") or 5432),
-        database=source.spec["database"],
-        ssl_mode=source.spec.get("sslMode") or "Prefer",
-        relation=runspec.Relation(schema=table.get("schema") or "public", table=table["name"]) if table else None,
-        query=dataset.get("query"),
-        columns=columns,
-        parameters=values,
-        order_by=tuple(dataset.get("orderBy") or ()),
-    )
 
 
 def _slot_limits(policy: Policy, source: Named, destination: Named, total: int) -> SlotLimits:

@@ -24,6 +24,7 @@ FALLBACKS: Mapping[str, Any] = {
     "onDeadline": "Fail",
     "onQuotaExceeded": "Queue",
     "consistency": "Auto",
+    "resume": "Auto",
 }
 """What holds where neither the request nor the policy says: one minute to run, a week in the queue (a full window frees
 itself within a day or, for monthly ones, not soon), five minutes to start (an image pull on a slow registry)."""
@@ -54,7 +55,7 @@ class Policy:
         return FALLBACKS.get(name) if value is None else value
 
     def allows(self, kind: str, name: str) -> bool:
-        """`kind` is sources, destinations or formats; an empty list allows all."""
+        """`kind` is sources, destinations, formats or layouts; an empty list allows all."""
         allowed = self.section("allowed").get(kind) or ()
         return not allowed or name in allowed
 

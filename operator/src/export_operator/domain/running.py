@@ -7,9 +7,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from export_contract import names
 from export_contract.failures import FailureClass
-from export_operator.domain import admission, lookup, outcome, status, times
+from export_operator.domain import admission, lookup, outcome, places, status, times
 from export_operator.domain.actions import Action, Decision, StopJob, SuspendJob
 from export_operator.domain.model import Job, Request
 from export_operator.domain.policy import FALLBACKS
@@ -121,8 +120,8 @@ def _end(turn: Turn, job: Job, document: status.Document) -> Decision:
     fields = document.fields
     effective: Mapping[str, Any] = fields.get("effective") or {}
     destination = turn.seen.catalogue.destinations.get(str(effective.get("destination")))
-    uri, manifest_uri = result_uris(turn.request, effective, destination.spec if destination else {}, turn.run)
-    ended = outcome.ended(job, turn.seen.pods, uri)
+    ways = result_places(turn.request, effective, destination.spec if destination else {}, turn.run)
+    ended = outcome.ended(job, turn.seen.pods, ways)
     finished = job.finished or turn.now
     document = replace(document, now=finished)
     document.resume()
@@ -134,10 +133,10 @@ def _end(turn: Turn, job: Job, document: status.Document) -> Decision:
         fields["failure"] = status.failure_status(problem, ended.attempts)
         text = f"{problem.message.rstrip('.')}. {problem.advice}".strip()
         return turn.close("Failed", problem.reason, text, document=document, finished=finished)
-    fields["result"] = status.result_status(ended, uri, manifest_uri)
+    fields["result"] = status.result_status(ended, ways)
     delivered = ended.delivered
     if delivered is None:
-        text = f"delivered; its pod is gone, rows and checksum are in {manifest_uri}"
+        text = f"delivered; its pod is gone, rows and checksum are in {ways.destination.manifest}"
         return turn.close("Succeeded", "Delivered", text, document=document, finished=finished)
     before = fields.get("progress") or {}
     fields["progress"] = before | {
@@ -146,25 +145,27 @@ def _end(turn: Turn, job: Job, document: status.Document) -> Decision:
         "percent": 100 if delivered.complete else before.get("percent", 99),
         "heartbeatTime": times.render(finished),
     }
-    text = f"delivered {delivered.rows} rows ({delivered.bytes} bytes) to {uri}"
+    text = f"delivered {delivered.rows} rows ({delivered.bytes} bytes) to {fields['result']['uri']}"
+    if delivered.used_fallback:
+        text = f"{text}, the fallback, since the destination could not be reached"
     if delivered.complete:
         return turn.close("Succeeded", "Delivered", text, document=document, finished=finished)
     text = f"{text}, cut at the run deadline"
     return turn.close("PartiallySucceeded", "DeadlineReached", text, document=document, finished=finished)
 
 
-def result_uris(
+def result_places(
     request: Request, effective: Mapping[str, Any], destination: Mapping[str, Any], run: str
-) -> tuple[str, str]:
-    """Where the run's object and manifest are: computed from request and destination, never read from status."""
-    keys = names.object_keys(
-        prefix=destination.get("prefix") or "",
-        namespace=request.key.namespace,
-        key_prefix=(request.spec.get("destination") or {}).get("keyPrefix") or "",
-        name=request.key.name,
-        run=run,
-        output_format=str(effective.get("format") or FALLBACKS["format"]),
-        compression=str(effective.get("compression") or FALLBACKS["compression"]),
+) -> places.Places:
+    """Where the run may have delivered."""
+    return places.places(
+        places.Coordinates(
+            namespace=request.key.namespace,
+            key_prefix=(request.spec.get("destination") or {}).get("keyPrefix") or "",
+            name=request.key.name,
+            run=run,
+            format=str(effective.get("format") or FALLBACKS["format"]),
+            compression=str(effective.get("compression") or FALLBACKS["compression"]),
+        ),
+        destination,
     )
-    bucket = destination.get("bucket") or ""
-    return f"s3://{bucket}/{keys.object}", f"s3://{bucket}/{keys.manifest}"

@@ -11,6 +11,7 @@ from typing import Any
 from export_contract.report import Progress
 from export_operator.domain import times
 from export_operator.domain.outcome import Ended, Problem
+from export_operator.domain.places import Places
 from export_operator.domain.quota import WindowState
 
 # Bytes of JSON, chosen so that the largest status stays below 8 KiB.
@@ -150,21 +151,26 @@ def progress_status(
     return found
 
 
-def result_status(ended: Ended, uri: str, manifest_uri: str) -> dict[str, Any]:
-    """`status.result`. Where no pod could tell, the places are still known: the manifest there holds the rest."""
+def result_status(ended: Ended, places: Places) -> dict[str, Any]:
+    """`status.result`. Where no pod could tell, the destination's place is still known: the manifest there holds the
+    rest, unless the run went to the fallback."""
     if ended.delivered is None:
-        return {"uri": uri, "manifestURI": manifest_uri}
+        return {"uri": places.destination.object, "manifestURI": places.destination.manifest}
+    place = places.of(ended.delivered)
+    assert place is not None, "an outcome is read only when it names one of the run's places"
     delivered = ended.delivered
     result: dict[str, Any] = {
-        "uri": uri,
-        "manifestURI": manifest_uri,
+        "uri": place.object,
+        "manifestURI": place.manifest,
         "rows": delivered.rows,
         "bytes": delivered.bytes,
         "sha256": delivered.sha256,
         "complete": delivered.complete,
         "consistency": delivered.consistency,
         "snapshotTime": delivered.snapshot_time,
-        "usedFallback": False,
+        "segments": delivered.segments,
+        "resumed": delivered.resumed,
+        "usedFallback": delivered.used_fallback,
         "peakMemoryBytes": ended.peak_memory_bytes,
         "timings": {name: round(seconds, 3) for name, seconds in ended.timings[:16]},
     }
