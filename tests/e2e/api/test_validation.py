@@ -43,9 +43,24 @@ REFUSED_REQUESTS: list[tuple[str, Object, str]] = [
         'spec.output.compression: Unsupported value: "LZ4": supported values: "None", "Gzip", "Zstd"',
     ),
     (
-        "a layout of a later release",
-        {"output": {"layout": "PartObjects"}},
-        'spec.output.layout: Unsupported value: "PartObjects": supported values: "SingleObject"',
+        "an unknown layout",
+        {"output": {"layout": "Folder"}},
+        'spec.output.layout: Unsupported value: "Folder": supported values: "SingleObject", "PartObjects"',
+    ),
+    (
+        "options of CSV for NDJSON",
+        {"output": {"format": "NDJSON", "csv": {"header": False}}},
+        "spec.output.csv is for format CSV: set format to CSV or remove csv",
+    ),
+    (
+        "options of JSON for Parquet",
+        {"output": {"format": "Parquet", "json": {"bytea": "Hex"}}},
+        "spec.output.json is for formats JSON and NDJSON: set format to one of them or remove json",
+    ),
+    (
+        "an unknown way to resume",
+        {"resume": "Sometimes"},
+        'spec.resume: Unsupported value: "Sometimes": supported values: "Auto", "Always", "Never"',
     ),
     (
         "a column twice",
@@ -182,6 +197,46 @@ REFUSED_SOURCES: list[tuple[str, Object, str]] = [
         "orderBy may name only columns of the dataset: add the column to columns or remove it here",
     ),
     (
+        "a key of another column",
+        dataset(table={"name": "users"}, key=["uid"]),
+        "key may name only columns of the dataset: add the column to columns or remove it here",
+    ),
+    (
+        "a mask of another column",
+        dataset(table={"name": "users"}, masks=[{"column": "phone", "kind": "Null"}]),
+        "masks may name only columns of the dataset: add the column to columns or remove the mask",
+    ),
+    (
+        "a masked key",
+        dataset(table={"name": "users"}, key=["id"], masks=[{"column": "id", "kind": "Null"}]),
+        "a column of key must not be masked, for its values stand in the checkpoint",
+    ),
+    (
+        "a hash without a key",
+        dataset(table={"name": "users"}, masks=[{"column": "email", "kind": "Hash"}]),
+        "masks of kind Hash need a key: name a Secret of the run namespace with the key maskKey here",
+    ),
+    (
+        "a redaction that keeps something",
+        dataset(table={"name": "users"}, masks=[{"column": "email", "kind": "Redact", "keepFirst": 1}]),
+        "keepFirst and keepLast are for masks of kind Partial: set kind to Partial or remove them",
+    ),
+    (
+        "a NULL with a text",
+        dataset(table={"name": "users"}, masks=[{"column": "email", "kind": "Null", "text": "x"}]),
+        "text is for masks of kind Redact and Partial: choose one of these kinds or remove text",
+    ),
+    (
+        "two masks of a column",
+        dataset(table={"name": "users"}, masks=[{"column": "email", "kind": "Null"}] * 2),
+        'spec.datasets[0].masks[1]: Duplicate value: {"column":"email"}',
+    ),
+    (
+        "too many connections",
+        {**SOURCE, "connections": 9},
+        "spec.connections in body should be less than or equal to 8",
+    ),
+    (
         "a column twice",
         {**SOURCE, "datasets": [{"name": "users", "table": {"name": "users"}, "columns": ["id", "id"]}]},
         'spec.datasets[0].columns[1]: Duplicate value: "id"',
@@ -236,7 +291,58 @@ REFUSED_DESTINATIONS: list[tuple[str, Object, str]] = [
     ("an endpoint of another kind", {**DESTINATION, "endpoint": "ftp://s3.svc"}, "spec.endpoint must be a URL such as"),
     ("a prefix that climbs", {**DESTINATION, "prefix": "a/.."}, "spec.prefix must not have a segment '.' or '..'"),
     ("no credentials", {"bucket": "exports"}, "spec.credentialsSecret: Required value"),
+    (
+        "a key without KMS",
+        {**DESTINATION, "encryption": {"mode": "S3", "kmsKeyID": "alias/exports"}},
+        "kmsKeyID and bucketKey are for mode KMS: set mode to KMS or remove them",
+    ),
+    (
+        "an archive",
+        {**DESTINATION, "storageClass": "DEEP_ARCHIVE"},
+        "spec.storageClass must be one whose objects can be read at once, such as STANDARD_IA or GLACIER_IR",
+    ),
+    (
+        "metadata that no header takes",
+        {**DESTINATION, "metadata": {"origin": "caf\u00e9"}},
+        "spec.metadata: a value may have only printable ASCII characters",
+    ),
+    (
+        "metadata with capitals",
+        {**DESTINATION, "metadata": {"Origin": "app"}},
+        "spec.metadata: a name has up to 63 of a-z 0-9 -, with a letter or digit at both ends",
+    ),
+    (
+        "too many tags",
+        {**DESTINATION, "tags": {f"t{number}": "" for number in range(11)}},
+        "spec.tags: Too many: 11: must have at most 10 items",
+    ),
+    (
+        "a fallback to nowhere",
+        {**DESTINATION, "fallback": {"deadlineSeconds": 60}},
+        "a fallback needs exactly one of bucket and database: give the one that shall take the rows",
+    ),
+    (
+        "a fallback to two places",
+        {
+            **DESTINATION,
+            "fallback": {
+                "bucket": {"bucket": "spare", "credentialsSecret": {"name": "spare"}},
+                "database": {"host": "db", "database": "spare", "credentialsSecret": {"name": "spare"}},
+            },
+        },
+        "a fallback needs exactly one of bucket and database: give the one that shall take the rows",
+    ),
 ]
+
+
+def test_a_fallback_gets_the_usual_port_schema_and_deadline(admin: Kubectl) -> None:
+    database = {"host": "db", "database": "spare", "credentialsSecret": {"name": "spare"}}
+    spec = {**DESTINATION, "fallback": {"database": database}}
+    made = admin.dry_run(cluster_wide("ExportDestination", spec)).json()["spec"]["fallback"]
+    assert made == {
+        "database": {**database, "port": 5432, "schema": "public", "sslMode": "Prefer"},
+        "deadlineSeconds": 60,
+    }
 
 
 @pytest.mark.parametrize(("spec", "message"), [pytest.param(s, m, id=i) for i, s, m in REFUSED_DESTINATIONS])
@@ -256,6 +362,11 @@ REFUSED_POLICIES: list[tuple[str, Object, str]] = [
         "an unknown format",
         {"allowed": {"formats": ["XML"]}},
         'supported values: "CSV", "JSON", "NDJSON", "Parquet", "ArrowStream"',
+    ),
+    (
+        "an unknown layout",
+        {"allowed": {"layouts": ["Folder"]}},
+        'supported values: "SingleObject", "PartObjects"',
     ),
     (
         "memory that is no quantity",
@@ -281,6 +392,7 @@ FULL = {
     "onDeadline": "Fail",
     "onQuotaExceeded": "Queue",
     "consistency": "Auto",
+    "resume": "Auto",
     "expiry": "Auto",
     "deletionPolicy": "Retain",
 }
@@ -294,6 +406,7 @@ OTHER = {
     "onDeadline": "Partial",
     "onQuotaExceeded": "Reject",
     "consistency": "Snapshot",
+    "resume": "Never",
     "expiry": "Keep",
 }
 

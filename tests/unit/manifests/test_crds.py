@@ -162,15 +162,34 @@ def test_the_api_reference_is_that_of_the_crds() -> None:
 
 
 def test_the_enums_are_those_that_the_exporter_knows() -> None:
-    from typing import get_args
+    from typing import get_args, get_type_hints
 
     from export_contract import runspec
 
-    spec = version("ExportRequest")["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
-    source = version("ExportSource")["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
-    parameter = source["datasets"]["items"]["properties"]["parameters"]["items"]["properties"]
-    assert spec["output"]["properties"]["format"]["enum"] == list(get_args(runspec.Format))
-    assert spec["output"]["properties"]["compression"]["enum"] == list(get_args(runspec.Compression))
-    assert spec["output"]["properties"]["layout"]["enum"] == list(get_args(runspec.Layout))
+    def properties(kind: str, *path: str) -> dict[str, Any]:
+        found = version(kind)["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        for name in path:
+            found = found["properties"][name]
+            found = found.get("items", found)
+        made: dict[str, Any] = found["properties"]
+        return made
+
+    def known(kind: type, field: str) -> list[str]:
+        return list(get_args(get_type_hints(kind)[field]))
+
+    request, source = properties("ExportRequest"), properties("ExportSource")
+    output, destination = properties("ExportRequest", "output"), properties("ExportDestination")
+    assert output["format"]["enum"] == list(get_args(runspec.Format))
+    assert output["compression"]["enum"] == list(get_args(runspec.Compression))
+    assert output["layout"]["enum"] == list(get_args(runspec.Layout))
+    assert output["onUnrepresentable"]["enum"] == known(runspec.Output, "on_unrepresentable")
+    assert output["csv"]["properties"]["quoting"]["enum"] == known(runspec.CsvOptions, "quoting")
+    assert output["csv"]["properties"]["lineEnd"]["enum"] == known(runspec.CsvOptions, "line_end")
+    for name, field in {"bigNumbers": "big_numbers", "nonFinite": "non_finite", "bytea": "bytea"}.items():
+        assert output["json"]["properties"][name]["enum"] == known(runspec.JsonOptions, field)
+    assert request["resume"]["enum"] == list(get_args(runspec.Resume))
+    assert request["consistency"]["enum"] == list(get_args(runspec.Consistency))
     assert source["sslMode"]["enum"] == list(get_args(runspec.SSLMode))
-    assert parameter["type"]["enum"] == list(get_args(runspec.ParameterType))
+    assert properties("ExportSource", "datasets", "parameters")["type"]["enum"] == list(get_args(runspec.ParameterType))
+    assert properties("ExportSource", "datasets", "masks")["kind"]["enum"] == known(runspec.Mask, "kind")
+    assert destination["encryption"]["properties"]["mode"]["enum"] == known(runspec.Encryption, "mode")

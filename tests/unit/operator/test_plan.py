@@ -513,8 +513,8 @@ REFUSALS: dict[str, tuple[Request, Catalogue, Policy, str, str, bool]] = {
         limited(),
         "OutputInvalid",
         (
-            "spec.output.json: these options are for JSON and NDJSON, and the format is CSV. Create a new request without"
-            " them, or with spec.output.format JSON."
+            "spec.output.json: these options are for JSON and NDJSON, and the format is CSV. Create a new request"
+            " without them, or with spec.output.format JSON."
         ),
         False,
     ),
@@ -532,8 +532,8 @@ REFUSALS: dict[str, tuple[Request, Catalogue, Policy, str, str, bool]] = {
         limited(),
         "OutputInvalid",
         (
-            "spec.output.csv.delimiter: 'a' must be a tab or one printable ASCII character, no letter or digit, and none"
-            ' of " + - . which quotes and numbers are made of; comma, semicolon and | are usual.'
+            "spec.output.csv.delimiter: 'a' must be a tab or one printable ASCII character, no letter or digit, and"
+            ' none of " + - . which quotes and numbers are made of; comma, semicolon and | are usual.'
         ),
         False,
     ),
@@ -585,9 +585,9 @@ REFUSALS: dict[str, tuple[Request, Catalogue, Policy, str, str, bool]] = {
         limited(),
         "FallbackIsSource",
         (
-            "ExportDestination 'bucket', spec.fallback.database: 'app' on db.prod.svc:5432 is the database of ExportSource"
-            " 'app-db' itself. Create a new request with another destination, or ask the platform team for a fallback"
-            " elsewhere."
+            "ExportDestination 'bucket', spec.fallback.database: 'app' on db.prod.svc:5432 is the database of"
+            " ExportSource 'app-db' itself. Create a new request with another destination, or ask the platform team"
+            " for a fallback elsewhere."
         ),
         False,
     ),
