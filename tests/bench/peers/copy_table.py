@@ -27,7 +27,7 @@ def duckdb(output_format: str, threads: int, query: str, table: str, out: Path) 
         database.execute(f"LOAD '{extension}'")
         database.execute("ATTACH '' AS source (TYPE postgres, READ_ONLY)")
         database.execute("SET TimeZone = 'UTC'")
-        options = ", HEADER" if output_format == "CSV" else ""
+        options = ", HEADER" if output_format == "CSV" else ", COMPRESSION uncompressed"
         # Not by its own query function: the scan of a table is what it reads in parallel.
         columns = query.removeprefix("SELECT ").rpartition(" FROM ")[0]
         database.execute(f"COPY (SELECT {columns} FROM source.{table}) TO '{out}' (FORMAT {output_format}{options})")
@@ -42,7 +42,7 @@ def adbc(output_format: str, query: str, out: Path) -> None:
         cursor.execute(query)
         batches = cursor.fetch_record_batch()
         if output_format == "Parquet":
-            pl.DataFrame(batches).write_parquet(out)
+            pl.DataFrame(batches).write_parquet(out, compression="uncompressed")
             return
         with out.open("wb") as file:
             for number, batch in enumerate(batches):
@@ -55,7 +55,7 @@ def connectorx(output_format: str, query: str, out: Path) -> None:
 
     frame = library.read_sql(_address(), query, return_type="polars")
     if output_format == "Parquet":
-        frame.write_parquet(out)
+        frame.write_parquet(out, compression="uncompressed")
     else:
         frame.write_csv(out)
 
