@@ -57,6 +57,7 @@ def epilog() -> str:
           {user}, {password}     PostgreSQL; {ca} names the CA file for sslMode VerifyCA and VerifyFull
           {key}, {secret}, {token}     S3; without them as the AWS SDKs
               find them (web identity, instance role); {bundle} names the CA file
+          {fallback_user}, {fallback_key} and so on    the fallback; see: export-runner redeliver --help
         Other variables:
           {spec}    the run spec, when there is no --spec
           {log}    a file for the outcome; {heartbeat}    a file to touch while the run moves
@@ -74,6 +75,8 @@ def epilog() -> str:
             secret=environment.AWS_SECRET_ACCESS_KEY,
             token=environment.AWS_SESSION_TOKEN,
             bundle=environment.AWS_CA_BUNDLE,
+            fallback_user=environment.FALLBACK_PG_USER,
+            fallback_key=environment.FALLBACK_AWS_ACCESS_KEY_ID,
             spec=environment.RUN_SPEC,
             log=environment.TERMINATION_LOG,
             heartbeat=environment.HEARTBEAT_FILE,

@@ -25,7 +25,7 @@ from tests.services.host import PostgresServer, S3Server
 
 BUCKET = "exports"
 COMMAND = [sys.executable, "-m", "export_runner", "run", "--spec"]
-PATIENCE = 60.0  # seconds; nothing here takes so long
+PATIENCE = 120.0  # seconds; nothing here takes so long
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,8 @@ class Failure(StrEnum):
     BUCKET_NOT_FOUND = "BucketNotFound"
     DESTINATION_UNAVAILABLE = "DestinationUnavailable"
     DESTINATION_REFUSED = "DestinationRefused"
+    ARTIFACT_DAMAGED = "ArtifactDamaged"
+    ARTIFACT_NOT_FOUND = "ArtifactNotFound"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     ROW_LIMIT_EXCEEDED = "RowLimitExceeded"
     BYTE_LIMIT_EXCEEDED = "ByteLimitExceeded"
@@ -188,6 +190,20 @@ def _table() -> dict[Failure, FailureKind]:
             83,
             False,
             "Ask the platform team to raise the memory limit of export pods.",
+        ),
+        (
+            f.ARTIFACT_DAMAGED,
+            c.DESTINATION,
+            86,
+            False,
+            "What is stored is not what was exported: set a new spec.runID, and look for who changed it.",
+        ),
+        (
+            f.ARTIFACT_NOT_FOUND,
+            c.DESTINATION,
+            87,
+            False,
+            "Check the URI or the run; what was redelivered is in S3, where the run's spec says.",
         ),
         (f.INTERNAL_ERROR, c.INFRASTRUCTURE, 84, True, "This is a bug of the exporter: report it with the pod's log."),
         (

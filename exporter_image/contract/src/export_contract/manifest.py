@@ -70,6 +70,8 @@ class Manifest:
     nulled: dict[str, int] = field(default_factory=dict)
     resumed: int = 0
     """How often the run went on from a checkpoint."""
+    redelivered_at: str = ""
+    """When `redeliver` moved the export here out of the fallback; empty: it was written here at once."""
 
     def to_json(self) -> str:
         return dumps(self)
