@@ -76,7 +76,9 @@ cluster-down: .venv ## Stop the cluster: nothing running, nothing mounted
 clean: ## Forget the environment of this checkout (caches of downloads stay)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-.venv: pyproject.toml uv.lock operator/pyproject.toml exporter_image/pyproject.toml exporter_image/contract/pyproject.toml | $(UV)
+NATIVE := $(wildcard exporter_image/native/*.toml exporter_image/native/*.py exporter_image/native/zig/*.zig)
+
+.venv: pyproject.toml uv.lock operator/pyproject.toml exporter_image/pyproject.toml exporter_image/contract/pyproject.toml $(NATIVE) | $(UV)
 	@"$(UV)" sync --frozen --quiet
 	@touch .venv
 

@@ -70,8 +70,12 @@ class Encoder:
 
     def block(self, block: Block, fields: tuple[Field, ...]) -> list[bytes]:
         """Its bytes, in pieces. Raises `ExportError`, `CorruptCopy`."""
-        parts = [decode(block, fields)] if self._format.whole_blocks else slices(block, fields)
-        return self._compressor.block([self._head(), *(self._format.block(columns) for columns in parts)])
+        head = self._head()
+        pieces = self._format.compiled(block)
+        if pieces is None:
+            parts = [decode(block, fields)] if self._format.whole_blocks else slices(block, fields)
+            pieces = [self._format.block(columns) for columns in parts]
+        return self._compressor.block([head, *pieces])
 
     def finish(self) -> list[bytes]:
         """What follows the last block; the whole object when there was none."""

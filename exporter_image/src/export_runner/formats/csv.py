@@ -17,11 +17,15 @@ import polars as pl
 from export_contract.runspec import Output
 from export_runner.formats.base import Format
 from export_runner.formats.columns import MOMENTS, NUMBERS, Kept, float_text, has_special_floats
+from export_runner.frames import native
+from export_runner.frames.blocks import Block
 from export_runner.frames.decoder import Column
 from export_runner.frames.kinds import Field, Kind
 from export_runner.frames.text import POSTGRESQL
 
 ONE_COLUMN_NULL = "\\N"
+COMPILED_DELIMITERS = frozenset(",;\t|")
+"""Those that stand in no number, date or identifier, so that only texts are searched for them."""
 _LINE_ENDS = {"LF": "\n", "CRLF": "\r\n"}
 _BARE = frozenset({Kind.BOOL, *NUMBERS})
 _NO_FORMULA = frozenset({*_BARE, *MOMENTS, Kind.UUID, Kind.JSON, Kind.JSONB})
@@ -44,6 +48,22 @@ class CsvFormat(Format):
         self._quoting = "Text" if options.quoting == "Needed" and len(fields) == 1 else options.quoting
         # polars quotes texts that are empty, but not those that look like another NULL.
         self._plain = self._quoting == "Needed" and not self._null
+        self._compiled = self._encoder()
+
+    def _encoder(self) -> native.TextEncoder | None:
+        options = self._options
+        if options.neutralise_formulas or options.delimiter not in COMPILED_DELIMITERS or native.library() is None:
+            return None
+        return native.TextEncoder(
+            self._fields,
+            line_end=self._line_end,
+            delimiter=options.delimiter,
+            null_text=self._null,
+            quoting=self._quoting,
+        )
+
+    def compiled(self, block: Block) -> list[bytes] | None:
+        return None if self._compiled is None else self._compiled.block(block)
 
     @classmethod
     def media_type(cls, output: Output) -> str:

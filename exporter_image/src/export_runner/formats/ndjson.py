@@ -18,9 +18,11 @@ from typing import ClassVar
 
 import polars as pl
 
-from export_contract.runspec import Output
+from export_contract.runspec import JsonOptions, Output
 from export_runner.formats.base import Format
 from export_runner.formats.columns import FLOATS, MOMENTS, NOT_FINITE, Kept, float_text, special_floats
+from export_runner.frames import native
+from export_runner.frames.blocks import Block
 from export_runner.frames.decoder import Column
 from export_runner.frames.kinds import Field, Kind
 from export_runner.frames.text import RFC3339
@@ -35,11 +37,16 @@ class NdjsonFormat(Format):
     """Each row is one line."""
 
     content_type: ClassVar[str] = "application/x-ndjson"
+    separator: ClassVar[str] = "\n"
+    """Between rows, and behind the last where it is a line's end."""
 
     def __init__(self, fields: Sequence[Field], output: Output) -> None:
         super().__init__(fields, output)
         names = [json.dumps(field.name, ensure_ascii=False) for field in fields]
         self._keys = [("{" if number == 0 else ",") + name + ":" for number, name in enumerate(names)]
+        self._compiled: native.TextEncoder | None = None
+        if self._output.json == JsonOptions() and native.library() is not None:
+            self._compiled = native.TextEncoder(self._fields, line_end=self.separator, keys=self._keys)
 
     @classmethod
     def reads(cls, fields: Sequence[Field], output: Output) -> tuple[Field, ...]:
@@ -47,11 +54,14 @@ class NdjsonFormat(Format):
             return tuple(fields)
         return tuple(replace(field, as_text=True) if field.kind in _MAY_NOT_BE_FINITE else field for field in fields)
 
-    def block(self, columns: Sequence[Column]) -> bytes:
-        return self._lines(columns, "\n")
+    def compiled(self, block: Block) -> list[bytes] | None:
+        return None if self._compiled is None else self._compiled.block(block)
 
-    def _lines(self, columns: Sequence[Column], terminator: str) -> bytes:
-        """The rows, each followed by the terminator."""
+    def block(self, columns: Sequence[Column]) -> bytes:
+        return self._lines(columns)
+
+    def _lines(self, columns: Sequence[Column]) -> bytes:
+        """The rows, each followed by the separator."""
         kept = Kept(RFC3339, self._output.json.bytea)
         frame = pl.DataFrame([kept.plain(column).alias(str(number)) for number, column in enumerate(columns)])
         pieces: list[pl.Expr] = []
@@ -59,7 +69,7 @@ class NdjsonFormat(Format):
             pieces += [pl.lit(key), self._value(column, frame.to_series(number))]
         lines = frame.select(pl.concat_str([*pieces, pl.lit("}")]))
         out = io.BytesIO()
-        lines.write_csv(out, include_header=False, quote_style="never", line_terminator=terminator)
+        lines.write_csv(out, include_header=False, quote_style="never", line_terminator=self.separator)
         return out.getvalue()
 
     def _value(self, column: Column, made: pl.Series) -> pl.Expr:
@@ -92,6 +102,7 @@ class JsonFormat(NdjsonFormat):
     """One array; each row is one line of it."""
 
     content_type: ClassVar[str] = "application/json"
+    separator: ClassVar[str] = ",\n"
 
     def __init__(self, fields: Sequence[Field], output: Output) -> None:
         super().__init__(fields, output)
@@ -101,10 +112,18 @@ class JsonFormat(NdjsonFormat):
         self._started = False
         return b"["
 
+    def compiled(self, block: Block) -> list[bytes] | None:
+        if self._compiled is None:
+            return None
+        lead = b",\n" if self._started else b"\n"
+        self._started = True
+        pieces = self._compiled.block(block)
+        return [lead, *pieces[:-1], pieces[-1][:-2]]
+
     def block(self, columns: Sequence[Column]) -> bytes:
         lead = b",\n" if self._started else b"\n"
         self._started = True
-        return lead + self._lines(columns, ",\n")[:-2]
+        return lead + self._lines(columns)[:-2]
 
     def footer(self) -> bytes:
         return b"\n]\n" if self._started else b"]\n"

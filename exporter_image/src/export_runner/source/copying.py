@@ -19,11 +19,9 @@ from export_runner.frames.kinds import Field
 from export_runner.source import sql as statements
 from export_runner.source.catalog import Opened
 from export_runner.source.connect import Connection
+from export_runner.source.drain import drain
 from export_runner.source.errors import from_psycopg
 
-CHUNK_BYTES = 1024 * 1024
-CHUNK_ROWS = 8192
-"""A chunk ends at either; both only bound memory and latency, nothing of them shows in the output."""
 HAND_SECONDS = 0.5
 """Rows that came are handed on after so long, however few they are, so that progress shows them."""
 POLL_SECONDS = 0.1
@@ -88,44 +86,40 @@ class Reader:
         while pgconn.is_busy():
             self._wait(poll)
         self._expect(pgconn.get_result(), pq.ExecStatus.COPY_OUT)
-        pieces: list[bytes | memoryview] = []
-        size = 0
+        drained = drain(pgconn)
         handed = time.monotonic()
-        get = pgconn.get_copy_data  # the only loop that runs once a row
-        while True:
-            length, data = get(1)
-            if length > 0:
-                pieces.append(data)
-                size += length
-                if size < CHUNK_BYTES and len(pieces) < CHUNK_ROWS:
+        try:
+            while True:
+                state = drained.fill()
+                if state == 0 and not (drained.rows and time.monotonic() - handed > HAND_SECONDS):
+                    self._wait(poll)
                     continue
-            elif length == 0 and not (pieces and time.monotonic() - handed > HAND_SECONDS):
-                self._wait(poll)
-                continue
-            if pieces:
-                yield from self._chunk(pieces)
-                pieces, size, handed = [], 0, time.monotonic()
-            if length < 0:
-                break
+                if drained.rows:
+                    yield from self._chunk(drained.take())
+                    handed = time.monotonic()
+                if state < 0:
+                    break
+        finally:
+            drained.close()
         self._expect(pgconn.get_result(), pq.ExecStatus.COMMAND_OK)
         self.ended = True
 
-    def _chunk(self, pieces: list[bytes | memoryview]) -> Iterator[Chunk]:
+    def _chunk(self, chunk: Chunk) -> Iterator[Chunk]:
         # The server sends each row as one message: src/backend/commands/copyto.c, CopySendEndOfRow. The decoder
         # checks that what was taken for a row is one.
         self._look()
         if not self._header_seen:
-            _strip_header(pieces)
+            chunk = _without_header(chunk)
             self._header_seen = True
-        if pieces and pieces[-1] == _TRAILER:  # no row is: -1 is no count of fields
-            pieces.pop()
-        if not pieces:
+        if chunk.rows and chunk.lengths[-1] == len(_TRAILER) and chunk.data.endswith(_TRAILER):
+            chunk = Chunk(chunk.data[: -len(_TRAILER)], chunk.lengths[:-1])  # no row is: -1 is no count of fields
+        if not chunk.rows:
             return
         if self.first_row_at is None:
             self.first_row_at = time.monotonic()
-        lengths = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))
-        yield Chunk(b"".join(pieces), lengths)
-        self.rows += len(pieces)
+        rows = chunk.rows
+        yield chunk
+        self.rows += rows
 
     def _wait(self, poll: select.poll) -> None:
         self._look()
@@ -146,16 +140,15 @@ class Reader:
         raise psycopg.errors.error_from_result(result)
 
 
-def _strip_header(pieces: list[bytes | memoryview]) -> None:
+def _without_header(chunk: Chunk) -> Chunk:
     """The file header comes with the first row, or with the trailer."""
-    first = bytes(pieces[0])
-    if not first.startswith(_SIGNATURE):
+    if not chunk.data.startswith(_SIGNATURE):
         raise ExportError(Failure.SOURCE_QUERY_FAILED, "What answers is no COPY BINARY of PostgreSQL.")
-    (extension,) = struct.unpack_from("!i", first, len(_SIGNATURE) + 4)
+    (extension,) = struct.unpack_from("!i", chunk.data, len(_SIGNATURE) + 4)
     header = len(_SIGNATURE) + 8 + int(extension)
-    pieces[0] = first[header:]
-    if not pieces[0]:
-        pieces.pop(0)
+    rest = int(chunk.lengths[0]) - header
+    lengths = np.concatenate(([rest], chunk.lengths[1:])) if rest else chunk.lengths[1:]
+    return Chunk(chunk.data[header:], lengths)
 
 
 def rewind(connection: Connection) -> None:

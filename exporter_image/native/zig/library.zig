@@ -1,0 +1,16 @@
+//! What `export_native` calls by ctypes.
+
+const std = @import("std");
+const rows = @import("rows.zig");
+const text = @import("text.zig");
+
+/// Changes with the layout of `Job`, `Drain` or the meaning of a number, so that a stale library is not called.
+export const export_native_version: u32 = 1;
+
+export fn export_text(job: *text.Job) i32 {
+    return @intFromEnum(text.run(job));
+}
+
+export fn export_drain(drain: *rows.Drain) i32 {
+    return @intFromEnum(rows.run(drain));
+}

@@ -1,0 +1,153 @@
+"""The compiled helper: rows out of libpq, and rows to lines of text. Missing, numpy and polars do the same, slower.
+
+The library is written in Zig (`exporter_image/native`) and called by ctypes. It allocates nothing and keeps nothing:
+all memory is given with each call. ADR 0006 says what it saves.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export_runner.frames.blocks import Block
+from export_runner.frames.decoder import CorruptCopy
+from export_runner.frames.kinds import Field, Kind
+
+VERSION = 1
+"""Of the interface: `export_native_version` in native/zig/library.zig."""
+BUFFER = 1024 * 1024
+"""Bytes that are written before they are taken: what fits into the processor's cache."""
+
+_KINDS: dict[Kind, int] = {
+    Kind.BOOL: 0,
+    Kind.INT2: 1,
+    Kind.INT4: 2,
+    Kind.INT8: 3,
+    Kind.OID: 4,
+    Kind.FLOAT4: 5,
+    Kind.FLOAT8: 6,
+    Kind.TEXT: 7,
+    Kind.RENDERED: 7,
+    Kind.JSON: 8,
+    Kind.JSONB: 9,
+    Kind.BYTEA: 10,
+    Kind.DATE: 11,
+    Kind.TIMESTAMP: 12,
+    Kind.TIMESTAMPTZ: 13,
+    Kind.UUID: 14,
+    Kind.NUMERIC: 15,
+}
+_NAMES = {number: kind.name for kind, number in _KINDS.items()}
+_QUOTING = {"Needed": 0, "Text": 1, "All": 2}
+_DONE, _FULL, _FIELD_COUNT, _NEGATIVE_LENGTH, _ROW_END, _WIDTH, _JSONB_VERSION, _BEYOND = range(8)
+_SAID = {
+    _FIELD_COUNT: "a row has another number of fields than the query has columns",
+    _NEGATIVE_LENGTH: "a field has a negative length",
+    _ROW_END: "the fields of a row do not end where the row does",
+    _JSONB_VERSION: "jsonb of an unknown version",
+    _BEYOND: "a row goes on beyond its block",
+}
+
+
+class _Job(ctypes.Structure):
+    """`Job` of native/zig/text.zig."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("data_size", ctypes.c_size_t),
+        ("lengths", ctypes.c_void_p),
+        ("rows", ctypes.c_size_t),
+        ("kinds", ctypes.c_char_p),
+        ("fields", ctypes.c_size_t),
+        ("keys", ctypes.c_char_p),
+        ("key_ends", ctypes.c_void_p),
+        ("null_text", ctypes.c_char_p),
+        ("null_size", ctypes.c_size_t),
+        ("line_end", ctypes.c_char_p),
+        ("line_end_size", ctypes.c_size_t),
+        ("delimiter", ctypes.c_uint8),
+        ("quoting", ctypes.c_uint8),
+        ("out", ctypes.c_void_p),
+        ("out_size", ctypes.c_size_t),
+        ("row", ctypes.c_size_t),
+        ("offset", ctypes.c_size_t),
+        ("written", ctypes.c_size_t),
+        ("wrong", ctypes.c_uint8),
+    )
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The helper, if it was built for this machine. Its functions run without Python's lock."""
+    try:
+        from export_native import LIBRARY
+
+        loaded = ctypes.CDLL(str(LIBRARY))
+        version = ctypes.c_uint32.in_dll(loaded, "export_native_version").value
+    except (ImportError, OSError, ValueError):
+        return None
+    return loaded if version == VERSION else None
+
+
+class TextEncoder:
+    """Blocks to lines, one a row. For one thread. Make it where `library` is there."""
+
+    def __init__(
+        self,
+        fields: Sequence[Field],
+        *,
+        line_end: str,
+        keys: Sequence[str] | None = None,
+        delimiter: str = ",",
+        null_text: str = "",
+        quoting: Literal["Needed", "Text", "All"] = "Needed",
+        buffer: int = BUFFER,
+    ) -> None:
+        """JSON with `keys`, which stand before each value; else CSV."""
+        found = library()
+        assert found is not None, "the compiled helper is there"
+        self._function: Any = found.export_text
+        self._buffer = np.empty(buffer, dtype=np.uint8)
+        encoded = [key.encode() for key in keys or ()]
+        self._ends = np.cumsum([len(key) for key in encoded] or [0], dtype=np.uintp)
+        null, end = null_text.encode(), line_end.encode()
+        self._job = _Job(
+            kinds=bytes(_KINDS[field.kind] for field in fields),
+            fields=len(fields),
+            keys=None if keys is None else b"".join(encoded),
+            key_ends=self._ends.ctypes.data,
+            null_text=null,
+            null_size=len(null),
+            line_end=end,
+            line_end_size=len(end),
+            delimiter=ord(delimiter),
+            quoting=_QUOTING[quoting],
+        )
+
+    def block(self, block: Block) -> list[bytes]:
+        """The block's lines, in pieces. Raises `CorruptCopy`."""
+        job = self._job
+        data = np.frombuffer(block.data, dtype=np.uint8)
+        lengths: NDArray[np.int64] = np.ascontiguousarray(block.lengths, dtype=np.int64)
+        job.data, job.data_size = data.ctypes.data, len(data)
+        job.lengths, job.rows = lengths.ctypes.data, len(lengths)
+        job.row = job.offset = 0
+        pieces: list[bytes] = []
+        while True:
+            job.out, job.out_size = self._buffer.ctypes.data, len(self._buffer)
+            status = self._function(ctypes.byref(job))
+            if job.written:
+                pieces.append(self._buffer[: job.written].tobytes())
+            if status == _DONE:
+                return pieces
+            if status != _FULL:
+                raise CorruptCopy(
+                    _SAID.get(status) or f"a value of kind {_NAMES[job.wrong]} is not of the kind's length"
+                )
+            if not job.written:  # one row is larger than the buffer
+                self._buffer = np.empty(2 * len(self._buffer), dtype=np.uint8)

@@ -1,0 +1,96 @@
+"""The compiled helper writes what polars and numpy write, byte by byte."""
+
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from export_contract.runspec import CsvOptions, Output
+from export_runner.formats.base import Format, load
+from export_runner.frames.blocks import Block
+from export_runner.frames.decoder import CorruptCopy, decode
+from export_runner.frames.native import TextEncoder, library
+from tests.unit.exporter.copies import block, field
+
+pytestmark = pytest.mark.unit
+
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])) | st.text('",;\r\n\\a=', max_size=40)
+WIRE: dict[str, st.SearchStrategy[bytes]] = {
+    "bool": st.sampled_from([b"\0", b"\1"]),
+    "int2": st.integers(-(2**15), 2**15 - 1).map(struct.Struct("!h").pack),
+    "int4": st.integers(-(2**31), 2**31 - 1).map(struct.Struct("!i").pack),
+    "int8": st.integers(-(2**63), 2**63 - 1).map(struct.Struct("!q").pack),
+    "oid": st.integers(0, 2**32 - 1).map(struct.Struct("!I").pack),
+    "float4": st.floats(width=32).map(struct.Struct("!f").pack),
+    "float8": (st.floats() | st.integers(-(10**9), 10**9).map(lambda n: n / 1000)).map(struct.Struct("!d").pack),
+    "text": TEXTS.map(str.encode),
+    "json": st.sampled_from([b'{"a": 1,\r\n "b": "x"}', b"null", b"[]"]),
+    "jsonb": st.sampled_from([b'\1{"a": "\xc3\xa9, \\""}', b"\1[]"]),
+    "bytea": st.binary(max_size=40),
+    "date": (st.integers(-(2**31), 2**31 - 1) | st.integers(-800_000, 3_000_000)).map(struct.Struct("!i").pack),
+    "timestamp": (st.integers(-(2**63), 2**63 - 1) | st.integers(-(10**17), 10**17)).map(struct.Struct("!q").pack),
+    "timestamptz": (st.integers(-(2**63), 2**63 - 1) | st.integers(-(10**17), 10**17)).map(struct.Struct("!q").pack),
+    "uuid": st.binary(min_size=16, max_size=16),
+    "numeric": st.sampled_from([b"NaN", b"Infinity", b"-Infinity", b"-0.10", b"123456789012345678901234567890"]),
+}
+OUTPUTS = st.builds(
+    CsvOptions,
+    delimiter=st.sampled_from(",;\t|"),
+    null_text=st.sampled_from(["", "NULL", "\\N", "0", "a", "true", "\\x"]),
+    quoting=st.sampled_from(["Needed", "Text", "All"]),
+    line_end=st.sampled_from(["LF", "CRLF"]),
+)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[list[str], list[list[bytes | None]]]:
+    types = draw(st.lists(st.sampled_from(sorted(WIRE)), min_size=1, max_size=6))
+    return types, draw(st.lists(st.tuples(*(st.none() | WIRE[name] for name in types)).map(list), min_size=1))
+
+
+def both(made: Format, rows: Block, fields: list[Any]) -> tuple[bytes, bytes]:
+    compiled = made.compiled(rows)
+    assert compiled is not None, "the compiled helper is there: make .venv builds it"
+    return b"".join(compiled), made.block(decode(rows, fields))
+
+
+@given(tables(), OUTPUTS)
+def test_lines_of_csv_are_those_of_the_reference(table: tuple[list[str], list[Any]], options: CsvOptions) -> None:
+    types, rows = table
+    fields = [field(f"c{number}", name) for number, name in enumerate(types)]
+    compiled, reference = both(load("CSV")(fields, Output(csv=options)), block(rows), fields)
+    assert compiled == reference
+
+
+@given(tables(), st.sampled_from(["NDJSON", "JSON"]))
+def test_lines_of_json_are_those_of_the_reference(table: tuple[list[str], list[Any]], name: str) -> None:
+    types, rows = table
+    fields = [field(f'"{number}"\n', each) for number, each in enumerate(types)]
+    compiled, reference = both(load(name)(fields, Output(format=name)), block(rows), fields)  # type: ignore[arg-type]
+    assert compiled == reference
+
+
+@given(st.lists(st.binary(max_size=300), min_size=1), st.integers(1, 64))
+def test_a_small_buffer_changes_nothing_but_the_pieces(values: list[bytes], size: int) -> None:
+    fields = [field("a", "bytea"), field("b", "int4")]
+    rows = block([[value, struct.pack("!i", len(value))] for value in values])
+    small = TextEncoder(fields, line_end="\n", buffer=size).block(rows)
+    assert b"".join(small) == b"".join(TextEncoder(fields, line_end="\n").block(rows))
+
+
+@given(st.binary(min_size=2, max_size=60))
+def test_rows_of_another_form_are_refused_and_never_read_beyond(data: bytes) -> None:
+    fields = [field("a", "int4"), field("b", "text"), field("c", "jsonb")]
+    made = block([[b"\0\0\0\1", b"t", b"\1{}"]])
+    broken = Block(data + bytes(16), made.lengths[:1] * 0 + len(data), 0)
+    try:
+        TextEncoder(fields, line_end="\n").block(broken)
+    except CorruptCopy:
+        return
+    decode(broken, fields)
+
+
+def test_the_helper_is_there() -> None:
+    assert library() is not None
