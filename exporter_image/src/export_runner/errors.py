@@ -9,14 +9,18 @@ from export_contract.report import FailureReport
 class ExportError(Exception):
     """A run ends for a named reason. `message` holds neither secrets nor row values: whoever raises it sees to that.
 
-    `transient` says that the same call may succeed when it is made again within this attempt.
+    `transient` says that the same call may succeed when it is made again within this attempt. `lasting` is the failure
+    instead of a transient one that comes a second time; None when more tries may help.
     """
 
-    def __init__(self, failure: Failure, message: str, *, transient: bool = False) -> None:
+    def __init__(
+        self, failure: Failure, message: str, *, transient: bool = False, lasting: ExportError | None = None
+    ) -> None:
         super().__init__(message)
         self.failure = failure
         self.message = message
         self.transient = transient
+        self.lasting = lasting
 
     @property
     def kind(self) -> FailureKind:

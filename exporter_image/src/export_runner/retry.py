@@ -18,6 +18,9 @@ DELAYS: tuple[float, ...] = (1.0, 2.0, 4.0)
 """Seconds before the second, third and fourth try. Pod back-off starts at 10 s and cannot be set, so short outages are
 bridged here."""
 
+LEAST_SECONDS = 1.0
+"""What must be left of the deadline after a pause: a shorter try would end with the deadline, and not tell why."""
+
 
 @dataclass(slots=True)
 class Retrier:
@@ -29,6 +32,12 @@ class Retrier:
     noted: list[str] = field(default_factory=list)
     """What was tried again, for the log: reasons, never values."""
     note: Callable[[str], None] = lambda _text: None
+    passed: set[str] = field(default_factory=set)
+    """Failures that were taken for passing once, and last when they come again (`ExportError.lasting`)."""
+
+    def child(self, stop: Stop) -> Retrier:
+        """One for a part of the run that is stopped alone. What may pass once in the run passes once in all of it."""
+        return Retrier(self.deadline, stop, self.delays, note=self.note, passed=self.passed)
 
     def call(self, what: str, function: Callable[[], T]) -> T:
         """The function's value. Raises its last `ExportError`, with how often it was tried, and `Stopped`."""
@@ -39,12 +48,20 @@ class Retrier:
             except ExportError as error:
                 if not error.transient:
                     raise
-                if delay is None or delay >= self.deadline.remaining():
+                self._once(error)
+                if delay is None or delay + LEAST_SECONDS > self.deadline.remaining():
                     tries = "1 try" if number == 1 else f"{number} tries"
                     raise ExportError(error.failure, f"{error.message} Gave up after {tries}.") from error
                 self._say(f"{what} failed ({error.message}) and is tried again in {delay:g} s")
                 self.stop.wait(delay)
         raise AssertionError("the last try returns or raises")
+
+    def _once(self, error: ExportError) -> None:
+        if (lasting := error.lasting) is None:
+            return
+        if lasting.message in self.passed:
+            raise lasting from error
+        self.passed.add(lasting.message)
 
     def _say(self, text: str) -> None:
         self.noted.append(text)

@@ -57,7 +57,7 @@ class Run:
 
     def _attempt(self) -> Delivered:
         spec, stop, held = self._spec, self._stop.child(), Held()
-        retrier = Retrier(self._deadline, stop, self._retrier.delays, note=self._retrier.note)
+        retrier = self._retrier.child(stop)
         self._meter.again()
         begun = time.monotonic()
         preparations = (
@@ -110,7 +110,7 @@ class Run:
             self._meter.estimated_rows = opened.estimated_rows
             stop.request()  # whoever still tries to reach the destination
             held.give_up_sink(LEFTOVER_SECONDS)
-            retrier = Retrier(self._deadline, again, self._retrier.delays, note=self._retrier.note)
+            retrier = self._retrier.child(again)
             begun = Task("prepare-fallback", lambda: preparing.fallback(self._spec, other, held, retrier))
             found = self._wait(begun, again)
             if isinstance(found, Delivered):

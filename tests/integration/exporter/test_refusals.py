@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 
 from export_contract.failures import FAILURES, Failure
@@ -160,6 +161,16 @@ def test_a_run_that_takes_too_long_fails_with_a_deadline_that_would_have_done(ex
     done = refused(exporter, spec, Failure.DEADLINE_EXCEEDED)
     assert "would have sufficed" in done.message
     assert done.seconds < 8 + WATCHDOG_SECONDS
+    assert exporter.leaves_nothing(spec)
+
+
+def test_a_table_that_another_session_locks_is_named_before_the_deadline_ends_the_wait(exporter: Exporter) -> None:
+    exporter.postgres.psql("CREATE TABLE public.held AS SELECT 1 AS id; GRANT SELECT ON public.held TO PUBLIC")
+    spec = exporter.spec(("id",), table="held", limits=Limits(run_deadline_seconds=10))
+    with psycopg.connect(exporter.postgres.dsn) as holder:
+        holder.execute("LOCK TABLE public.held IN ACCESS EXCLUSIVE MODE")
+        done = refused(exporter, spec, Failure.SOURCE_UNAVAILABLE)
+    assert "Somebody holds ACCESS EXCLUSIVE on public.held" in done.message
     assert exporter.leaves_nothing(spec)
 
 

@@ -1,10 +1,16 @@
-"""Errors of PostgreSQL and S3 become named failures; which may pass is a table."""
+"""Errors of PostgreSQL and S3 become named failures; which may pass is a table.
+
+Where it stands what passes: PostgreSQL's errcodes-appendix, hot-standby ("Handling Query Conflicts") and
+runtime-config-resource (`temp_file_limit`); getaddrinfo(3) and connect(2); S3's ErrorResponses, botocore's
+retries/standard.py, MinIO's cmd/api-errors.go and versitygw's s3err for stores that are full.
+"""
 
 import pytest
 from botocore import exceptions
 from psycopg import OperationalError, errors
 
 from export_contract.failures import Failure
+from export_contract.runspec import Relation
 from export_runner.sinks.errors import from_botocore
 from export_runner.source.errors import TooLargeMarker, from_psycopg
 
@@ -25,12 +31,28 @@ pytestmark = pytest.mark.unit
         ("22012", Failure.SOURCE_QUERY_FAILED, False),
         ("25006", Failure.SOURCE_QUERY_FAILED, False),
         ("57014", Failure.DEADLINE_EXCEEDED, False),
+        ("53100", Failure.SOURCE_QUERY_FAILED, False),
+        ("53400", Failure.SOURCE_QUERY_FAILED, False),
+        ("54001", Failure.SOURCE_QUERY_FAILED, False),
+        ("57P04", Failure.SOURCE_NOT_FOUND, False),
+        ("XX001", Failure.SOURCE_QUERY_FAILED, False),
         ("40001", Failure.SOURCE_UNAVAILABLE, True),
-        ("53300", Failure.SOURCE_UNAVAILABLE, True),
+        ("40P01", Failure.SOURCE_UNAVAILABLE, True),
+        ("53000", Failure.SOURCE_UNAVAILABLE, True),
         ("53200", Failure.SOURCE_UNAVAILABLE, True),
+        ("53300", Failure.SOURCE_UNAVAILABLE, True),
+        ("55P03", Failure.SOURCE_UNAVAILABLE, True),
         ("57P01", Failure.SOURCE_UNAVAILABLE, True),
+        ("57P02", Failure.SOURCE_UNAVAILABLE, True),
         ("57P03", Failure.SOURCE_UNAVAILABLE, True),
+        ("57P05", Failure.SOURCE_UNAVAILABLE, True),
+        ("08000", Failure.SOURCE_UNAVAILABLE, True),
+        ("08001", Failure.SOURCE_UNAVAILABLE, True),
+        ("08004", Failure.SOURCE_UNAVAILABLE, True),
         ("08006", Failure.SOURCE_UNAVAILABLE, True),
+        ("08P01", Failure.SOURCE_UNAVAILABLE, True),
+        ("58000", Failure.SOURCE_UNAVAILABLE, True),
+        ("58030", Failure.SOURCE_UNAVAILABLE, True),
     ],
 )
 def test_an_sqlstate_says_whose_failure_it_is_and_whether_it_may_pass(
@@ -40,6 +62,31 @@ def test_an_sqlstate_says_whose_failure_it_is_and_whether_it_may_pass(
     assert (seen.failure, seen.transient) == (failure, transient)
     assert state in seen.message
     assert "value" not in seen.message
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("25006", "tries to write"),
+        ("40001", "standby"),
+        ("53100", "disk is full"),
+        ("53400", "temp_file_limit"),
+        ("55P03", "Somebody holds ACCESS EXCLUSIVE on public.users"),
+    ],
+)
+def test_a_state_whose_name_says_too_little_comes_with_what_to_do(state: str, words: str) -> None:
+    assert words in from_psycopg(errors.lookup(state)(), relation=Relation(schema="public", table="users")).message
+
+
+def test_a_lock_that_a_query_waits_for_is_told_without_a_table_of_which_nothing_is_known() -> None:
+    assert "on a table that the query reads" in from_psycopg(errors.LockNotAvailable()).message
+
+
+def test_a_conflict_on_a_standby_lasts_when_it_comes_a_second_time() -> None:
+    lasting = from_psycopg(errors.SerializationFailure()).lasting
+    assert lasting is not None
+    assert (lasting.failure, lasting.transient) == (Failure.SOURCE_QUERY_FAILED, False)
+    assert "hot_standby_feedback" in lasting.message
 
 
 @pytest.mark.parametrize(
@@ -54,6 +101,10 @@ def test_an_sqlstate_says_whose_failure_it_is_and_whether_it_may_pass(
         ("FATAL:  sorry, too many clients already", Failure.SOURCE_UNAVAILABLE, True),
         ("FATAL:  the database system is starting up", Failure.SOURCE_UNAVAILABLE, True),
         ("connection to server failed: Connection refused", Failure.SOURCE_UNAVAILABLE, True),
+        ("connection to server failed: No route to host", Failure.SOURCE_UNAVAILABLE, True),
+        ("connection timeout expired", Failure.SOURCE_UNAVAILABLE, True),
+        ('could not translate host name "x" to address: Name or service not known', Failure.SOURCE_UNAVAILABLE, True),
+        ("failed to resolve host 'x': Temporary failure in name resolution", Failure.SOURCE_UNAVAILABLE, True),
         ("SSL error: unexpected eof while reading", Failure.SOURCE_UNAVAILABLE, True),
     ],
 )
@@ -83,9 +134,17 @@ def answered(code: str, status: int) -> exceptions.ClientError:
         ("SignatureDoesNotMatch", 403, Failure.DESTINATION_AUTHENTICATION_FAILED, False),
         ("ExpiredToken", 400, Failure.DESTINATION_AUTHENTICATION_FAILED, False),
         ("EntityTooLarge", 400, Failure.DESTINATION_REFUSED, False),
+        ("QuotaExceeded", 403, Failure.DESTINATION_REFUSED, False),
+        ("XMinioAdminBucketQuotaExceeded", 400, Failure.DESTINATION_REFUSED, False),
+        ("XMinioStorageFull", 507, Failure.DESTINATION_REFUSED, False),
+        ("", 507, Failure.DESTINATION_REFUSED, False),
+        ("NotImplemented", 501, Failure.DESTINATION_REFUSED, False),
+        ("InvalidStorageClass", 400, Failure.DESTINATION_REFUSED, False),
         ("SlowDown", 503, Failure.DESTINATION_UNAVAILABLE, True),
         ("InternalError", 500, Failure.DESTINATION_UNAVAILABLE, True),
+        ("ServiceUnavailable", 503, Failure.DESTINATION_UNAVAILABLE, True),
         ("", 502, Failure.DESTINATION_UNAVAILABLE, True),
+        ("", 504, Failure.DESTINATION_UNAVAILABLE, True),
         ("TooManyRequests", 429, Failure.DESTINATION_UNAVAILABLE, True),
         ("RequestTimeout", 400, Failure.DESTINATION_UNAVAILABLE, True),
         ("BadDigest", 400, Failure.DESTINATION_UNAVAILABLE, True),
@@ -97,6 +156,18 @@ def test_an_answer_of_s3_says_whose_failure_it_is_and_whether_it_may_pass(
     seen = from_botocore(answered(code, status), "PutObject", "exports")
     assert (seen.failure, seen.transient, seen.code) == (failure, transient, code)
     assert "secret" not in seen.message
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "words"),
+    [
+        ("XMinioStorageFull", 507, "full"),
+        ("QuotaExceeded", 403, "quota"),
+        ("EntityTooLarge", 400, "takes no object or part of this size"),
+    ],
+)
+def test_a_store_without_room_is_told_as_such(code: str, status: int, words: str) -> None:
+    assert words in from_botocore(answered(code, status), "UploadPart", "exports").message
 
 
 @pytest.mark.parametrize(

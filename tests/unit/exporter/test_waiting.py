@@ -1,5 +1,6 @@
 """Retries, queues, tasks, deadlines: what stands still ends when asked to."""
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from export_contract.failures import Failure
 from export_runner.clock import Deadline, Stop
 from export_runner.errors import ExportError, Stopped
 from export_runner.queues import ByteQueue
-from export_runner.retry import DELAYS, Retrier
+from export_runner.retry import DELAYS, LEAST_SECONDS, Retrier
 from export_runner.tasks import Task, wait_for
 
 pytestmark = pytest.mark.unit
@@ -48,6 +49,44 @@ def test_the_pauses_are_one_two_and_four_seconds() -> None:
     assert DELAYS == (1.0, 2.0, 4.0)
 
 
+class Unhurried(Stop):
+    """Notes how long it is waited for, and lets nobody wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited: list[float] = []
+
+    def wait(self, seconds: float) -> bool:
+        self.waited.append(seconds)
+        return super().wait(0)
+
+
+@pytest.mark.parametrize("failures", [0, 1, 2, 3, 4])
+def test_before_each_further_try_its_pause_is_waited_for(failures: int) -> None:
+    stop = Unhurried()
+    with contextlib.suppress(ExportError):
+        Retrier(Deadline(3600), stop).call("It", Flaky(failures))
+    assert stop.waited == [1.0, 2.0, 4.0][:failures]
+
+
+def test_a_failure_that_passes_once_lasts_when_it_comes_again() -> None:
+    lasting = ExportError(Failure.SOURCE_QUERY_FAILED, "It lasts.")
+    flaky = Flaky(99, ExportError(Failure.SOURCE_UNAVAILABLE, "It is away.", transient=True, lasting=lasting))
+    with pytest.raises(ExportError) as caught:
+        retrier().call("It", flaky)
+    assert caught.value is lasting
+    assert flaky.calls == 2
+
+
+def test_a_failure_that_passed_once_in_a_part_of_the_run_lasts_in_any_other() -> None:
+    lasting = ExportError(Failure.SOURCE_QUERY_FAILED, "It lasts.")
+    error = ExportError(Failure.SOURCE_UNAVAILABLE, "It is away.", transient=True, lasting=lasting)
+    whole = retrier()
+    assert whole.child(Stop()).call("One part", Flaky(1, error)) == 2
+    with pytest.raises(ExportError, match="It lasts"):
+        whole.child(Stop()).call("Another part", Flaky(1, error))
+
+
 @pytest.mark.parametrize("failures", [0, 1, 3])
 def test_what_passes_within_four_tries_succeeds(failures: int) -> None:
     assert retrier().call("It", Flaky(failures)) == failures + 1
@@ -73,6 +112,13 @@ def test_no_pause_goes_beyond_the_deadline() -> None:
     with pytest.raises(ExportError, match="1 try"):
         Retrier(Deadline(0.5), Stop()).call("It", flaky)
     assert flaky.calls == 1
+
+
+def test_no_try_is_made_that_the_deadline_would_end_at_once() -> None:
+    flaky = Flaky(99)
+    with pytest.raises(ExportError, match="Gave up after 2 tries"):
+        Retrier(Deadline(3 * LEAST_SECONDS), Unhurried(), delays=(LEAST_SECONDS, 2.5 * LEAST_SECONDS)).call("It", flaky)
+    assert flaky.calls == 2
 
 
 def test_a_stop_ends_the_pause() -> None:

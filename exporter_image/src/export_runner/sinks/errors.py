@@ -1,7 +1,9 @@
 """S3's errors as named failures.
 
-Codes: docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html. Which may pass: those that botocore's own standard
-retry mode takes for transient or throttling (botocore/retries/standard.py), any 5xx, and every break of a connection.
+Codes: docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html; those of full stores are MinIO's
+(cmd/api-errors.go), Ceph's (src/rgw/rgw_common.cc) and RFC 4918's (HTTP 507). Which may pass: those that botocore's own
+standard retry mode takes for transient or throttling (botocore/retries/standard.py), any 5xx but 501 and 507, and every
+break of a connection.
 Texts of S3 are not passed on: they may hold keys of the account. Its codes are.
 """
 
@@ -62,6 +64,17 @@ _TRANSIENT = frozenset(
         "IncompleteBody",
     }
 )
+_FULL = frozenset(
+    {
+        "QuotaExceeded",  # Ceph, versitygw: HTTP 403, but no right is missing
+        "XMinioAdminBucketQuotaExceeded",
+        "XMinioStorageFull",
+        "InsufficientStorage",
+    }
+)
+_TOO_LARGE = frozenset({"EntityTooLarge", "MaxMessageLengthExceeded"})
+_NEVER = frozenset({501, 507})
+"""Of 5xx, what another try does not change: not implemented, insufficient storage."""
 ABSENT = frozenset({"NoSuchKey", "404", "NotFound"})
 NO_UPLOAD = frozenset({"NoSuchUpload"})
 
@@ -111,10 +124,18 @@ def _answered(error: exceptions.ClientError, operation: str, bucket: str) -> S3E
     )
     return S3Error(
         failure,
-        f"S3 answers {operation}{subject} with {code or 'no code'} (HTTP {status}).",
+        f"S3 answers {operation}{subject} with {code or 'no code'} (HTTP {status}).{_advice(code, status)}",
         transient=transient,
         code=code,
     )
+
+
+def _advice(code: str, status: int) -> str:
+    if code in _FULL or status == 507:
+        return " The store or the bucket's quota is full: free space there, or raise the quota."
+    if code in _TOO_LARGE:
+        return " The store takes no object or part of this size: export less, compress, or write several objects."
+    return ""
 
 
 def _classified(code: str, status: int) -> tuple[Failure, bool]:
@@ -124,6 +145,8 @@ def _classified(code: str, status: int) -> tuple[Failure, bool]:
         return Failure.DESTINATION_AUTHENTICATION_FAILED, False
     if code in _ACCESS:
         return Failure.DESTINATION_ACCESS_DENIED, False
+    if code in _FULL or code in _TOO_LARGE or status in _NEVER:
+        return Failure.DESTINATION_REFUSED, False
     if code in _TRANSIENT or status >= 500 or status == 429:
         return Failure.DESTINATION_UNAVAILABLE, True
     if status == 403:

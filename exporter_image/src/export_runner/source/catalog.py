@@ -45,7 +45,7 @@ def open_snapshot(connection: Connection, source: Source, statement_timeout_ms: 
     try:
         return _open(connection, source, statement_timeout_ms)
     except psycopg.Error as error:
-        failure = from_psycopg(error)
+        failure = from_psycopg(error, relation=source.relation)
         if failure.failure is Failure.DATASET_INVALID and error.sqlstate == "42P01" and source.query is not None:
             message = f"{failure.message} Names in a dataset's query carry their schema: search_path is empty."
             raise ExportError(failure.failure, message) from None

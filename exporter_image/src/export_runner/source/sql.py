@@ -14,7 +14,8 @@ from export_runner.frames.kinds import RENDERED_IN_SQL, WIDTHS, Field, Kind
 from export_runner.source.errors import TooLargeMarker
 
 LOCK_TIMEOUT_MS = 10_000
-"""How long ACCESS SHARE is waited for. Only ACCESS EXCLUSIVE holds it up: DDL, TRUNCATE, VACUUM FULL."""
+"""How long ACCESS SHARE is waited for at most, and half of the time that is left, so that the wait ends with its own
+failure before the deadline does. Only ACCESS EXCLUSIVE holds it up: DDL, TRUNCATE, VACUUM FULL."""
 
 MAX_COMPRESSION = 300
 """No stored value is longer than so many times what it takes: lz4 reaches 255, pglz about 90."""
@@ -34,7 +35,6 @@ _SETTINGS: tuple[tuple[str, str], ...] = (
     ("synchronize_seqscans", "off"),  # else a COPY may begin where another scan is
     ("max_parallel_workers_per_gather", "0"),  # else rows come in the order that workers deliver them
     ("idle_in_transaction_session_timeout", "0"),
-    ("lock_timeout", str(LOCK_TIMEOUT_MS)),
     ("jit", "off"),
     ("tcp_keepalives_idle", "10"),  # a dead pod must not hold back vacuum for hours
     ("tcp_keepalives_interval", "5"),
@@ -52,6 +52,7 @@ def begin(server_version: int, statement_timeout_ms: int) -> sql.Composed:
         *_SETTINGS,
         *((name, value) for since, name, value in _SETTINGS_SINCE if server_version >= since),
         ("statement_timeout", str(max(1, statement_timeout_ms))),
+        ("lock_timeout", str(max(1, min(LOCK_TIMEOUT_MS, statement_timeout_ms // 2)))),
     ]
     lines = [sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value)) for name, value in settings]
     return sql.SQL("; ").join([sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"), *lines])
