@@ -20,7 +20,8 @@ HEAD = """\
 # RunSpec reference
 
 What `export-runner run` reads and writes. All documents are strict JSON: an unknown, missing or mistyped field is
-refused with its path. `export-runner example-spec` prints a RunSpec to start from. Credentials are in none of these documents.
+refused with its path. `export-runner example-spec` prints a RunSpec to start from. Credentials are in none of
+these documents.
 """
 SPEC = (
     runspec.RunSpec,
@@ -54,7 +55,7 @@ def type_of(hint: Any) -> str:
         return f"map of {type_of(arguments[1])}"
     if arguments:  # optional
         return type_of(next(each for each in arguments if each is not type(None)))
-    return {str: "string", int: "integer", float: "number", bool: "boolean"}.get(hint, hint.__name__)
+    return {str: "string", int: "integer", float: "number", bool: "boolean"}.get(hint, str(hint.__name__))
 
 
 def default_of(field: Any) -> str:

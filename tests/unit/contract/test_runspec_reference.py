@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from scripts import runspec_reference
+from scripts import runspec_meanings, runspec_reference
 
 pytestmark = pytest.mark.unit
 
@@ -11,8 +11,8 @@ PAGE = Path(runspec_reference.__file__).parent.parent / "docs" / "reference" / "
 
 
 def test_every_field_and_variable_is_documented_and_nothing_else() -> None:
-    assert runspec_reference.paths() == set(runspec_reference.FIELDS)
-    assert runspec_reference.variables() == set(runspec_reference.VARIABLES)
+    assert runspec_reference.paths() == set(runspec_meanings.FIELDS)
+    assert runspec_reference.variables() == set(runspec_meanings.VARIABLES)
 
 
 def test_the_page_is_that_of_the_contract() -> None:
