@@ -124,13 +124,15 @@ def _run(options: argparse.Namespace) -> int:
 
 def _report(directory: Path) -> int:
     """0 also where goals are missed: the report says so."""
-    from tests.bench import results, writing
+    from tests.bench import goals, markdown, results, writing
 
     source = directory / "results.json"
     if not source.exists():
         raise Problem(f"{source} is not there: run the benchmark first (make bench)")
-    for path in writing.write(results.read(source), source):
+    found = results.read(source)
+    for path in writing.write(found, source):
         say.line(f"{say.paint('32', '✓')} {path}")
+    say.line(f"goals: {markdown.summary(goals.goals(found))}")
     return 0
 
 

@@ -58,8 +58,7 @@ def _head(results: Results, plot: str) -> str:
 def _goals(found: Sequence[Goal]) -> str:
     if not found:
         return ""
-    counted = [goal.met for goal in found]
-    told = f"{counted.count(True)} of {len(found)} met, {counted.count(False)} not, {counted.count(None)} not measured."
+    told = summary(found)
     rows = [
         [
             goal.group,
@@ -72,6 +71,12 @@ def _goals(found: Sequence[Goal]) -> str:
         for goal in found
     ]
     return "## Goals\n\n" + told + "\n\n" + _table(["", "", "goal", "measured", "met", ""], rows)
+
+
+def summary(found: Sequence[Goal]) -> str:
+    """How many goals are met."""
+    counted = [goal.met for goal in found]
+    return f"{counted.count(True)} of {len(found)} met, {counted.count(False)} not, {counted.count(None)} not measured."
 
 
 def _sign(goal: Goal) -> str:

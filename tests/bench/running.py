@@ -129,6 +129,9 @@ class World:
             if name in wanted:
                 with say.step(f"making {name}: {table.rows(scale):,} rows"):
                     tables.load(self.postgres, name, scale)
+        # What was written is on its disk before anyone is measured, or the kernel would write it meanwhile.
+        self.postgres.psql("CHECKPOINT")
+        os.sync()
 
     def estimate(self, picked: dict[Suite, list[Contestant]], options: Options) -> None:
         """Runs each contestant once on a small table, which also warms caches, and says how long all will take."""
