@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from tests.cluster import apt, shell, tools
 from tests.cluster.problem import Problem
+from tests.services.data import reader_sql
 from tests.services.processes import Server, as_user, unprivileged, workplace
 
 SETTINGS = {
@@ -55,15 +56,17 @@ def _newest(root: Path) -> Path | None:
 
 
 class PostgresServer(Server):
-    """A PostgreSQL server with one superuser and one database, reached by password alone."""
+    """A PostgreSQL server with one superuser, one role that may read, and one database, reached by password alone."""
 
     user = "postgres"
+    reader = "reader"
     database = "app"
     stop_signal = signal.SIGINT  # "fast": clients are disconnected
 
     def __init__(self, directory: Path, settings: Mapping[str, str], *, tls: bool) -> None:
         super().__init__("PostgreSQL", directory / "server.log")
         self.password = secrets.token_urlsafe(18)
+        self.reader_password = secrets.token_urlsafe(18)
         self.version = 0
         self._directory = directory
         self._data = directory / "data"
@@ -110,6 +113,7 @@ class PostgresServer(Server):
         passwords.unlink()
         self.start()
         self.psql(f"CREATE DATABASE {self.database}", "--dbname", "postgres")
+        self.psql(reader_sql(self.reader, self.reader_password))
 
     def command(self) -> Sequence[str | Path]:
         fixed = {"listen_addresses": self.host, "port": str(self.port), "unix_socket_directories": ""}

@@ -115,8 +115,8 @@ class Exporter:
 
     def __post_init__(self) -> None:
         self.environment = {
-            "PGUSER": self.postgres.user,
-            "PGPASSWORD": self.postgres.password,
+            "PGUSER": self.postgres.reader,
+            "PGPASSWORD": self.postgres.reader_password,
             "AWS_ACCESS_KEY_ID": self.s3.access_key,
             "AWS_SECRET_ACCESS_KEY": self.s3.secret_key,
             **self.environment,

@@ -13,6 +13,7 @@ from export_contract.failures import Failure
 from export_contract.runspec import Relation, Source
 from export_runner.errors import ExportError
 from export_runner.frames.kinds import Field
+from export_runner.source import masks, role
 from export_runner.source import sql as statements
 from export_runner.source.connect import Connection
 from export_runner.source.errors import from_psycopg
@@ -56,6 +57,8 @@ def _open(connection: Connection, source: Source, statement_timeout_ms: int) -> 
     query = statements.rows(source)
     lockable = source.relation is not None and _lockable(connection, source.relation)
     connection.execute(statements.begin(connection.info.server_version, statement_timeout_ms))
+    role.check(connection, source)
+    masks.set_key(connection, source.masks)
     if source.relation is not None and lockable:
         connection.execute(statements.lock(source.relation))
     state = connection.execute(

@@ -11,6 +11,7 @@ from export_contract.failures import Failure
 from export_contract.runspec import Parameter, Relation, Source
 from export_runner.errors import ExportError
 from export_runner.frames.kinds import RENDERED_IN_SQL, WIDTHS, Field, Kind
+from export_runner.source import masks
 from export_runner.source.errors import TooLargeMarker
 
 LOCK_TIMEOUT_MS = 10_000
@@ -64,14 +65,23 @@ def lock(relation: Relation) -> sql.Composed:
 
 
 def rows(source: Source) -> sql.Composed:
-    """The columns in their order, from the table or the dataset's query. Raises `ExportError`."""
-    columns = sql.SQL(", ").join(sql.Identifier(name) for name in source.columns)
+    """The columns in their order, masked, of the rows that the filter lets through. Raises `ExportError`."""
+    masks.validate(source)
+    hidden = {mask.column: mask for mask in source.masks}
+    columns = sql.SQL(", ").join(
+        sql.SQL("{} AS {}").format(masks.expression(hidden[name]), sql.Identifier(name))
+        if name in hidden
+        else sql.Identifier(name)
+        for name in source.columns
+    )
     if source.relation is not None:
         origin: sql.Composable = sql.Identifier(source.relation.schema, source.relation.table)
     else:
         # The line break ends a comment that the query may end with.
         origin = sql.SQL("({}\n) AS dataset").format(fill(source.query or "", source.parameters))
     statement = sql.SQL("SELECT {} FROM {}").format(columns, origin)
+    if source.row_filter.strip():
+        statement = sql.SQL("{} WHERE ({}\n)").format(statement, condition(source.row_filter))
     if source.order_by:
         order = sql.SQL(", ").join(sql.Identifier(name) for name in source.order_by)
         statement = sql.SQL("{} ORDER BY {}").format(statement, order)
@@ -116,11 +126,7 @@ def copy(query: sql.Composed, fields: Sequence[Field], max_value_bytes: int) -> 
 
 def _sent(field: Field, name: str) -> sql.Composed:
     column = sql.Identifier(name)
-    if field.kind not in RENDERED_IN_SQL:
-        return sql.SQL("{}").format(column)
-    # concat calls the output function; a cast to text is another thing for char(n), inet and types with own casts.
-    # IS DISTINCT FROM NULL, because a row of NULLs IS NULL and is none.
-    return sql.SQL("CASE WHEN {0} IS DISTINCT FROM NULL THEN pg_catalog.concat({0}) END").format(column)
+    return masks.text(column) if field.kind in RENDERED_IN_SQL else sql.SQL("{}").format(column)
 
 
 def _bounded(field: Field, number: int, max_value_bytes: int) -> sql.Composed:
@@ -150,10 +156,10 @@ _TOKENS = re.compile(
       | '(?:[^']|'')*'
       | "(?:[^"]|"")*"
       | --[^\n]*
-      | \$(?P<tag>[^\W\d]\w*|)\$.*?\$(?P=tag)\$ # dollar quotes
+      | \$(?P<tag>[A-Za-z_\u0080-\U0010ffff][\w\u0080-\U0010ffff]*|)\$.*?\$(?P=tag)\$ # dollar quotes
     )
     | (?P<comment>/\*)
-    | (?P<word>[\w$]+)                          # so that neither e'…' nor $1 is found inside a longer name
+    | (?P<word>[\w$\u0080-\U0010ffff]+)         # so that neither e'…' nor $1 is found inside a longer name
     | (?P<placeholder>\{(?P<name>\w+)\})
     | (?P<other>.)
     """,
@@ -163,20 +169,44 @@ _UNENDED = re.compile(r"['\"]|\$[^\W\d]?\w*\$.*", re.DOTALL)
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 
 
+def condition(text: str) -> sql.SQL:
+    """A row filter, which the platform team wrote: one condition that ends where it seems to. Raises `ExportError`."""
+    _closed(text, "row filter")
+    return _verbatim(text)
+
+
+def _closed(text: str, what: str) -> None:
+    """No bracket or statement ends what is put around the text. Raises `ExportError` (DatasetInvalid)."""
+    depth = 0
+    for name, piece in _tokens(text):
+        if name == "?":
+            raise ExportError(Failure.DATASET_INVALID, f"The dataset's {what} has a quote that does not end.")
+        if name == "-":
+            depth += {"(": 1, ")": -1}.get(piece or "", 0)
+        if depth < 0 or (name == "-" and piece == ";"):
+            raise ExportError(
+                Failure.DATASET_INVALID, f"The dataset's {what} has a {piece!r} too many; give one statement's part."
+            )
+    if depth:
+        raise ExportError(Failure.DATASET_INVALID, f"The dataset's {what} has a '(' that does not end.")
+    if "\0" in text:
+        raise ExportError(Failure.DATASET_INVALID, f"The dataset's {what} has a NUL character; leave it out.")
+
+
 def fill(query: str, parameters: Sequence[Parameter]) -> sql.Composed:
     """The query with `{name}` of each declared parameter replaced by a typed literal; all else stays as it is.
 
     Inside quotes and comments a placeholder cannot be a value: there it raises `ExportError` (DatasetInvalid).
     """
+    query = query.strip().rstrip(";")
+    _closed(query, "query")
     values = {parameter.name: parameter for parameter in parameters}
     pieces: list[sql.Composable] = []
-    for name, text in _tokens(query.strip().rstrip(";")):
+    for name, text in _tokens(query):
         if name in values and text is None:
             given = values[name]
             pieces.append(sql.SQL("{}::{}").format(sql.Literal(given.value), sql.SQL(given.type)))
             continue
-        if name == "?":
-            raise ExportError(Failure.DATASET_INVALID, "The dataset's query has a quote that does not end.")
         inside = next((each for each in values if name == "" and "{" + each + "}" in (text or "")), None)
         if inside is not None:
             raise ExportError(
