@@ -26,7 +26,7 @@ def test_rows_can_be_read_again_in_the_same_snapshot_after_a_copy_that_was_left(
         columns=("n",),
         relation=Relation(schema="public", table="twice"),
     )
-    with mock.patch.dict(os.environ, PGUSER=postgres.user, PGPASSWORD=postgres.password):
+    with mock.patch.dict(os.environ, PGUSER=postgres.reader, PGPASSWORD=postgres.reader_password):
         connection = connect(source)
     try:
         opened = open_snapshot(connection, source, 60_000)
