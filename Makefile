@@ -56,6 +56,10 @@ e2e: .venv cluster-up ## On a real cluster, as tenants and platform teams use it
 bench: .venv ## Measure beside psql, DuckDB and others: about an hour (ROWS, REPEATS, SUITES, ONLY; python -m tests.bench --help)
 	@UV="$(UV)" $(RUN) python -m tests.bench
 
+.PHONY: chaos
+chaos: .venv ## Faults that take long: servers killed, connections slow or stalled
+	@$(PYTEST) tests/chaos
+
 .PHONY: images
 images: .venv ## Build both images (and those of the demo's services) and load them into the cluster
 	@$(RUN) python -m tests.cluster images

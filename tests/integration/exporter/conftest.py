@@ -8,6 +8,7 @@ import pytest
 from tests.integration.exporter.runner import BUCKET, Exporter
 from tests.integration.exporter.spare import Spare
 from tests.services import data, host
+from tests.services.proxies import Toxiproxy, toxiproxy
 
 USERS = 100_000
 
@@ -52,3 +53,15 @@ def spare() -> Iterator[Spare]:
         made = Spare(postgres, s3)
         made.prepare()
         yield made
+
+
+@pytest.fixture(scope="session")
+def proxies() -> Iterator[Toxiproxy]:
+    with toxiproxy() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def tls_postgres() -> Iterator[host.PostgresServer]:
+    with host.postgres_server(tls=True) as server:
+        yield server

@@ -115,6 +115,15 @@ def test_what_libpq_says_before_there_is_an_sqlstate_is_understood(
     assert (seen.failure, seen.transient) == (failure, transient)
 
 
+def test_of_what_libpq_says_the_line_that_tells_is_passed_on_and_not_its_explanation() -> None:
+    text = (
+        "server closed the connection unexpectedly\n\tThis probably means the server terminated abnormally\n"
+        "\tbefore or while processing the request.\n"
+    )
+    seen = from_psycopg(OperationalError(text))
+    assert seen.message == "PostgreSQL cannot be reached: server closed the connection unexpectedly."
+
+
 def test_the_marker_of_a_value_too_large_holds_no_value() -> None:
     assert TooLargeMarker.PATTERN.search(f'invalid input: "{TooLargeMarker.PREFIX}3/12345"') is not None
 

@@ -136,7 +136,9 @@ def _condition(state: str) -> str:
 
 
 def _connecting(text: str) -> ExportError:
-    last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "connection failed")
+    # libpq indents what explains the line before.
+    lines = [line.strip().rstrip(".") for line in text.splitlines() if line.strip() and not line.startswith("\t")]
+    last = lines[-1] if lines else "connection failed"
     for pattern, failure, transient in _CONNECTING:
         if re.search(pattern, text):
             return ExportError(failure, f"PostgreSQL: {last[:MAX_MESSAGE]}.", transient=transient)

@@ -1,0 +1,18 @@
+"""The lines of the table of faults that take long."""
+
+import pytest
+
+from tests.integration.exporter.faults import FAULTS, Fault
+from tests.integration.exporter.runner import Exporter
+from tests.integration.exporter.strikes import ends_as_told
+from tests.services.host import PostgresServer
+from tests.services.proxies import Toxiproxy
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.mark.parametrize("fault", [pytest.param(fault, id=fault.name) for fault in FAULTS if fault.long])
+def test_a_fault_ends_as_the_table_says_and_leaves_nothing(
+    fault: Fault, exporter: Exporter, proxies: Toxiproxy, tls_postgres: PostgresServer
+) -> None:
+    ends_as_told(fault, exporter, proxies, tls_postgres)
