@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import botocore.config
 import botocore.session
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.credentials import CredentialProvider, Credentials, ReadOnlyCredentials
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from export_contract import environment
 from export_contract.failures import Failure
 from export_contract.runspec import Destination
+from export_runner.credentials import Files
 from export_runner.errors import ExportError
 from export_runner.retry import Retrier
 from export_runner.sinks.errors import S3Error, from_botocore
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CONNECT_TIMEOUT = 5  # seconds
+_FILES = (environment.AWS_ACCESS_KEY_ID, environment.AWS_SECRET_ACCESS_KEY, environment.AWS_SESSION_TOKEN)
 READ_TIMEOUT = 30  # seconds without a byte; CompleteMultipartUpload sends blanks while it works
 
 
@@ -65,6 +68,9 @@ def make(destination: Destination, connections: int, keys: Mapping[str, str] | N
     )
     try:
         session = botocore.session.get_session()
+        if directory := os.environ.get(environment.S3_CREDENTIALS_DIR):
+            chain = session.get_component("credential_provider")
+            chain.insert_before("env", _FileProvider(directory))
         made = session.create_client(
             "s3",
             region_name=destination.region,
@@ -75,6 +81,38 @@ def make(destination: Destination, connections: int, keys: Mapping[str, str] | N
     except (BotoCoreError, ValueError) as error:
         raise from_botocore(error, "CreateClient", destination.bucket) from None
     return cast("S3Client", made)
+
+
+class FileCredentials(Credentials):
+    """botocore asks for them at each request that it signs, and so gets what the files hold then."""
+
+    def __init__(self, directory: str) -> None:
+        self._files = Files(directory, _FILES)
+        found = self._files.read()
+        access, secret, token = (found.get(name, "") for name in _FILES)
+        super().__init__(access, secret, token, method="files")
+
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        found = self._files.read()
+        access, secret, token = (found.get(name, "") for name in _FILES)
+        if not (access and secret):  # half a rotation, on a volume that is no Secret's: the former may still do
+            return ReadOnlyCredentials(self.access_key, self.secret_key, self.token or None)
+        self.access_key, self.secret_key, self.token = access, secret, token
+        return ReadOnlyCredentials(access, secret, token or None)
+
+
+class _FileProvider(CredentialProvider):
+    METHOD = "export-runner-files"
+
+    def __init__(self, directory: str) -> None:
+        super().__init__()
+        self._directory = directory
+
+    def load(self) -> FileCredentials | None:
+        found = FileCredentials(self._directory)
+        if not (found.access_key and found.secret_key):
+            raise NoCredentialsError
+        return found
 
 
 class Caller:
@@ -90,7 +128,21 @@ class Caller:
         return self._retrier.call(operation, lambda: self.once(operation, function))
 
     def once(self, operation: str, function: Callable[[], T]) -> T:
-        """Without retries. Raises `S3Error`."""
+        """Without retries, but for credentials that were rotated under the call. Raises `S3Error`."""
+        before = self._key()
+        try:
+            return self._translated(operation, function)
+        except S3Error as error:
+            if error.failure is not Failure.DESTINATION_AUTHENTICATION_FAILED or self._key() == before:
+                raise
+        return self._translated(operation, function)
+
+    def _key(self) -> object:
+        """What the next request is signed with, where that may change by itself; compared, and shown nowhere."""
+        credentials = self.client._request_signer._credentials  # type: ignore[attr-defined]
+        return credentials.get_frozen_credentials() if isinstance(credentials, FileCredentials) else None
+
+    def _translated(self, operation: str, function: Callable[[], T]) -> T:
         try:
             return function()
         except S3Error:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from botocore import exceptions
 
+from export_contract import environment
 from export_contract.failures import Failure
 from export_runner.errors import ExportError
 
@@ -94,7 +95,8 @@ def from_botocore(error: Exception, operation: str, bucket: str) -> S3Error:
     if isinstance(error, (exceptions.NoCredentialsError, exceptions.PartialCredentialsError)):
         return S3Error(
             Failure.DESTINATION_AUTHENTICATION_FAILED,
-            "No S3 credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+            "No S3 credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or files of these names in"
+            f" {environment.S3_CREDENTIALS_DIR}.",
             transient=False,
             code="NoCredentials",
         )
@@ -106,11 +108,18 @@ def from_botocore(error: Exception, operation: str, bucket: str) -> S3Error:
             code="Invalid",
         )
     # SSLError is a ConnectionError of botocore: a certificate that is not trusted today will not be in 4 s.
-    transient = not isinstance(error, exceptions.SSLError)
+    if isinstance(error, exceptions.SSLError):
+        return S3Error(
+            Failure.DESTINATION_UNAVAILABLE,
+            f"The TLS certificate of S3 is not trusted or names another host ({operation}): give the certificate of"
+            f" its CA by {environment.AWS_CA_BUNDLE}, and an endpoint that the certificate names.",
+            transient=False,
+            code="Connection",
+        )
     return S3Error(
         Failure.DESTINATION_UNAVAILABLE,
         f"S3 cannot be reached ({operation}: {type(error).__name__}).",
-        transient=transient,
+        transient=True,
         code="Connection",
     )
 
