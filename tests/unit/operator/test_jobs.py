@@ -43,7 +43,7 @@ ANNOTATIONS = {
     "export-operator.io/request-name": "users-2026-11",
     "export-operator.io/requester": "alice",
 }
-PERMANENT = [64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 83, 85]
+PERMANENT = [64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 83, 85, 86, 87]
 
 
 def secret(variable: str, name: str, key: str) -> dict[str, Any]:
