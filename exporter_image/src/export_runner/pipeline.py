@@ -6,12 +6,14 @@ depends on rows and spec alone: blocks are cut by `BlockCutter`, parts by `PartC
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from export_contract.failures import Failure
 from export_contract.runspec import Limits
+from export_runner.checkpoint import START, Mark
 from export_runner.clock import Stop
 from export_runner.errors import ExportError, Stopped
 from export_runner.formats.base import Format
@@ -58,15 +60,21 @@ class Encoded:
 class Encoder:
     """Blocks to the object's bytes: format, then compression. The header goes with the first block."""
 
-    def __init__(self, output_format: Format, compressor: Compressor) -> None:
+    def __init__(self, output_format: Format, compressor: Compressor, start: Mark = START) -> None:
         self._format = output_format
         self._compressor = compressor
-        self._begun = False
+        self._begun = start.parts > 0
+        self._nulled = Counter(start.nulled)
 
     @property
     def nulled(self) -> dict[str, int]:
         """Values that became NULL, by column."""
-        return dict(self._format.nulled)
+        return dict(self._nulled + self._format.nulled)
+
+    @property
+    def plain(self) -> tuple[int, int]:
+        """See `Compressor.plain`."""
+        return self._compressor.plain
 
     def block(self, block: Block, fields: tuple[Field, ...]) -> list[bytes]:
         """Its bytes, in pieces. Raises `ExportError`, `CorruptCopy`."""
@@ -99,7 +107,11 @@ class Pipeline:
         limits: Limits,
         meter: Meter,
         stop: Stop,
+        key: tuple[str, ...] = (),
+        start: Mark = START,
     ) -> None:
+        """`key` is the order that the rows come in, empty if none; they come behind `start`."""
+        self._key = key
         self._rows = rows
         self._encoder = encoder
         self._send = send
@@ -108,7 +120,7 @@ class Pipeline:
         self._stop = stop
         self._blocks: ByteQueue[Block] = ByteQueue(MOST_BLOCKS * limits.block_bytes, MOST_BLOCKS, stop)
         self._parts: ByteQueue[Part] = ByteQueue(MOST_PART_BYTES, SENDERS, stop)
-        self._cutter = PartCutter(limits.part_bytes)
+        self._cutter = PartCutter(limits.part_bytes, start)
 
     def run(self) -> Encoded:
         """Raises the `ExportError` of the stage that failed first, or `Stopped`."""
@@ -158,18 +170,39 @@ class Pipeline:
         while (block := self._blocks.get()) is not None:
             with self._meter.timed("encode"):
                 encoded = self._encoder.block(block, self._rows.fields)
-                parts = list(self._count(encoded))
+                self._meter.rows += block.rows
+                parts = [self._marked(part, block) for part in self._count(encoded)]
                 del encoded
-            self._meter.rows += block.rows
             self._blocks.done(block)
             del block
             while parts:
                 self._parts.put(parts.pop(0))
         with self._meter.timed("encode"):
-            parts = [*self._count(self._encoder.finish()), *self._cutter.rest()]
+            cut = [*self._count(self._encoder.finish()), *self._cutter.rest()]
+            parts = [self._marked(part, None) for part in cut]
+            del cut
         while parts:
             self._parts.put(parts.pop(0))
         self._parts.close()
+
+    def _marked(self, part: Part, block: Block | None) -> Part:
+        """The part with how far the export is behind it: after `block`, or at its end."""
+        from export_runner.source.keys import last_key
+
+        plain_bytes, plain_crc = self._encoder.plain
+        mark = Mark(
+            parts=part.number,
+            rows=self._meter.rows,
+            bytes=self._cutter.bytes,
+            crc=self._cutter.crc32,
+            plain_bytes=plain_bytes,
+            plain_crc=plain_crc,
+            last_key=last_key(block, self._rows.fields, self._key) if block is not None else (),
+            nulled=self._encoder.nulled,
+            ended=block is None,
+            complete=block is not None or self._rows.ended,
+        )
+        return replace(part, mark=mark)
 
     def _count(self, encoded: list[bytes]) -> Iterator[Part]:
         yield from self._cutter.add(encoded)

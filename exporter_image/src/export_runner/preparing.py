@@ -3,23 +3,27 @@ libraries that it needs are imported, so that they load while connections are ma
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
+from export_contract import environment
 from export_contract.report import Delivered
 from export_contract.runspec import Fallback, RunSpec
 from export_runner.retry import Retrier
 from export_runner.tasks import Task
 
 if TYPE_CHECKING:
+    from export_runner.checkpoint import Mark, Terms
+    from export_runner.frames.kinds import Field
     from export_runner.pipeline import Encoder
     from export_runner.sinks.sink import Sink
     from export_runner.source.catalog import Opened
     from export_runner.source.connect import Connection
+    from export_runner.source.plan import Plan
 
-EncoderMaker: TypeAlias = "Callable[[Opened], tuple[Opened, Encoder]]"
-"""Gives the source as the format wants it read, and the encoder of what is read so."""
+EncoderMaker: TypeAlias = "Callable[[tuple[Field, ...], Mark], Encoder]"
 
 SinkMaker: TypeAlias = "Callable[[RunSpec, Retrier], Sink]"
 
@@ -33,6 +37,9 @@ class Held:
     reading: bool = False
     """A COPY was begun: what is read again must go back to before it."""
 
+    keep: bool = False
+    """Another attempt may go on from here."""
+
     def give_up_sink(self, seconds: float) -> None:
         """Takes back what was begun in the sink, in so many seconds at most; the rest is the sweeper's."""
         if (sink := self.sink) is not None:
@@ -43,13 +50,52 @@ class Held:
         """Ends the session and what was begun in the sink, both at once, each within so many seconds."""
         tasks: list[Task[object]] = []
         if (sink := self.sink) is not None:
-            tasks.append(Task("abort", sink.abort))
+            tasks.append(Task("abort", self._keep_or_abort(sink)))
         if (connection := self.connection) is not None:
             from export_runner.source.copying import close
 
             tasks.append(Task("close", lambda: close(connection)))
         for task in tasks:
             task.join(seconds)
+
+    def _keep_or_abort(self, sink: Sink) -> Callable[[], bool]:
+        from export_runner.sinks.sink import Resumable
+
+        return lambda: (self.keep and isinstance(sink, Resumable) and sink.hold()) or sink.abort()
+
+
+def terms(spec: RunSpec, opened: Opened, plan: Plan) -> Terms | None:
+    """What a later attempt must agree on; None when no checkpoint is kept."""
+    if not plan.checkpoint:
+        return None
+    from export_runner import checkpoint
+
+    return checkpoint.Terms(
+        content=checkpoint.content(spec, opened.fields, plan.key, os.environ.get(environment.MASK_KEY, "")),
+        fingerprint=checkpoint.fingerprint(),
+        snapshot=opened.snapshot.id,
+        snapshot_time=opened.snapshot.time,
+    )
+
+
+def planned(spec: RunSpec, opened: Opened) -> Plan:
+    """How the rows are read. Raises `ExportError`."""
+    from export_runner.formats.base import load
+    from export_runner.source.keys import choose
+    from export_runner.source.plan import Facts, decide, wants_key
+
+    key = choose(spec.source, opened.fields, opened.keys) if wants_key(spec) else ()
+    continues = load(spec.output.format).resumes == "Blocks"
+    return decide(spec, Facts(key=key, continues=continues, estimated_bytes=opened.estimated_bytes))
+
+
+def in_order(opened: Opened, plan: Plan, start: Mark) -> Opened:
+    """The source, read as planned and behind `start`."""
+    from export_runner.source.keys import ordered
+
+    if not plan.key:
+        return opened
+    return replace(opened, query=ordered(opened.query, opened.fields, plan.key, start.last_key))
 
 
 def bucket(spec: RunSpec, retrier: Retrier) -> Sink:
@@ -97,18 +143,20 @@ def source(spec: RunSpec, held: Held, retrier: Retrier) -> Opened:
     """The opened snapshot; its connection is in `held`. Raises `ExportError`, `Stopped`."""
     from export_runner.source.catalog import open_snapshot
     from export_runner.source.connect import connect
+    from export_runner.source.plan import wants_key
 
     def opened() -> Opened:
         if held.connection is not None:
             held.connection.close()
         held.connection = connect(spec.source)
-        return open_snapshot(held.connection, spec.source, int(retrier.deadline.remaining() * 1000))
+        timeout_ms = int(retrier.deadline.remaining() * 1000)
+        return open_snapshot(held.connection, spec.source, timeout_ms, with_keys=wants_key(spec))
 
     return retrier.call("Reading from PostgreSQL", opened)
 
 
-def encoder(spec: RunSpec) -> EncoderMaker:
-    """Raises `ExportError`."""
+def encoder(spec: RunSpec) -> tuple[Callable[[Opened], Opened], EncoderMaker]:
+    """What gives the source as the format wants it read, and what makes the encoder. Raises `ExportError`."""
     import export_runner.source.copying  # noqa: F401 - loaded here, while the connections are made
     from export_runner.formats.base import load
     from export_runner.formats.compression import compressor
@@ -117,9 +165,9 @@ def encoder(spec: RunSpec) -> EncoderMaker:
     output = spec.output
     chosen = load(output.format)
 
-    def make(described: Opened) -> tuple[Opened, Encoder]:
-        opened = replace(described, fields=chosen.reads(described.fields, output))
-        inside = chosen.compresses_inside
-        return opened, Encoder(chosen(opened.fields, output), compressor(output.compression, inside=inside))
+    def make(fields: tuple[Field, ...], start: Mark) -> Encoder:
+        plain = (start.plain_bytes, start.plain_crc) if start.parts else None
+        made = compressor(output.compression, inside=chosen.compresses_inside, plain=plain)
+        return Encoder(chosen(fields, output), made, start)
 
-    return make
+    return lambda described: replace(described, fields=chosen.reads(described.fields, output)), make

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from export_contract.failures import Failure
-from export_contract.manifest import Column, Manifest, ObjectRef
+from export_contract.manifest import Column, Manifest, ObjectRef, Segment
 from export_contract.runspec import RunSpec
 from export_runner.errors import ExportError
 from export_runner.meter import Meter
 
 if TYPE_CHECKING:
+    from export_runner.checkpoint import Checkpoint, Mark, Terms
     from export_runner.pipeline import Encoded
     from export_runner.source.catalog import Opened
+    from export_runner.source.plan import Plan
 
 ENOUGH = 1.25
 """The deadline that is said to have sufficed: the time at the rate so far, times this."""
@@ -25,10 +28,40 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How an attempt goes: as `plan` says, from `start`, which is that of the checkpoint `found`, if there is one."""
+
+    plan: Plan
+    terms: Terms | None
+    found: Checkpoint | None
+    start: Mark
+
+    def segments(self, rows: int) -> tuple[Segment, ...]:
+        """What was read when, of all `rows`; empty when it was one snapshot."""
+        from export_runner.checkpoint import segments
+
+        if self.found is None or self.terms is None:
+            return ()
+        return segments(self.found.segments, self.terms, rows - self.start.rows)
+
+
+def encoded_before(start: Mark) -> Encoded:
+    """What an earlier attempt had sent whole."""
+    from export_runner.pipeline import Encoded
+    from export_runner.sinks.parts import Whole
+
+    whole = Whole(start.bytes, start.parts, "", start.crc)
+    return Encoded(start.rows, (whole,), start.complete, dict(start.nulled))
+
+
 def manifest(
-    spec: RunSpec, opened: Opened, encoded: Encoded, objects: tuple[ObjectRef, ...], *, started_at: str
+    spec: RunSpec, opened: Opened, encoded: Encoded, objects: tuple[ObjectRef, ...], way: Way, *, started_at: str
 ) -> Manifest:
     """The manifest of what was read from `opened` and stored as `objects`."""
+    segments = way.segments(encoded.rows)
+    first = segments[0] if segments else None
+    read_back = any(not whole.sha256 for whole in encoded.objects)
     return Manifest(
         run=spec.run,
         source=spec.source.name,
@@ -40,9 +73,12 @@ def manifest(
         objects=objects,
         complete=encoded.complete,
         nulled=encoded.nulled,
-        consistency="Snapshot",
-        snapshot=opened.snapshot.id,
-        snapshot_time=opened.snapshot.time,
+        consistency="Segmented" if len(segments) > 1 else "Snapshot",
+        snapshot=first.snapshot if first else opened.snapshot.id,
+        snapshot_time=first.snapshot_time if first else opened.snapshot.time,
+        segments=segments,
+        sha256_source="ReadBack" if read_back else "Stream",
+        resumed=way.found.attempt if way.found else 0,
         started_at=started_at,
         finished_at=now(),
         exporter_version=version("export-runner"),

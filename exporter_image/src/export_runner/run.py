@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from export_contract.report import Delivered
 from export_contract.runspec import Fallback, Limits, RunSpec
 from export_runner import fallback, output, parameters, preparing, record
+from export_runner.checkpoint import START
 from export_runner.clock import Deadline, Stop
 from export_runner.errors import ExportError
 from export_runner.meter import Meter
 from export_runner.preparing import EncoderMaker, Held, SinkMaker
+from export_runner.record import Way
 from export_runner.retry import Retrier
+from export_runner.source.plan import Plan
 from export_runner.tasks import Task, wait_for
 
 if TYPE_CHECKING:  # heavy: each is imported on the thread that needs it first
-    from export_runner.pipeline import Encoder
+    from export_runner.pipeline import Encoded
     from export_runner.sinks.sink import Sink
     from export_runner.source.catalog import Opened
     from export_runner.source.copying import Reader
@@ -76,11 +80,15 @@ class Run:
                 self._meter.rows, self._meter.bytes = before.rows, before.bytes
                 return before
             described = self._wait(source, stop)
-            opened, made = self._wait(encoder, stop)(described)
+            reads, make = self._wait(encoder, stop)
+            opened = reads(described)
+            way = self._wait(Task("settle", lambda: self._settle(opened, found)), stop)
             self._meter.add("connect", time.monotonic() - begun)
             self._meter.estimated_rows = opened.estimated_rows
-            return self._transfer(opened, made, found, held, stop.child(), limits=spec.limits)
+            self._meter.rows = self._meter.read_rows = way.start.rows
+            return self._transfer(opened, make, way, found, held=held, stop=stop.child(), limits=spec.limits)
         except ExportError as error:
+            held.keep = (stop.reason or error).kind.retryable
             if (other := fallback.answers(error, spec)) is None:
                 raise
             return self._fall_back(other, error, (source, encoder), held, stop)
@@ -94,7 +102,7 @@ class Run:
         self,
         other: Fallback,
         first: ExportError,
-        ready: tuple[Task[Opened], Task[EncoderMaker]],
+        ready: tuple[Task[Opened], Task[tuple[Callable[[Opened], Opened], EncoderMaker]]],
         held: Held,
         stop: Stop,
     ) -> Delivered:
@@ -106,7 +114,8 @@ class Run:
         source, encoder = ready
         try:
             described = self._wait(source, stop)
-            opened, made = self._wait(encoder, stop)(described)
+            reads, make = self._wait(encoder, stop)
+            opened = reads(described)
             self._meter.estimated_rows = opened.estimated_rows
             stop.request()  # whoever still tries to reach the destination
             held.give_up_sink(LEFTOVER_SECONDS)
@@ -116,7 +125,8 @@ class Run:
             if isinstance(found, Delivered):
                 return found
             limits = fallback.limits(self._spec.limits, other)
-            return self._transfer(opened, made, found, held, again, limits=limits, used_fallback=True)
+            way = Way(Plan(), None, None, START)
+            return self._transfer(opened, make, way, found, held=held, stop=again, limits=limits, used_fallback=True)
         except ExportError as second:
             raise fallback.both(first, other, second) from None
         finally:
@@ -125,33 +135,63 @@ class Run:
     def _wait(self, task: Task[T], stop: Stop) -> T:
         return wait_for(task, self._deadline, stop, lambda: record.expired(self._meter, self._deadline.seconds))
 
+    def _settle(self, opened: Opened, sink: Sink) -> Way:
+        """Decides how the rows are read, and where from."""
+        from export_runner.sinks.sink import Resumable
+
+        plan = preparing.planned(self._spec, opened)
+        if not isinstance(sink, Resumable):
+            return Way(plan, None, None, START)
+        terms = preparing.terms(self._spec, opened, plan)
+        found = sink.settle(terms)
+        return Way(plan, terms, found, found.mark if found else START)
+
     def _transfer(
         self,
-        opened: Opened,
-        encoder: Encoder,
+        described: Opened,
+        make: EncoderMaker,
+        way: Way,
         sink: Sink,
+        *,
         held: Held,
         stop: Stop,
-        *,
         limits: Limits,
         used_fallback: bool = False,
     ) -> Delivered:
-        from export_runner.pipeline import Pipeline
-
-        reader = self._reader(opened, held, stop)
-        pipeline = Pipeline(reader, encoder, sink.send, limits=limits, meter=self._meter, stop=stop)
-        try:
-            encoded = self._wait(Task("pipeline", pipeline.run), stop)
-        finally:
-            if reader.first_row_at is not None:
-                self._meter.seconds["firstRow"] = reader.first_row_at - self._meter.started
+        opened = preparing.in_order(described, way.plan, way.start)
+        encoded = self._moved(opened, make, way, sink, held=held, stop=stop, limits=limits)
         begun = time.monotonic()
         objects = self._wait(Task("complete", lambda: sink.complete(encoded.objects)), stop)
-        manifest = record.manifest(self._spec, opened, encoded, objects, started_at=self._started_at)
+        manifest = record.manifest(self._spec, opened, encoded, objects, way, started_at=self._started_at)
         manifest = replace(manifest, used_fallback=used_fallback)
         made = self._wait(Task("commit", lambda: sink.commit(manifest)), stop)
         self._meter.add("commit", time.monotonic() - begun)
         return made
+
+    def _moved(
+        self, opened: Opened, make: EncoderMaker, way: Way, sink: Sink, *, held: Held, stop: Stop, limits: Limits
+    ) -> Encoded:
+        from export_runner.pipeline import Pipeline
+
+        start = way.start
+        if start.ended:
+            return record.encoded_before(start)
+        reader = self._reader(opened, held, stop)
+        pipeline = Pipeline(
+            reader,
+            make(opened.fields, start),
+            sink.send,
+            limits=limits,
+            meter=self._meter,
+            stop=stop,
+            key=way.plan.key,
+            start=start,
+        )
+        try:
+            return self._wait(Task("pipeline", pipeline.run), stop)
+        finally:
+            if reader.first_row_at is not None:
+                self._meter.seconds["firstRow"] = reader.first_row_at - self._meter.started
 
     def _reader(self, opened: Opened, held: Held, stop: Stop) -> Reader:
         from export_runner.source.copying import Reader

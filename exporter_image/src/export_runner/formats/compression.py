@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from typing import Protocol
+from typing import Any, Protocol
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -40,6 +40,10 @@ class Compressor(Protocol):
     def finish(self) -> bytes:
         """What follows the last block."""
 
+    @property
+    def plain(self) -> tuple[int, int]:
+        """Bytes so far and their CRC32, before compression, where going on in another process needs them."""
+
 
 class Uncompressed:
     """Bytes as they are."""
@@ -50,28 +54,39 @@ class Uncompressed:
     def finish(self) -> bytes:
         return b""
 
+    @property
+    def plain(self) -> tuple[int, int]:
+        return 0, 0
+
 
 class Gzip:
     """RFC 1952, one member."""
 
-    def __init__(self) -> None:
+    def __init__(self, plain: tuple[int, int] | None = None) -> None:
         from isal import isal_zlib
 
         self._zlib = isal_zlib
-        self._deflate = isal_zlib.compressobj(GZIP_LEVEL, isal_zlib.DEFLATED, -isal_zlib.MAX_WBITS)
-        self._started = False
-        self._crc = 0
-        self._size = 0
+        self._started = plain is not None
+        self._size, self._crc = plain or (0, 0)
+
+    @property
+    def plain(self) -> tuple[int, int]:
+        return self._size, self._crc
 
     def block(self, pieces: list[bytes]) -> list[bytes]:
         data = b"".join(pieces)  # what deflate makes of it must not depend on the pieces
         self._crc = self._zlib.crc32(data, self._crc)
         self._size += len(data)
-        return [self._head(), self._deflate.compress(data), self._deflate.flush(self._zlib.Z_FULL_FLUSH)]
+        deflate = self._deflate()
+        return [self._head(), deflate.compress(data), deflate.flush(self._zlib.Z_FULL_FLUSH)]
 
     def finish(self) -> bytes:
         trailer = struct.pack("<LL", self._crc, self._size & 0xFFFFFFFF)
-        return self._head() + self._deflate.flush(self._zlib.Z_FINISH) + trailer
+        return b"".join((self._head(), self._deflate().flush(self._zlib.Z_FINISH), trailer))
+
+    def _deflate(self) -> Any:
+        """A new stream for each block: it knows nothing of those before, so another process makes the same of it."""
+        return self._zlib.compressobj(GZIP_LEVEL, self._zlib.DEFLATED, -self._zlib.MAX_WBITS)
 
     def _head(self) -> bytes:
         started, self._started = self._started, True
@@ -81,10 +96,10 @@ class Gzip:
 class Zstd:
     """RFC 8878, one frame with its checksum a block."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, begun: bool = False) -> None:
         parameter = zstd.CompressionParameter
         self._options: dict[int, int] = {parameter.compression_level: ZSTD_LEVEL, parameter.checksum_flag: 1}
-        self._empty = True
+        self._empty = not begun
 
     def block(self, pieces: list[bytes]) -> list[bytes]:
         self._empty = False
@@ -93,9 +108,13 @@ class Zstd:
     def finish(self) -> bytes:
         return zstd.compress(b"", options=self._options) if self._empty else b""
 
+    @property
+    def plain(self) -> tuple[int, int]:
+        return 0, 0
 
-def compressor(compression: Compression, *, inside: bool) -> Compressor:
-    """The compressor of a run; none when the format compresses inside."""
+
+def compressor(compression: Compression, *, inside: bool, plain: tuple[int, int] | None = None) -> Compressor:
+    """The compressor of a run; none when the format compresses inside. With `plain`, an earlier one's, it goes on."""
     if inside or compression == "None":
         return Uncompressed()
-    return Gzip() if compression == "Gzip" else Zstd()
+    return Gzip(plain) if compression == "Gzip" else Zstd(begun=plain is not None)

@@ -8,11 +8,9 @@ from export_contract.report import Delivered
 from export_contract.runspec import Destination
 from export_runner.sinks.arguments import object_arguments
 from export_runner.sinks.client import Caller
-from export_runner.sinks.errors import ABSENT, S3Error
+from export_runner.sinks.errors import ABSENT, NOT_READABLE, S3Error
 
 _MAX_MANIFEST = 4 * 1024 * 1024  # bytes; what is larger is none of ours
-_NOT_READABLE = frozenset({"AccessDenied", "403", "Forbidden"})
-"""Without s3:ListBucket S3 answers so for a key that is absent; whether writing is allowed, the upload finds out."""
 
 
 def find(caller: Caller, destination: Destination, run: str) -> Manifest | None:
@@ -26,7 +24,7 @@ def find(caller: Caller, destination: Destination, run: str) -> Manifest | None:
         )
         manifest = Manifest.from_json(text)
     except S3Error as error:
-        if error.code in ABSENT | _NOT_READABLE:
+        if error.code in ABSENT | NOT_READABLE:
             return None
         raise
     except ContractError:
@@ -77,4 +75,6 @@ def delivered(manifest: Manifest, destination: Destination) -> Delivered:
         consistency=manifest.consistency,
         snapshot_time=manifest.snapshot_time,
         used_fallback=manifest.used_fallback,
+        resumed=manifest.resumed,
+        segments=max(1, len(manifest.segments)),
     )

@@ -76,8 +76,11 @@ _FULL = frozenset(
 _TOO_LARGE = frozenset({"EntityTooLarge", "MaxMessageLengthExceeded"})
 _NEVER = frozenset({501, 507})
 """Of 5xx, what another try does not change: not implemented, insufficient storage."""
+NOT_READABLE = frozenset({"AccessDenied", "403", "Forbidden"})
+"""Without s3:ListBucket S3 answers so for a key that is absent; whether writing is allowed, the upload finds out."""
 ABSENT = frozenset({"NoSuchKey", "404", "NotFound"})
 NO_UPLOAD = frozenset({"NoSuchUpload"})
+INVALID_PART = frozenset({"InvalidPart", "InvalidPartOrder"})
 
 
 class S3Error(ExportError):

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from export_contract.failures import Failure
+from export_runner.checkpoint import START, Mark
 from export_runner.errors import ExportError
 
 MIN_PART = 5 * 1024 * 1024
@@ -31,6 +32,8 @@ class Part:
     data: bytes
     crc32: int
     object: int = 1
+    mark: Mark = field(default=START, repr=False)
+    """How far the export is when this part and all before it are stored."""
 
     @property
     def size(self) -> int:
@@ -39,7 +42,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """An object all of whose parts were cut. `sha256` is hex; `crc32` and `sha256` are of all its bytes."""
+    """An object all of whose parts were cut. `sha256` is hex; `crc32` and `sha256` are of all its bytes.
+
+    `sha256` is empty when another process sent the first parts: the object must be read to know it.
+    """
 
     bytes: int
     parts: int
@@ -56,7 +62,7 @@ def part_size(number: int, base: int) -> int:
 class PartCutter:
     """Takes encoded bytes, gives parts; knows size, SHA-256 and CRC32 of the whole."""
 
-    def __init__(self, part_bytes: int) -> None:
+    def __init__(self, part_bytes: int, start: Mark = START) -> None:
         from isal import isal_zlib
 
         self._crc32 = isal_zlib.crc32
@@ -64,13 +70,15 @@ class PartCutter:
         self._pieces: list[bytes] = []
         self._held = 0
         self._sha = hashlib.sha256()
-        self.number = 0
-        self.bytes = 0
-        self.crc32 = 0
+        self._from_first = start.parts == 0
+        self.number = start.parts
+        self.bytes = start.bytes
+        self.crc32 = start.crc
 
     def whole(self) -> Whole:
         """The object, when its last part was cut."""
-        return Whole(self.bytes, self.number, self._sha.hexdigest(), self.crc32)
+        sha256 = self._sha.hexdigest() if self._from_first else ""
+        return Whole(self.bytes, self.number, sha256, self.crc32)
 
     def add(self, pieces: list[bytes]) -> Iterator[Part]:
         """The part that an encoded block, given in pieces, completes, if it does.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from export_contract.manifest import Manifest, ObjectRef
 from export_contract.report import Delivered
+from export_runner.checkpoint import Checkpoint, Terms
 from export_runner.sinks.parts import Part, Whole
 
 
@@ -34,3 +35,14 @@ class Sink(Protocol):
 
     def abort(self) -> bool:
         """Takes back what can be taken back, without retries and without raising; True if nothing is left."""
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """What a sink also offers whose work another process can go on with."""
+
+    def settle(self, terms: Terms | None) -> Checkpoint | None:
+        """After `begin` and before the first part: where to go on from, None at the first row."""
+
+    def hold(self) -> bool:
+        """Instead of `abort`: leaves things for another process. False when there is no way to."""

@@ -10,23 +10,28 @@ import base64
 import secrets
 import struct
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from export_contract.failures import Failure
 from export_contract.runspec import Destination
 from export_runner.errors import ExportError
 from export_runner.sinks.arguments import data_arguments
 from export_runner.sinks.client import Caller
-from export_runner.sinks.errors import ABSENT, NO_UPLOAD, S3Error
+from export_runner.sinks.errors import ABSENT, NO_UPLOAD, NOT_READABLE, S3Error
 from export_runner.sinks.parts import Part
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, PartTypeDef
 
 RUN_KEY = "export-run"
 UPLOAD_KEY = "export-upload"
 """User metadata of the object: which run, and which upload of it. By the second a lost answer is told from a stranger's
 object."""
+
+
+_ABSENT = S3Error(Failure.DESTINATION_REFUSED, "The object is not there.", transient=False, code="NoSuchKey")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,46 @@ class Upload:
         )
         self.upload_id = answer["UploadId"]
 
+    def go_on(self, upload_id: str, nonce: str, parts: int) -> list[str] | None:
+        """Takes over the first `parts` parts of an upload that another process began: their ETags; None when they are
+        not all there. Later ones are sent again."""
+        self.upload_id, self.nonce = upload_id, nonce
+        try:
+            found = {int(each["PartNumber"]): each for each in self._listed() if int(each["PartNumber"]) <= parts}
+        except S3Error as error:
+            if error.code in NO_UPLOAD:
+                return None
+            raise
+        if sorted(found) != list(range(1, parts + 1)):
+            return None
+        for number, each in found.items():
+            self._sent[number] = {"PartNumber": number, "ETag": each["ETag"]}
+            if checksum := each.get("ChecksumCRC32"):
+                self._sent[number]["ChecksumCRC32"] = checksum
+        return self.etags(parts)
+
+    def etags(self, parts: int) -> list[str]:
+        """Of the first `parts` parts, all of which were sent."""
+        with self._lock:
+            return [self._sent[number].get("ETag", "") for number in range(1, parts + 1)]
+
+    def _listed(self) -> Iterator[PartTypeDef]:
+        marker = 0
+        while True:
+            answer = self.caller(
+                "ListParts",
+                lambda after=marker: self.caller.client.list_parts(  # type: ignore[misc]
+                    Bucket=self.destination.bucket,
+                    Key=self.destination.key,
+                    UploadId=self.upload_id,
+                    PartNumberMarker=after,
+                ),
+            )
+            yield from answer.get("Parts", [])
+            if not answer.get("IsTruncated"):
+                return
+            marker = answer["NextPartNumberMarker"]
+
     def send(self, part: Part) -> None:
         """Parts may be sent in any order and again: the last one of a number counts."""
         checksum = encoded(part.crc32)
@@ -82,8 +127,15 @@ class Upload:
         with self._lock:
             self._sent[part.number] = {"PartNumber": part.number, "ETag": answer["ETag"], "ChecksumCRC32": checksum}
 
-    def complete(self, size: int, crc32: int) -> Stored:
-        """Makes the object visible. When the answer is lost, the object that is there tells whether it was ours."""
+    def complete(self, size: int, crc32: int, *, replacing: str | None = "") -> Stored:
+        """Makes the object visible. When the answer is lost, the object that is there tells whether it was ours.
+
+        `replacing` is the ETag of the object that may stand there, "" for none: any other is left alone, with the code
+        PreconditionFailed. None asks nothing.
+        """
+        condition: dict[str, Any] = {}
+        if replacing is not None:
+            condition = {"IfMatch": replacing} if replacing else {"IfNoneMatch": "*"}
         parts = [self._sent[number] for number in sorted(self._sent)]
         try:
             answer = self.caller(
@@ -96,6 +148,7 @@ class Upload:
                     ChecksumCRC32=encoded(crc32),
                     ChecksumType="FULL_OBJECT",
                     MpuObjectSize=size,
+                    **condition,
                 ),
             )
         except S3Error as error:
@@ -103,6 +156,28 @@ class Upload:
                 raise
             return Stored(self._completed_before(size, error), len(parts))
         return Stored(answer["ETag"].strip('"'), len(parts))
+
+    def stands(self, size: int) -> bool:
+        """Is what this upload makes there already? Raises `ExportError`."""
+        try:
+            return bool(self._completed_before(size, _ABSENT))
+        except S3Error as error:
+            if error is _ABSENT:
+                return False
+            raise
+
+    def standing(self) -> str:
+        """The ETag of the object that is there; "" if none is, or none that may be read."""
+        try:
+            head = self.caller(
+                "HeadObject",
+                lambda: self.caller.client.head_object(Bucket=self.destination.bucket, Key=self.destination.key),
+            )
+        except S3Error as error:
+            if error.code in ABSENT | NOT_READABLE:
+                return ""
+            raise
+        return head["ETag"]
 
     def _completed_before(self, size: int, error: S3Error) -> str:
         try:
@@ -138,8 +213,11 @@ def encoded(crc32: int) -> str:
     return base64.b64encode(struct.pack(">I", crc32)).decode()
 
 
-def abort_strangers(caller: Caller, key: str) -> int:
-    """Aborts the uploads that earlier attempts left on exactly this key; how many. Without the right to list: none."""
+def abort_strangers(caller: Caller, key: str, *, but: str = "") -> int:
+    """Aborts the uploads that earlier attempts left on exactly this key, all `but` one; how many.
+
+    Without the right to list: none.
+    """
     try:
         answer = caller(
             "ListMultipartUploads",
@@ -149,7 +227,9 @@ def abort_strangers(caller: Caller, key: str) -> int:
         if error.transient or error.failure.value not in {"DestinationAccessDenied", "DestinationRefused"}:
             raise
         return 0
-    strangers = [each["UploadId"] for each in answer.get("Uploads", []) if each["Key"] == key]
+    strangers = [
+        each["UploadId"] for each in answer.get("Uploads", []) if each["Key"] == key and each["UploadId"] != but
+    ]
     for upload_id in strangers:
         try:
             caller(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
@@ -17,6 +17,7 @@ from export_runner.source import masks, role
 from export_runner.source import sql as statements
 from export_runner.source.connect import Connection
 from export_runner.source.errors import from_psycopg
+from export_runner.source.keys import Candidate, candidates
 
 _LOCKABLE = "rpv"  # tables, partitioned tables, views: what LOCK TABLE takes (pg_class.relkind)
 _READABLE = _LOCKABLE + "mf"  # and materialised views and foreign tables
@@ -39,18 +40,26 @@ class Opened:
     snapshot: Snapshot
     estimated_rows: int | None
     standby: bool
+    estimated_bytes: int | None = None
+    keys: tuple[Candidate, ...] = ()
+    """Unique keys of the relation, where they were looked for."""
 
 
-def open_snapshot(connection: Connection, source: Source, statement_timeout_ms: int) -> Opened:
+def open_snapshot(
+    connection: Connection, source: Source, statement_timeout_ms: int, *, with_keys: bool = False
+) -> Opened:
     """Begins the transaction, locks the table, takes the snapshot and describes the columns. Raises `ExportError`."""
     try:
-        return _open(connection, source, statement_timeout_ms)
+        opened = _open(connection, source, statement_timeout_ms)
+        if with_keys and source.relation is not None:
+            return replace(opened, keys=tuple(candidates(connection, source.relation)))
     except psycopg.Error as error:
         failure = from_psycopg(error, relation=source.relation)
         if failure.failure is Failure.DATASET_INVALID and error.sqlstate == "42P01" and source.query is not None:
             message = f"{failure.message} Names in a dataset's query carry their schema: search_path is empty."
             raise ExportError(failure.failure, message) from None
         raise failure from None
+    return opened
 
 
 def _open(connection: Connection, source: Source, statement_timeout_ms: int) -> Opened:
@@ -74,7 +83,15 @@ def _open(connection: Connection, source: Source, statement_timeout_ms: int) -> 
             f"Database {source.database!r} has encoding SQL_ASCII: nobody knows which characters its bytes are.",
         )
     fields = _describe(connection, query)
-    return Opened(fields, query, Snapshot(str(snapshot), str(time)), _estimate(connection, query), bool(standby))
+    rows, width = _estimate(connection, query)
+    return Opened(
+        fields,
+        query,
+        Snapshot(str(snapshot), str(time)),
+        rows,
+        bool(standby),
+        estimated_bytes=None if rows is None or width is None else rows * width,
+    )
 
 
 def _lockable(connection: Connection, relation: Relation) -> bool:
@@ -107,12 +124,12 @@ def _describe(connection: Connection, query: sql.Composed) -> tuple[Field, ...]:
     )
 
 
-def _estimate(connection: Connection, query: sql.Composed) -> int | None:
-    """What the planner expects; a guess, for progress alone. None when there is no plan of the usual form."""
+def _estimate(connection: Connection, query: sql.Composed) -> tuple[int | None, int | None]:
+    """Rows and bytes of a row that the planner expects; a guess. None when there is no plan of the usual form."""
     answer = connection.execute(statements.explain(query)).fetchone()
     plan: Any = answer[0] if answer else None
     plan = json.loads(plan) if isinstance(plan, str) else plan
     try:
-        return int(plan[0]["Plan"]["Plan Rows"])
+        return int(plan[0]["Plan"]["Plan Rows"]), int(plan[0]["Plan"]["Plan Width"])
     except (TypeError, LookupError, ValueError):
-        return None
+        return None, None
