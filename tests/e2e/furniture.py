@@ -23,6 +23,7 @@ DEAF = f"deaf.{SERVICES}.svc"
 """A Service without endpoints: connections to it are refused."""
 PLANTED = "pLantEd-s3cret-9f2b7c"
 """A password that must never show."""
+MASK_KEY = "the key of the hashes of these tests"
 
 
 def furnish(platform: Platform, storage: Storage) -> None:
@@ -35,6 +36,7 @@ def furnish(platform: Platform, storage: Storage) -> None:
     catalogue.writer(api, services, DESTINATION)
     storage.have_bucket(BUCKET)
     api.apply(_deaf_service())
+    catalogue.secret(api, "e2e-mask", maskKey=MASK_KEY)
     catalogue.secret(api, "e2e-wrong", username="e2e", password=PLANTED)
     catalogue.secret(api, "e2e-wrong-key", AWS_ACCESS_KEY_ID=services.s3_access_key, AWS_SECRET_ACCESS_KEY=PLANTED)
     for document in (*sources(services), *destinations(services), *policies()):
@@ -48,7 +50,7 @@ def unfurnish(api: Api) -> None:
         for document in api.items(kind):
             if document["metadata"]["name"].startswith("e2e-"):
                 api.delete(kind, document["metadata"]["name"])
-    for name in (SOURCE, DESTINATION, "e2e-wrong", "e2e-wrong-key"):
+    for name in (SOURCE, DESTINATION, "e2e-mask", "e2e-wrong", "e2e-wrong-key"):
         api.delete("Secret", name, RUN_NAMESPACE)
 
 
@@ -71,6 +73,7 @@ def sources(services: Services) -> list[Json]:
             "database": database or services.postgres_database,
             "sslMode": "Prefer",
             "credentialsSecret": {"name": secret},
+            "maskKeySecret": {"name": "e2e-mask"},
             "datasets": DATASETS,
         }
         return catalogue.named("ExportSource", name, spec)
@@ -132,6 +135,20 @@ DATASETS: list[Json] = [
     table("users", "users"),
     table("few", "few"),
     table("accounts", "pgbench_accounts"),
+    {
+        "name": "masked",
+        "table": {"schema": "public", "name": "few"},
+        "columns": ["id", "email", "full_name", "bio", "country"],
+        "key": ["id"],
+        "orderBy": ["id"],
+        "rowFilter": "id <= 3",
+        "masks": [
+            {"column": "email", "kind": "Hash"},
+            {"column": "full_name", "kind": "Partial", "keepFirst": 1},
+            {"column": "bio", "kind": "Null"},
+            {"column": "country", "kind": "Redact", "text": "somewhere"},
+        ],
+    },
     {
         "name": "since",
         "query": "SELECT id, email, country, created_at FROM public.users WHERE created_at >= {since}"
