@@ -139,7 +139,7 @@ def test_the_policy_fills_in_what_the_request_leaves_out() -> None:
         "onQuotaExceeded": "Reject",
         "consistency": "Segmented",
         "resume": "Always",
-        "layout": "PartObjects",
+        "layout": "SingleObject",
     }
     effective = plan(rules=Policy("mild", {"defaults": defaults})).effective.as_status()
     assert effective == defaults | {
@@ -494,6 +494,14 @@ REFUSALS: dict[str, tuple[Request, Catalogue, Policy, str, str, bool]] = {
         Policy("strict", {"allowed": {"layouts": ["SingleObject"]}}),
         "LayoutNotAllowed",
         "spec.output.layout: policy 'strict' does not allow 'PartObjects'. Allowed: SingleObject.",
+        False,
+    ),
+    "a layout that this release does not write": (
+        request(output={"layout": "PartObjects"}),
+        catalogue(),
+        limited(),
+        "LayoutNotSupported",
+        "spec.output.layout: this release does not write 'PartObjects'; use SingleObject.",
         False,
     ),
     "options of CSV with a format that the policy gave": (
