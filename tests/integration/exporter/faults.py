@@ -325,7 +325,7 @@ PostgreSQL takes its snapshot along.
 | exporter, PostgreSQL alive but silent | the run's deadline: a query may rightly think for long | deadline |
 | PostgreSQL, exporter's machine gone | the same keepalive and user timeout, set for the session | 25 to 30 |
 | PostgreSQL, exporter's connection closed | `client_connection_check_interval` (PostgreSQL 14 or newer) | 2 |
-| exporter, waiting for another's lock on the table | `lock_timeout`, each try | 10 |
+| exporter, waiting for another's lock on the table | `lock_timeout`, each try | 10, or half of the time left |
 | exporter, connecting to S3 | connect timeout, each try | 5 |
 | exporter, S3 silent | read timeout, each try | 30 |
 | exporter, a stage that hangs | the deadline, then the watchdog ends the process | deadline + 10 |
