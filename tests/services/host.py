@@ -12,6 +12,7 @@ import re
 import secrets
 import shutil
 import signal
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,7 +92,7 @@ class PostgresServer(Server):
         """A certificate of its own for the loopback address."""
         key = self._directory / "server.key"
         made = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"]
-        names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        names = ["-subj", "/CN=postgres", "-addext", "subjectAltName=IP:127.0.0.1"]
         shell.run(["openssl", "req", *made, *names, "-keyout", key, "-out", self.certificate])
         key.chmod(0o600)
         self._own(key)
@@ -170,18 +171,19 @@ class S3Server(Server):
 
     region = "us-east-1"
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, tls: tuple[Path, Path] | None = None) -> None:
         super().__init__("versitygw", directory / "server.log")
         self.access_key = f"test{secrets.token_hex(8)}"
         self.secret_key = secrets.token_urlsafe(30)
         self.data = directory / "data"
         self.data.mkdir(parents=True, exist_ok=True)
         self._program = tools.path("versitygw")
+        self._tls = tls
         self.start()
 
     @property
     def endpoint(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return f"{'https' if self._tls else 'http'}://{self.host}:{self.port}"
 
     def create_bucket(self, name: str) -> None:
         """What CreateBucket does, without a client."""
@@ -189,6 +191,8 @@ class S3Server(Server):
 
     def command(self) -> Sequence[str | Path]:
         listen = ["--port", f"{self.host}:{self.port}", "--region", self.region, "--health", "/healthz"]
+        if self._tls:
+            listen += ["--cert", str(self._tls[0]), "--key", str(self._tls[1])]
         return [*as_user(""), self._program, *listen, "--keep-alive", "--quiet", "posix", self.data]
 
     def environment(self) -> Mapping[str, str]:
@@ -196,6 +200,9 @@ class S3Server(Server):
 
     def ready(self) -> bool:
         connection = http.client.HTTPConnection(self.host, self.port, timeout=2)
+        if self._tls:  # whom to trust is the tests' business
+            trust = ssl._create_unverified_context()  # noqa: S323
+            connection = http.client.HTTPSConnection(self.host, self.port, timeout=2, context=trust)
         try:
             connection.request("GET", "/healthz")
             return connection.getresponse().status == 200
@@ -206,10 +213,10 @@ class S3Server(Server):
 
 
 @contextmanager
-def s3_server(directory: Path | None = None) -> Iterator[S3Server]:
-    """An S3 server on `directory`, or on one that is made and removed."""
+def s3_server(directory: Path | None = None, *, tls: tuple[Path, Path] | None = None) -> Iterator[S3Server]:
+    """An S3 server on `directory`, or on one that is made and removed. `tls` are certificate and key."""
     with workplace("s3") as temporary:
-        server = S3Server(directory or temporary)
+        server = S3Server(directory or temporary, tls)
         try:
             yield server
         finally:

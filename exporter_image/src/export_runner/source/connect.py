@@ -87,7 +87,7 @@ def _explained(error: ExportError, mode: str) -> ExportError:
     said = error.message
     if "server does not support SSL" in said:
         do = "turn on ssl at the server, or use another sslMode"
-    elif "root certificate file" in said:
+    elif "root certificate file" in said or "Either provide the file" in said:  # the last line of that message
         do = f"give the CA's certificate by {environment.PG_SSL_ROOT_CERT}"
     elif "certificate verify failed" in said:
         do = f"give the certificate of the CA that signed the server's by {environment.PG_SSL_ROOT_CERT}"
