@@ -181,7 +181,7 @@ def test_the_job_is_this_manifest() -> None:
                     ],
                     "volumes": [
                         {"name": "work", "emptyDir": {"sizeLimit": "64Mi"}},
-                        files("source", "app-db", "username", "password"),
+                        files("source", "app-db", "username", "password", optional=True),
                         files("destination", "bucket-keys", *S3_KEYS, optional=True),
                     ],
                 },
@@ -248,7 +248,7 @@ def pod_of(known: Catalogue) -> tuple[dict[str, Any], dict[str, Any], dict[str, 
 def test_a_verified_source_has_its_authority_in_a_file() -> None:
     volumes, variables, mounts = pod_of(catalogue(source(sslMode="VerifyFull"), destination()))
     assert (volumes["source"], variables["PGSSLROOTCERT"]["value"], mounts["source"]) == (
-        files("source", "app-db", "username", "password", "ca.crt"),
+        files("source", "app-db", "username", "password", "ca.crt", optional=True),
         "/etc/export-runner/source/ca.crt",
         "/etc/export-runner/source",
     )

@@ -52,12 +52,15 @@ def mounted(plan: Plan) -> tuple[Mounted, ...]:
 
 
 def _source(plan: Plan) -> Mounted:
+    # Of a missing file Kubernetes says nothing in the pod's status; of a missing variable it does, and of a missing
+    # ca.crt the exporter.
     verified = plan.run_spec.source.ssl_mode in VERIFYING
-    return Mounted("source", plan.secrets.source, ("username", "password", *((CA,) if verified else ())))
+    keys = ("username", "password", *((CA,) if verified else ()))
+    return Mounted("source", plan.secrets.source, keys, optional=True)
 
 
 def _destination(plan: Plan) -> Mounted:
-    # Variables see to it that what must be there is there; only a session token may be missing.
+    # Likewise; only a session token may be missing.
     return Mounted("destination", plan.secrets.destination, S3_KEYS, optional=True)
 
 
