@@ -31,7 +31,10 @@ def furnish(platform: Platform, storage: Storage) -> None:
     api, services = platform.api, platform.services
     manifest = Path(__file__).with_name("manifests") / "s3-read-only.yaml"
     services.kubectl.apply(templates.render(manifest.read_text(), {"S3_IMAGE": platform.images.s3, "BUCKET": BUCKET}))
-    services.psql(f"DROP TABLE IF EXISTS few; CREATE TABLE few AS SELECT * FROM users WHERE id <= {FEW}")
+    services.psql(
+        f"DROP TABLE IF EXISTS few; CREATE TABLE few AS SELECT * FROM users WHERE id <= {FEW};"
+        " ALTER TABLE few ADD PRIMARY KEY (id)"
+    )
     catalogue.reader(api, services, SOURCE, "e2e")
     catalogue.writer(api, services, DESTINATION)
     storage.have_bucket(BUCKET)
