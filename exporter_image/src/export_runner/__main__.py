@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from types import FrameType
 
 from export_contract import environment
@@ -86,10 +85,8 @@ def _run(spec_file: str | None) -> int:
 
 def _spec_text(spec_file: str | None) -> str:
     """Raises OSError and `ContractError`."""
-    if spec_file == "-":
-        return sys.stdin.read()
     if spec_file is not None:
-        return Path(spec_file).read_text(encoding="utf-8")
+        return commands.spec_text(spec_file)
     if environment.RUN_SPEC in os.environ:
         return os.environ[environment.RUN_SPEC]
     raise ContractError(f"neither --spec nor {environment.RUN_SPEC} is given; try: export-runner example-spec")

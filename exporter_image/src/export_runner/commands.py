@@ -8,12 +8,12 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from export_contract import environment
 from export_contract.codec import ContractError
 from export_contract.failures import Failure
-from export_contract.runspec import RunSpec
+from export_contract.runspec import RunSpec, SSLMode
 from export_runner.clock import Deadline, Stop
 from export_runner.errors import ExportError, Stopped, internal
 from export_runner.report import size
@@ -28,7 +28,6 @@ DEADLINE = 24 * 3600.0
 """Seconds: nobody waits for these commands but a person or a Job, who have their own patience."""
 USAGE = 2
 """Exit code for what argparse would refuse."""
-SSL_MODES = ("Disable", "Prefer", "Require", "VerifyCA", "VerifyFull")
 
 _REDELIVER = f"""\
 examples:
@@ -117,7 +116,7 @@ def _add_fetch(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _add_ssl_mode(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--ssl-mode", choices=SSL_MODES, default="Prefer", help="of a postgresql:// URI; default: %(default)s"
+        "--ssl-mode", choices=get_args(SSLMode), default="Prefer", help="of a postgresql:// URI; default: %(default)s"
     )
 
 
@@ -240,9 +239,14 @@ def _say(error: ExportError, run: str = "") -> None:
     print("\n".join(textwrap.wrap(text, 120)), file=sys.stderr, flush=True)
 
 
+def spec_text(file: str) -> str:
+    """What a run spec's file says; '-' is standard input. Raises OSError, UnicodeDecodeError."""
+    return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+
+
 def _spec(file: str) -> RunSpec:
-    """Raises OSError, `ContractError`."""
-    return RunSpec.from_json(sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8"))
+    """Raises OSError, UnicodeDecodeError, `ContractError`."""
+    return RunSpec.from_json(spec_text(file))
 
 
 def _retrier() -> Retrier:

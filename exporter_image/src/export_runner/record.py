@@ -30,12 +30,18 @@ def now() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How an attempt goes: as `plan` says, from `start`, which is that of the checkpoint `found`, if there is one."""
+    """How an attempt goes: as `plan` says, and on from the checkpoint `found`, if there is one."""
 
     plan: Plan
-    terms: Terms | None
-    found: Checkpoint | None
-    start: Mark
+    terms: Terms | None = None
+    found: Checkpoint | None = None
+
+    @property
+    def start(self) -> Mark:
+        """Where it begins."""
+        from export_runner.checkpoint import START
+
+        return self.found.mark if self.found else START
 
     def segments(self, rows: int) -> tuple[Segment, ...]:
         """What was read when, of all `rows`; empty when it was one snapshot."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypeVar
 from export_contract.report import Delivered
 from export_contract.runspec import Fallback, Limits, RunSpec
 from export_runner import fallback, output, parameters, preparing, record
-from export_runner.checkpoint import START
 from export_runner.clock import Deadline, Stop
 from export_runner.errors import ExportError
 from export_runner.meter import Meter
@@ -125,8 +124,9 @@ class Run:
             if isinstance(found, Delivered):
                 return found
             limits = fallback.limits(self._spec.limits, other)
-            way = Way(Plan(), None, None, START)
-            return self._transfer(opened, make, way, found, held=held, stop=again, limits=limits, used_fallback=True)
+            return self._transfer(
+                opened, make, Way(Plan()), found, held=held, stop=again, limits=limits, used_fallback=True
+            )
         except ExportError as second:
             raise fallback.both(first, other, second) from None
         finally:
@@ -141,10 +141,9 @@ class Run:
 
         plan = preparing.planned(self._spec, opened)
         if not isinstance(sink, Resumable):
-            return Way(plan, None, None, START)
+            return Way(plan)
         terms = preparing.terms(self._spec, opened, plan)
-        found = sink.settle(terms)
-        return Way(plan, terms, found, found.mark if found else START)
+        return Way(plan, terms, sink.settle(terms))
 
     def _transfer(
         self,

@@ -23,8 +23,8 @@ from export_runner.formats.base import load
 from export_runner.formats.compression import content_type
 from export_runner.retry import Retrier
 from export_runner.sinks import client, delivery, upload
-from export_runner.sinks.checkpoints import REPLACED, Checkpoints, Fenced
-from export_runner.sinks.errors import ABSENT, INVALID_PART, NO_UPLOAD, S3Error
+from export_runner.sinks.checkpoints import Checkpoints, Fenced
+from export_runner.sinks.errors import ABSENT, INVALID_PART, NO_UPLOAD, REPLACED, S3Error
 from export_runner.sinks.parts import SENDERS, Part, Whole
 
 _READ_BYTES = 1024 * 1024

@@ -6,18 +6,15 @@ docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 
 from __future__ import annotations
 
-from typing import Any
-
 from export_contract.codec import ContractError
 from export_contract.failures import Failure
 from export_contract.runspec import Destination
 from export_runner.checkpoint import Checkpoint
 from export_runner.errors import ExportError
-from export_runner.sinks.arguments import object_arguments
+from export_runner.sinks import documents
 from export_runner.sinks.client import Caller
-from export_runner.sinks.errors import ABSENT, NOT_READABLE, S3Error
+from export_runner.sinks.errors import ABSENT, NOT_READABLE, REPLACED, S3Error
 
-REPLACED = frozenset({"PreconditionFailed", "412"})
 _MAX_BYTES = 1024 * 1024  # what is larger is none of ours
 
 
@@ -51,31 +48,18 @@ class Checkpoints:
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Raises `Fenced` when somebody else wrote meanwhile."""
-        body = checkpoint.to_json().encode()
-        condition: dict[str, Any] = {"IfMatch": self._etag} if self._etag else {"IfNoneMatch": "*"}
+        text, key = checkpoint.to_json(), self._destination.checkpoint_key
+        condition = {"IfMatch": self._etag} if self._etag else {"IfNoneMatch": "*"}
         try:
-            answer = self._caller(
-                "PutObject",
-                lambda: self._caller.client.put_object(
-                    Bucket=self._bucket,
-                    Key=self._destination.checkpoint_key,
-                    Body=body,
-                    ContentType="application/json",
-                    ChecksumAlgorithm="CRC32",
-                    **object_arguments(self._destination),
-                    **condition,
-                ),
-            )
+            self._etag = documents.write(self._caller, self._destination, self._bucket, key, text, **condition)
         except S3Error as error:
             if error.code not in REPLACED | ABSENT:
                 raise
             # An answer that was lost makes our own second try look like another's.
             found = self._get()
-            if found is None or found[0] != body:
+            if found is None or found[0] != text.encode():
                 raise Fenced from None
             self._etag = found[1]
-            return
-        self._etag = answer["ETag"]
 
     def delete(self) -> None:
         """Removes it, if it is still ours; one that stays does no harm, since the manifest is looked for first."""
@@ -92,12 +76,8 @@ class Checkpoints:
             return
 
     def _get(self) -> tuple[bytes, str] | None:
-        def get() -> tuple[bytes, str]:
-            answer = self._caller.client.get_object(Bucket=self._bucket, Key=self._destination.checkpoint_key)
-            return answer["Body"].read(_MAX_BYTES), answer["ETag"]
-
         try:
-            return self._caller("GetObject", get)
+            return documents.read(self._caller, self._bucket, self._destination.checkpoint_key, _MAX_BYTES)
         except S3Error as error:
             if error.code in ABSENT | NOT_READABLE:
                 return None

@@ -21,6 +21,7 @@ from export_runner.sinks.errors import S3Error, from_botocore
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 T = TypeVar("T")
 
@@ -126,6 +127,10 @@ class Caller:
     def __call__(self, operation: str, function: Callable[[], T]) -> T:
         """Raises `S3Error` for what S3 answers, `ExportError` after the last try, `Stopped`."""
         return self._retrier.call(operation, lambda: self.once(operation, function))
+
+    def head(self, key: str) -> HeadObjectOutputTypeDef:
+        """What S3 says of an object without reading it. Raises as a call does."""
+        return self("HeadObject", lambda: self.client.head_object(Bucket=self.bucket, Key=key))
 
     def once(self, operation: str, function: Callable[[], T]) -> T:
         """Without retries, but for credentials that were rotated under the call. Raises `S3Error`."""

@@ -6,22 +6,15 @@ from export_contract.codec import ContractError
 from export_contract.manifest import Manifest
 from export_contract.report import Delivered
 from export_contract.runspec import Destination
-from export_runner.sinks.arguments import object_arguments
+from export_runner.sinks import documents
 from export_runner.sinks.client import Caller
 from export_runner.sinks.errors import ABSENT, NOT_READABLE, S3Error
-
-_MAX_MANIFEST = 4 * 1024 * 1024  # bytes; what is larger is none of ours
 
 
 def find(caller: Caller, destination: Destination, run: str) -> Manifest | None:
     """This run's manifest, if one is there and the object that it tells of is too. Raises `ExportError`."""
     try:
-        text = caller(
-            "GetObject",
-            lambda: caller.client.get_object(Bucket=caller.bucket, Key=destination.manifest_key)["Body"].read(
-                _MAX_MANIFEST
-            ),
-        )
+        text, _ = documents.read(caller, caller.bucket, destination.manifest_key, documents.MAX_MANIFEST)
         manifest = Manifest.from_json(text)
     except S3Error as error:
         if error.code in ABSENT | NOT_READABLE:
@@ -37,7 +30,7 @@ def _stands(caller: Caller, destination: Destination, manifest: Manifest) -> boo
         return False
     told = manifest.objects[0]
     try:
-        head = caller("HeadObject", lambda: caller.client.head_object(Bucket=caller.bucket, Key=told.key))
+        head = caller.head(told.key)
     except S3Error as error:
         if error.code in ABSENT:
             return False
@@ -47,18 +40,7 @@ def _stands(caller: Caller, destination: Destination, manifest: Manifest) -> boo
 
 def commit(caller: Caller, destination: Destination, manifest: Manifest) -> Delivered:
     """Writes the manifest. Raises `ExportError`, `Stopped`."""
-    body = manifest.to_json().encode()
-    caller(
-        "PutObject",
-        lambda: caller.client.put_object(
-            Bucket=caller.bucket,
-            Key=destination.manifest_key,
-            Body=body,
-            ContentType="application/json",
-            ChecksumAlgorithm="CRC32",
-            **object_arguments(destination),
-        ),
-    )
+    documents.write(caller, destination, caller.bucket, destination.manifest_key, manifest.to_json())
     return delivered(manifest, destination)
 
 

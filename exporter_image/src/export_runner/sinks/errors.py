@@ -80,6 +80,8 @@ NOT_READABLE = frozenset({"AccessDenied", "403", "Forbidden"})
 """Without s3:ListBucket S3 answers so for a key that is absent; whether writing is allowed, the upload finds out."""
 ABSENT = frozenset({"NoSuchKey", "404", "NotFound"})
 NO_UPLOAD = frozenset({"NoSuchUpload"})
+REPLACED = frozenset({"PreconditionFailed", "412"})
+"""What is there is another version than the one that a conditional call named."""
 INVALID_PART = frozenset({"InvalidPart", "InvalidPartOrder"})
 
 

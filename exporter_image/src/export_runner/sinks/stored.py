@@ -13,12 +13,10 @@ from export_contract.failures import Failure
 from export_contract.manifest import Manifest
 from export_contract.runspec import Destination, FallbackDatabase
 from export_runner.errors import ExportError
-from export_runner.sinks import tables
+from export_runner.sinks import documents, tables
 from export_runner.sinks.client import Caller
-from export_runner.sinks.errors import ABSENT, S3Error
+from export_runner.sinks.errors import ABSENT, REPLACED, S3Error
 from export_runner.source.connect import Connection
-
-_MAX_MANIFEST = 4 * 1024 * 1024  # bytes; what is larger is none of ours
 
 
 class Stored(Protocol):
@@ -58,7 +56,7 @@ class InBucket:
         except S3Error as error:
             if error.code in ABSENT:
                 raise absent(f"s3://{self.caller.bucket}/{key}") from None
-            if error.code in {"PreconditionFailed", "412", "InvalidRange", "416"}:
+            if error.code in REPLACED | {"InvalidRange", "416"}:
                 raise damaged(
                     f"s3://{self.caller.bucket}/{key}", "is another object than its manifest tells of"
                 ) from None
@@ -69,10 +67,7 @@ def in_bucket(caller: Caller, manifest_key: str) -> InBucket:
     """Raises `ExportError`: also when there is no manifest, or none of ours."""
     place = f"s3://{caller.bucket}/{manifest_key}"
     try:
-        text = caller(
-            "GetObject",
-            lambda: caller.client.get_object(Bucket=caller.bucket, Key=manifest_key)["Body"].read(_MAX_MANIFEST),
-        )
+        text, _ = documents.read(caller, caller.bucket, manifest_key, documents.MAX_MANIFEST)
     except S3Error as error:
         if error.code in ABSENT:
             raise absent(place) from None

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from export_contract.failures import Failure
 from export_contract.runspec import Destination
 from export_runner.errors import ExportError
 from export_runner.sinks.arguments import data_arguments
@@ -29,9 +28,6 @@ RUN_KEY = "export-run"
 UPLOAD_KEY = "export-upload"
 """User metadata of the object: which run, and which upload of it. By the second a lost answer is told from a stranger's
 object."""
-
-
-_ABSENT = S3Error(Failure.DESTINATION_REFUSED, "The object is not there.", transient=False, code="NoSuchKey")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,44 +148,34 @@ class Upload:
                 ),
             )
         except S3Error as error:
-            if error.code not in NO_UPLOAD:
+            if error.code not in NO_UPLOAD or (etag := self._made(size)) is None:
                 raise
-            return Stored(self._completed_before(size, error), len(parts))
+            return Stored(etag, len(parts))
         return Stored(answer["ETag"].strip('"'), len(parts))
 
     def stands(self, size: int) -> bool:
         """Is what this upload makes there already? Raises `ExportError`."""
-        try:
-            return bool(self._completed_before(size, _ABSENT))
-        except S3Error as error:
-            if error is _ABSENT:
-                return False
-            raise
+        return self._made(size) is not None
 
     def standing(self) -> str:
         """The ETag of the object that is there; "" if none is, or none that may be read."""
         try:
-            head = self.caller(
-                "HeadObject",
-                lambda: self.caller.client.head_object(Bucket=self.destination.bucket, Key=self.destination.key),
-            )
+            return self.caller.head(self.destination.key)["ETag"]
         except S3Error as error:
             if error.code in ABSENT | NOT_READABLE:
                 return ""
             raise
-        return head["ETag"]
 
-    def _completed_before(self, size: int, error: S3Error) -> str:
+    def _made(self, size: int) -> str | None:
+        """The ETag of the object that this upload became; None if there is none. Raises `ExportError`."""
         try:
-            head = self.caller(
-                "HeadObject",
-                lambda: self.caller.client.head_object(Bucket=self.destination.bucket, Key=self.destination.key),
-            )
-        except S3Error as absent:
-            raise (error if absent.code in ABSENT else absent) from None
-        if head["ContentLength"] == size and head["Metadata"].get(UPLOAD_KEY) == self.nonce:
-            return head["ETag"].strip('"')
-        raise error
+            head = self.caller.head(self.destination.key)
+        except S3Error as error:
+            if error.code in ABSENT:
+                return None
+            raise
+        ours = head["ContentLength"] == size and head["Metadata"].get(UPLOAD_KEY) == self.nonce
+        return head["ETag"].strip('"') if ours else None
 
     def abort(self) -> bool:
         """Without retries and without raising: an upload that stays is found by the next attempt. True if gone."""
