@@ -47,7 +47,15 @@ class File:
     def complete(self, wholes: Sequence[Whole]) -> tuple[ObjectRef, ...]:
         self._file.close()
         return tuple(
-            ObjectRef(bucket="", key=self._path.name, bytes=each.bytes, sha256=each.sha256, etag="", parts=each.parts)
+            ObjectRef(
+                bucket="",
+                key=self._path.name,
+                rows=each.rows,
+                bytes=each.bytes,
+                sha256=each.sha256,
+                etag="",
+                parts=each.parts,
+            )
             for each in wholes
         )
 

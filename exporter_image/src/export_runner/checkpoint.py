@@ -29,8 +29,13 @@ _LIBRARIES = ("polars", "isal", "numpy", *(() if sys.version_info >= (3, 14) els
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """How far an export is behind a part. `crc` and `bytes` are of the object, `plain_*` of what was compressed."""
+    """How far an export is behind a part. `crc` is of the object, `plain_*` of what was compressed.
 
+    Layout PartObjects: behind the last part of an object, the `objects`th; the next one begins as the first did.
+    """
+
+    objects: int = 0
+    """Whole ones, of several."""
     parts: int = 0
     rows: int = 0
     bytes: int = 0
@@ -40,7 +45,7 @@ class Mark:
     last_key: tuple[str, ...] = field(default=(), repr=False)
     nulled: dict[str, int] = field(default_factory=dict)
     ended: bool = False
-    """No part follows."""
+    """No row follows."""
     complete: bool = True
     """No row was left unread; means something when `ended`."""
 
@@ -62,7 +67,11 @@ class Terms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """The document. `etag_digest` is of the ETags of the parts that `mark` counts; `segments` tell of their rows."""
+    """The document. `etag_digest` is of the ETags of the parts that `mark` counts; `segments` tell of their rows.
+
+    Layout PartObjects: `etag_digest` is of the list of the objects that `mark` counts, which stands beside the
+    checkpoint and has their ETags; `upload_id` and `nonce` are of the object after those.
+    """
 
     version: Literal[1] = 1
     run: str
@@ -113,7 +122,7 @@ def content(spec: RunSpec, fields: Sequence[Field], key: Sequence[str], mask_key
         "masks": source.masks,
         "filter": source.row_filter,
         "output": spec.output,
-        "blocks": [limits.block_rows, limits.block_bytes, limits.part_bytes],
+        "blocks": [limits.block_rows, limits.block_bytes, limits.part_bytes, limits.object_bytes],
         "object": [target.bucket, target.key],
         "fields": [[each.name, each.type_name, each.as_text] for each in fields],
         "key": list(key),

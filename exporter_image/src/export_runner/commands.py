@@ -193,7 +193,7 @@ def _fetch_one(options: argparse.Namespace) -> int:
         raise ContractError(f"--to {options.to}: the file exists; give --force to replace it")
     retrier, beat = _retrier(), _progress()
     if options.spec is not None:
-        stored, number = fetch.by_spec(_spec(options.spec), retrier), 1
+        stored, number = fetch.by_spec(_spec(options.spec), retrier), 0
     else:
         stored, number = fetch.by_uri(
             options.uri,
@@ -203,9 +203,10 @@ def _fetch_one(options: argparse.Namespace) -> int:
             path_style=options.path_style,
             ssl_mode=options.ssl_mode,
         )
-    if options.object is None and options.spec is not None and len(stored.manifest.objects) > 1:
-        raise ContractError(f"the export has {len(stored.manifest.objects)} objects: give --object 1 and so on")
     number = options.object or number
+    if not number and len(stored.manifest.objects) > 1:
+        raise ContractError(f"the export has {len(stored.manifest.objects)} objects: give --object 1 and so on")
+    number = number or 1
     if options.to == "-":
         fetch.copy(stored, number, sys.stdout.buffer, beat=beat)
         return 0

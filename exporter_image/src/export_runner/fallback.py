@@ -41,11 +41,10 @@ def sink(spec: RunSpec, fallback: Fallback, retrier: Retrier) -> Sink:
 
         return Artifacts(spec, fallback.database, retrier)
     assert fallback.bucket is not None, "a fallback is one or the other"
-    from export_runner.sinks import client
-    from export_runner.sinks.bucket import Bucket
+    from export_runner.sinks import client, layouts
 
     there = replace(spec, destination=destination(fallback, fallback.bucket))
-    return Bucket(there, retrier, client.fallback_keys())
+    return layouts.bucket(there, retrier, client.fallback_keys())
 
 
 def destination(fallback: Fallback, bucket: FallbackBucket) -> Destination:

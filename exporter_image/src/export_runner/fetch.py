@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from export_contract.codec import ContractError
 from export_contract.failures import Failure
+from export_contract.names import export_uri
 from export_contract.runspec import Destination, FallbackDatabase, RunSpec, SSLMode
 from export_runner import fallback
 from export_runner.errors import ExportError
@@ -51,10 +52,11 @@ def parse_artifact(uri: str, ssl_mode: SSLMode) -> tuple[FallbackDatabase, str]:
 def by_uri(
     uri: str, retrier: Retrier, *, endpoint: str, region: str, path_style: bool, ssl_mode: SSLMode
 ) -> tuple[Stored, int]:
-    """The export at a URI, and which of its objects was named. Raises `ContractError`, `ExportError`, `Stopped`."""
+    """The export at a URI, and which of its objects was named: 0 for none of several. Raises `ContractError`,
+    `ExportError`, `Stopped`."""
     if not uri.startswith("s3://"):
         target, run = parse_artifact(uri, ssl_mode)
-        return _artifact(target, run, retrier), 1
+        return _artifact(target, run, retrier), 0
     found = _OBJECT.fullmatch(uri)
     if found is None:
         raise ContractError(f"{uri!r}: expected s3://BUCKET/KEY")
@@ -70,9 +72,11 @@ def by_uri(
     )
     stored = in_bucket(client.Caller(client.make(place, 2), place.bucket, retrier), place.manifest_key)
     keys = [each.key for each in stored.manifest.objects]
-    if place.key not in keys:
+    if place.key in keys:
+        return stored, keys.index(place.key) + 1
+    if place.key.replace("*", f"{1:05d}") != keys[0]:
         raise absent(uri)
-    return stored, keys.index(place.key) + 1
+    return stored, 0
 
 
 def by_spec(spec: RunSpec, retrier: Retrier) -> Stored:
@@ -101,7 +105,7 @@ def _artifact(target: FallbackDatabase, run: str, retrier: Retrier) -> Stored:
         raise ExportError(
             Failure.ARTIFACT_NOT_FOUND,
             f"The export of run {run} was redelivered: it is at"
-            f" s3://{found.manifest.objects[0].bucket}/{found.manifest.objects[0].key}.",
+            f" {export_uri(found.destination.bucket, found.destination.key, found.manifest.layout)}.",
         )
     return found
 

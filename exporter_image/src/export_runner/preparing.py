@@ -17,7 +17,7 @@ from export_runner.tasks import Task
 if TYPE_CHECKING:
     from export_runner.checkpoint import Mark, Terms
     from export_runner.frames.kinds import Field
-    from export_runner.pipeline import Encoder
+    from export_runner.objects import Encoder
     from export_runner.sinks.sink import Sink
     from export_runner.source.catalog import Opened
     from export_runner.source.connect import Connection
@@ -85,7 +85,7 @@ def planned(spec: RunSpec, opened: Opened) -> Plan:
     from export_runner.source.plan import Facts, decide, wants_key
 
     key = choose(spec.source, opened.fields, opened.keys) if wants_key(spec) else ()
-    continues = load(spec.output.format).resumes == "Blocks"
+    continues = spec.output.layout == "PartObjects" or load(spec.output.format).resumes == "Blocks"
     return decide(spec, Facts(key=key, continues=continues, estimated_bytes=opened.estimated_bytes))
 
 
@@ -100,9 +100,9 @@ def in_order(opened: Opened, plan: Plan, start: Mark) -> Opened:
 
 def bucket(spec: RunSpec, retrier: Retrier) -> Sink:
     """The destination itself, not reached yet. Raises `ExportError`."""
-    from export_runner.sinks.bucket import Bucket
+    from export_runner.sinks.layouts import bucket
 
-    return Bucket(spec, retrier)
+    return bucket(spec, retrier)
 
 
 def destination(spec: RunSpec, held: Held, retrier: Retrier, make_sink: SinkMaker) -> Delivered | Sink:
@@ -160,7 +160,7 @@ def encoder(spec: RunSpec) -> tuple[Callable[[Opened], Opened], EncoderMaker]:
     import export_runner.source.copying  # noqa: F401 - loaded here, while the connections are made
     from export_runner.formats.base import load
     from export_runner.formats.compression import compressor
-    from export_runner.pipeline import Encoder
+    from export_runner.objects import Encoder
 
     output = spec.output
     chosen = load(output.format)

@@ -57,8 +57,8 @@ def encoded_before(start: Mark) -> Encoded:
     from export_runner.pipeline import Encoded
     from export_runner.sinks.parts import Whole
 
-    whole = Whole(start.bytes, start.parts, "", start.crc)
-    return Encoded(start.rows, (whole,), start.complete, dict(start.nulled))
+    whole = Whole(start.bytes, start.parts, "", start.crc, rows=start.rows)
+    return Encoded(start.rows, () if start.objects else (whole,), start.complete, dict(start.nulled))
 
 
 def manifest(
@@ -74,6 +74,7 @@ def manifest(
         dataset=spec.source.dataset,
         format=spec.output.format,
         compression=spec.output.compression,
+        layout=spec.output.layout,
         columns=tuple(Column(name=field.name, type=field.type_name) for field in opened.fields),
         rows=encoded.rows,
         objects=objects,

@@ -14,11 +14,12 @@ from psycopg.types.json import Jsonb
 from export_contract.codec import encode
 from export_contract.failures import Failure
 from export_contract.manifest import Manifest
+from export_contract.names import export_uri
 from export_contract.runspec import Compression, Destination, FallbackDatabase, Format, Limits, Output, RunSpec, Source
 from export_runner import fallback, record
 from export_runner.errors import ExportError
 from export_runner.retry import Retrier
-from export_runner.sinks import client, tables
+from export_runner.sinks import client, layouts, tables
 from export_runner.sinks.bucket import Bucket
 from export_runner.sinks.database import Database, refused
 from export_runner.sinks.parts import PartCutter, Whole
@@ -81,7 +82,7 @@ def _locked(
         return "was redelivered before"
     manifest = move(found, found.destination, retrier, beat=beat)
     _mark(connection, found, manifest, keep=keep)
-    return f"redelivered to s3://{manifest.objects[0].bucket}/{manifest.objects[0].key}"
+    return f"redelivered to {export_uri(found.destination.bucket, found.destination.key, manifest.layout)}"
 
 
 def _mark(connection: Connection, found: Artifact, manifest: Manifest, *, keep: bool) -> None:
@@ -106,7 +107,7 @@ def from_bucket(spec: RunSpec, retrier: Retrier, *, keep: bool, beat: Beat) -> s
     try:
         found = in_bucket(caller, there.manifest_key)
     except ExportError as error:
-        if error.failure is Failure.ARTIFACT_NOT_FOUND and Bucket(spec, retrier).find() is not None:
+        if error.failure is Failure.ARTIFACT_NOT_FOUND and layouts.bucket(spec, retrier).find() is not None:
             return "was redelivered before, or never needed to be"
         raise
     if found.manifest.run.id != spec.run.id:
@@ -116,7 +117,7 @@ def from_bucket(spec: RunSpec, retrier: Retrier, *, keep: bool, beat: Beat) -> s
         # The manifest goes first: what it tells of is never missing.
         for key in (there.manifest_key, *(each.key for each in found.manifest.objects)):
             caller("DeleteObject", lambda key=key: caller.client.delete_object(Bucket=there.bucket, Key=key))  # type: ignore[misc]
-    return f"redelivered to s3://{manifest.objects[0].bucket}/{manifest.objects[0].key}"
+    return f"redelivered to {export_uri(spec.destination.bucket, spec.destination.key, manifest.layout)}"
 
 
 def move(stored: Stored, destination: Destination, retrier: Retrier, *, beat: Beat) -> Manifest:
@@ -127,7 +128,7 @@ def move(stored: Stored, destination: Destination, retrier: Retrier, *, beat: Be
     """
     told = stored.manifest
     manifest = replace(told, used_fallback=False, redelivered_at=record.now())
-    sink = Bucket(_spec(told, destination), retrier)
+    sink = layouts.bucket(_spec(told, destination), retrier)
     if sink.find() is None:
         sink.begin()
         try:
@@ -147,14 +148,14 @@ def move(stored: Stored, destination: Destination, retrier: Retrier, *, beat: Be
 def _send(stored: Stored, number: int, sink: Bucket, beat: Beat) -> Whole:
     """One object. Nothing of it is visible unless it is what the manifest says. Raises `ExportError`."""
     told, run = stored.manifest.objects[number - 1], stored.manifest.run.id
-    cutter = PartCutter(Limits().part_bytes)
+    cutter = PartCutter(Limits().part_bytes, number=number)
     for piece in stored.pieces(number):
         for part in cutter.add([piece]):
-            sink.send(replace(part, object=number))
+            sink.send(part)
         beat(run, cutter.bytes, told.bytes)
     for part in cutter.rest():
-        sink.send(replace(part, object=number))
-    whole = replace(cutter.whole(), object=number)
+        sink.send(part)
+    whole = replace(cutter.whole(), rows=told.rows)
     verify(run, whole.bytes, whole.sha256, stored.manifest, number)
     return whole
 
@@ -185,6 +186,6 @@ def _spec(manifest: Manifest, destination: Destination) -> RunSpec:
         output=Output(
             format=cast("Format", manifest.format),
             compression=cast("Compression", manifest.compression),
-            layout="SingleObject" if len(manifest.objects) == 1 else "PartObjects",
+            layout=manifest.layout,
         ),
     )

@@ -170,22 +170,17 @@ class Run:
     def _moved(
         self, opened: Opened, make: EncoderMaker, way: Way, sink: Sink, *, held: Held, stop: Stop, limits: Limits
     ) -> Encoded:
+        from export_runner.objects import ObjectCutter
         from export_runner.pipeline import Pipeline
 
         start = way.start
         if start.ended:
             return record.encoded_before(start)
         reader = self._reader(opened, held, stop)
-        pipeline = Pipeline(
-            reader,
-            make(opened.fields, start),
-            sink.send,
-            limits=limits,
-            meter=self._meter,
-            stop=stop,
-            key=way.plan.key,
-            start=start,
+        objects = ObjectCutter(
+            lambda behind: make(opened.fields, behind), limits, self._spec.output.layout, key=way.plan.key, start=start
         )
+        pipeline = Pipeline(reader, objects, sink.send, limits=limits, meter=self._meter, stop=stop)
         try:
             return self._wait(Task("pipeline", pipeline.run), stop)
         finally:

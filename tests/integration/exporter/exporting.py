@@ -17,7 +17,8 @@ from export_runner.formats.compression import compressor
 from export_runner.frames.blocks import Chunk
 from export_runner.frames.kinds import Field
 from export_runner.meter import Meter
-from export_runner.pipeline import Encoded, Encoder, Pipeline, Rows
+from export_runner.objects import Encoder, ObjectCutter
+from export_runner.pipeline import Encoded, Pipeline, Rows
 from export_runner.sinks.parts import Part
 from export_runner.source.catalog import Opened, open_snapshot
 from export_runner.source.connect import Connection, connect
@@ -83,7 +84,8 @@ def through_pipeline(rows: Rows, encoder: Encoder, limits: Limits) -> tuple[byte
     def send(part: Part) -> None:
         parts[part.number] = part.data
 
-    done = Pipeline(rows, encoder, send, limits=limits, meter=Meter(time.monotonic()), stop=Stop()).run()
+    objects = ObjectCutter(lambda _: encoder, limits)
+    done = Pipeline(rows, objects, send, limits=limits, meter=Meter(time.monotonic()), stop=Stop()).run()
     return b"".join(parts[number] for number in sorted(parts)), done
 
 

@@ -165,6 +165,13 @@ class Exporter:
     def run(self, spec: RunSpec, **environment: str) -> Finished:
         return self.start(spec, **environment).finish()
 
+    def command(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+        """Another command than `run`."""
+        command = [sys.executable, "-m", "export_runner", *arguments]
+        return subprocess.run(
+            command, env=self.environment | environment, capture_output=True, timeout=PATIENCE, check=False
+        )
+
     def client(self) -> Any:
         session = botocore.session.get_session()
         return session.create_client(

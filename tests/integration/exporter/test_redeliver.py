@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from export_contract.failures import FAILURES, Failure
 from export_contract.runspec import RunSpec
-from tests.integration.exporter.runner import BUCKET, PATIENCE, Exporter, Finished
+from tests.integration.exporter.runner import BUCKET, Exporter, Finished
 from tests.integration.exporter.spare import PASSWORD, SCHEMA, Spare
 from tests.services import host
 
@@ -30,10 +29,7 @@ class Back:
     done: dict[str, Finished]
 
     def command(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
-        command = [sys.executable, "-m", "export_runner", *arguments]
-        return subprocess.run(
-            command, env=self.exporter.environment | environment, capture_output=True, timeout=PATIENCE, check=False
-        )
+        return self.exporter.command(*arguments, **environment)
 
     def file(self, kind: str) -> str:
         path = self.exporter.directory / f"{kind}.json"

@@ -16,7 +16,8 @@ from export_runner.formats.compression import compressor
 from export_runner.frames.blocks import Chunk
 from export_runner.frames.kinds import Field
 from export_runner.meter import Meter
-from export_runner.pipeline import Encoded, Encoder, Pipeline
+from export_runner.objects import Encoder, ObjectCutter
+from export_runner.pipeline import Encoded, Pipeline
 from tests.unit.exporter.copies import field
 
 pytestmark = pytest.mark.unit
@@ -43,9 +44,10 @@ def piped(*, max_rows: int = 0, max_bytes: int = 0) -> tuple[Encoded, bytes]:
     stop, parts, output = Stop(), dict[int, bytes](), Output(format="CSV")
     limits = Limits(max_rows=max_rows, max_bytes=max_bytes, block_rows=128)
     kind = load(output.format)
+    encoder = Encoder(kind(Numbers.fields, output), compressor(output.compression, inside=kind.compresses_inside))
     pipeline = Pipeline(
         Numbers(),
-        Encoder(kind(Numbers.fields, output), compressor(output.compression, inside=kind.compresses_inside)),
+        ObjectCutter(lambda _: encoder, limits),
         lambda part: parts.__setitem__(part.number, part.data),
         limits=limits,
         meter=Meter(time.monotonic()),

@@ -538,6 +538,7 @@ def test_a_delivered_run_tells_object_progress_and_how_long_it_took() -> None:
             "rows": 100,
             "bytes": 2048,
             "sha256": "ab" * 32,
+            "objects": 1,
             "complete": True,
             "consistency": "Snapshot",
             "snapshotTime": "2026-11-24T12:00:01Z",

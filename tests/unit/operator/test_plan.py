@@ -497,11 +497,11 @@ REFUSALS: dict[str, tuple[Request, Catalogue, Policy, str, str, bool]] = {
         False,
     ),
     "a layout that this release does not write": (
-        request(output={"layout": "PartObjects"}),
+        request(output={"layout": "Folder"}),
         catalogue(),
         limited(),
         "LayoutNotSupported",
-        "spec.output.layout: this release does not write 'PartObjects'; use SingleObject.",
+        "spec.output.layout: 'Folder' is not one of SingleObject, PartObjects.",
         False,
     ),
     "options of CSV with a format that the policy gave": (

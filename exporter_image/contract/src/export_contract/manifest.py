@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from export_contract.codec import dumps, loads
-from export_contract.runspec import Run
+from export_contract.runspec import Layout, Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,10 +19,11 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectRef:
-    """One object of the export. `sha256` is hex, over the stored bytes."""
+    """One object of the export, and how many of the rows are in it. `sha256` is hex, over the stored bytes."""
 
     bucket: str
     key: str
+    rows: int
     bytes: int
     sha256: str
     etag: str
@@ -42,10 +43,11 @@ class Segment:
 class Manifest:
     """Times are RFC 3339 in UTC; `snapshot` is PostgreSQL's `pg_current_snapshot()` of the (first) rows.
 
-    `consistency` is what the rows have (Snapshot or Segmented), `segments` say which were read when. `sha256_source`:
-    ReadBack when the finished object was read again to get its hash, because it was made by several processes.
-    `used_fallback`: the objects are in the fallback, and so is this manifest. `nulled` counts, by column, the values
-    that the format has no place for and that were delivered as NULL.
+    `objects` are in the order of the rows; only what stands here belongs to the export. `consistency` is what the rows
+    have (Snapshot or Segmented), `segments` say which were read when. `sha256_source`: ReadBack when the finished
+    object was read again to get its hash, because it was made by several processes. `used_fallback`: the objects are in
+    the fallback, and so is this manifest. `nulled` counts, by column, the values that the format has no place for and
+    that were delivered as NULL.
     """
 
     version: Literal[1] = 1
@@ -54,6 +56,7 @@ class Manifest:
     dataset: str
     format: str
     compression: str
+    layout: Layout = "SingleObject"
     columns: tuple[Column, ...]
     rows: int
     objects: tuple[ObjectRef, ...]

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from export_contract.runspec import EXTENSIONS, SUFFIXES, Fallback, FallbackDatabase
+from export_contract.runspec import EXTENSIONS, SUFFIXES, Fallback, FallbackDatabase, Layout
 
 
 def run_id(uid: str, run_id: str) -> str:
@@ -45,18 +45,27 @@ def object_keys(
 
 def part_object_key(key: str, number: int) -> str:
     """Layout PartObjects: the key of object `number`, from 1, made of the run's object key: `users-00001.csv.gz`."""
+    return _part_object(key, f"{number:05d}")
+
+
+def export_uri(bucket: str, key: str, layout: Layout) -> str:
+    """Where an export stands: its object, or the pattern of its objects' names, `s3://exports/…/users-*.csv.gz`."""
+    return f"s3://{bucket}/{key if layout == 'SingleObject' else _part_object(key, '*')}"
+
+
+def _part_object(key: str, number: str) -> str:
     folder, slash, file = key.rpartition("/")
     stem, dot, extension = file.partition(".")
-    return f"{folder}{slash}{stem}-{number:05d}{dot}{extension}"
+    return f"{folder}{slash}{stem}-{number}{dot}{extension}"
 
 
-def fallback_uri(fallback: Fallback, run: str) -> str:
+def fallback_uri(fallback: Fallback, run: str, layout: Layout = "SingleObject") -> str:
     """Where a run's export stands when it went to the fallback; no credentials are in it.
 
-    A bucket: `s3://<bucket>/<key>`. A database: see `artifact_uri`.
+    A bucket: see `export_uri`. A database: see `artifact_uri`.
     """
     if fallback.bucket is not None:
-        return f"s3://{fallback.bucket.bucket}/{fallback.bucket.key}"
+        return export_uri(fallback.bucket.bucket, fallback.bucket.key, layout)
     assert fallback.database is not None, "a fallback is one or the other"
     return artifact_uri(fallback.database, run)
 

@@ -45,13 +45,15 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
-    """The object that was delivered. `bytes` and `sha256` are of the object as stored (compressed)."""
+    """What was delivered. `bytes` and `sha256` are of the object as stored (compressed); of several objects `bytes` is
+    the sum and `sha256` is empty: the manifest has each one's."""
 
     uri: str
     manifest_uri: str
     rows: int
     bytes: int
     sha256: str
+    objects: int = 1
     complete: bool = True
     consistency: str = "Snapshot"
     snapshot_time: str = ""

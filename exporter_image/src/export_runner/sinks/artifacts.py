@@ -17,14 +17,14 @@ from psycopg.types.json import Jsonb
 from export_contract.codec import ContractError, decode, encode
 from export_contract.failures import Failure
 from export_contract.manifest import Manifest, ObjectRef
-from export_contract.names import artifact_uri, part_object_key
+from export_contract.names import artifact_uri
 from export_contract.report import Delivered
 from export_contract.runspec import Destination, FallbackDatabase, RunSpec
 from export_runner.errors import ExportError
 from export_runner.formats.base import load
 from export_runner.formats.compression import content_type
 from export_runner.retry import Retrier
-from export_runner.sinks import tables
+from export_runner.sinks import delivery, tables
 from export_runner.sinks.database import Database
 from export_runner.sinks.parts import Part, Whole
 from export_runner.source.connect import Connection
@@ -65,17 +65,18 @@ class Artifacts:
     def complete(self, wholes: Sequence[Whole]) -> tuple[ObjectRef, ...]:
         self._wholes = tuple(wholes)
         self.database("Checking the parts", self._check)
-        key, single = self._spec.destination.key, self._spec.output.layout == "SingleObject"
+        keys = delivery.object_keys(self._spec.destination.key, self._spec.output.layout, len(wholes))
         return tuple(
             ObjectRef(
                 bucket="",
-                key=key if single else part_object_key(key, whole.object),
+                key=key,
+                rows=whole.rows,
                 bytes=whole.bytes,
                 sha256=whole.sha256,
                 etag="",
                 parts=whole.parts,
             )
-            for whole in self._wholes
+            for key, whole in zip(keys, wholes, strict=True)
         )
 
     def commit(self, manifest: Manifest) -> Delivered:
@@ -213,19 +214,7 @@ def destination_record(destination: Destination) -> dict[str, object]:
 def delivered(manifest: Manifest, destination: Destination, target: FallbackDatabase) -> Delivered:
     """What the operator is told of an artifact; of one that was redelivered, where it is now."""
     here = artifact_uri(target, manifest.run.id)
-    first = manifest.objects[0]
-    uri = here if manifest.used_fallback else f"s3://{first.bucket}/{first.key}"
-    return Delivered(
-        uri=uri,
-        manifest_uri=here if manifest.used_fallback else f"s3://{destination.bucket}/{destination.manifest_key}",
-        rows=manifest.rows,
-        bytes=sum(each.bytes for each in manifest.objects),
-        sha256=first.sha256,
-        complete=manifest.complete,
-        consistency=manifest.consistency,
-        snapshot_time=manifest.snapshot_time,
-        used_fallback=manifest.used_fallback,
-    )
+    return delivery.told(manifest, here, here) if manifest.used_fallback else delivery.delivered(manifest, destination)
 
 
 def _quoted(name: str) -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from export_contract.codec import ContractError
-from export_contract.manifest import Manifest
+from export_contract.manifest import Manifest, ObjectRef
+from export_contract.names import export_uri, part_object_key
 from export_contract.report import Delivered
-from export_contract.runspec import Destination
+from export_contract.runspec import Destination, Layout
 from export_runner.sinks import documents
 from export_runner.sinks.client import Caller
 from export_runner.sinks.errors import ABSENT, NOT_READABLE, S3Error
 
 
-def find(caller: Caller, destination: Destination, run: str) -> Manifest | None:
-    """This run's manifest, if one is there and the object that it tells of is too. Raises `ExportError`."""
+def read(caller: Caller, destination: Destination, run: str) -> Manifest | None:
+    """This run's manifest, if one is there. Raises `ExportError`."""
     try:
         text, _ = documents.read(caller, caller.bucket, destination.manifest_key, documents.MAX_MANIFEST)
         manifest = Manifest.from_json(text)
@@ -22,13 +23,24 @@ def find(caller: Caller, destination: Destination, run: str) -> Manifest | None:
         raise
     except ContractError:
         return None
-    return manifest if manifest.run.id == run and _stands(caller, destination, manifest) else None
+    keys = object_keys(destination.key, manifest.layout, len(manifest.objects))
+    return manifest if manifest.run.id == run and [each.key for each in manifest.objects] == keys else None
 
 
-def _stands(caller: Caller, destination: Destination, manifest: Manifest) -> bool:
-    if [each.key for each in manifest.objects] != [destination.key]:
-        return False
-    told = manifest.objects[0]
+def proven(caller: Caller, manifest: Manifest | None) -> bool:
+    """Is all there that the manifest tells of? Raises `ExportError`."""
+    return manifest is not None and all(stands(caller, each) for each in manifest.objects)
+
+
+def object_keys(key: str, layout: Layout, count: int) -> list[str]:
+    """Of the objects of an export, in order. `key` is the run's."""
+    if layout == "SingleObject":
+        return [key]
+    return [part_object_key(key, number) for number in range(1, count + 1)]
+
+
+def stands(caller: Caller, told: ObjectRef) -> bool:
+    """Is the object there, as it was stored? Raises `ExportError`."""
     try:
         head = caller.head(told.key)
     except S3Error as error:
@@ -45,14 +57,23 @@ def commit(caller: Caller, destination: Destination, manifest: Manifest) -> Deli
 
 
 def delivered(manifest: Manifest, destination: Destination) -> Delivered:
-    """What the operator is told, from the manifest alone."""
-    stored = manifest.objects[0]
+    """What the operator is told of an export in a bucket, from the manifest alone."""
+    return told(
+        manifest,
+        export_uri(destination.bucket, destination.key, manifest.layout),
+        f"s3://{destination.bucket}/{destination.manifest_key}",
+    )
+
+
+def told(manifest: Manifest, uri: str, manifest_uri: str) -> Delivered:
+    """What the operator is told of an export, wherever it is."""
     return Delivered(
-        uri=f"s3://{stored.bucket}/{stored.key}",
-        manifest_uri=f"s3://{destination.bucket}/{destination.manifest_key}",
+        uri=uri,
+        manifest_uri=manifest_uri,
         rows=manifest.rows,
-        bytes=stored.bytes,
-        sha256=stored.sha256,
+        bytes=sum(each.bytes for each in manifest.objects),
+        sha256=manifest.objects[0].sha256 if manifest.layout == "SingleObject" else "",
+        objects=len(manifest.objects),
         complete=manifest.complete,
         consistency=manifest.consistency,
         snapshot_time=manifest.snapshot_time,

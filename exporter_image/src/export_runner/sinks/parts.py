@@ -34,6 +34,8 @@ class Part:
     object: int = 1
     mark: Mark = field(default=START, repr=False)
     """How far the export is when this part and all before it are stored."""
+    whole: Whole | None = None
+    """Its object, if no other part of it follows."""
 
     @property
     def size(self) -> int:
@@ -42,7 +44,8 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """An object all of whose parts were cut. `sha256` is hex; `crc32` and `sha256` are of all its bytes.
+    """An object all of whose parts were cut, and the rows in it. `sha256` is hex; `crc32` and `sha256` are of all its
+    bytes.
 
     `sha256` is empty when another process sent the first parts: the object must be read to know it.
     """
@@ -52,17 +55,24 @@ class Whole:
     sha256: str
     crc32: int
     object: int = 1
+    rows: int = 0
 
 
 def part_size(number: int, base: int) -> int:
     """Bytes that part `number` must reach."""
-    return int(max(base, MIN_PART)) << (number - 1) // DOUBLING
+    return grown(number, max(base, MIN_PART))
+
+
+def grown(number: int, base: int) -> int:
+    """`base`, twice as much after each thousand numbers from 1."""
+    return int(base) << (number - 1) // DOUBLING
 
 
 class PartCutter:
-    """Takes encoded bytes, gives parts; knows size, SHA-256 and CRC32 of the whole."""
+    """Takes encoded bytes of one object, gives parts; knows size, SHA-256 and CRC32 of the whole."""
 
-    def __init__(self, part_bytes: int, start: Mark = START) -> None:
+    def __init__(self, part_bytes: int, start: Mark = START, *, number: int = 1) -> None:
+        """`number` is the object's; its parts come behind `start`."""
         from isal import isal_zlib
 
         self._crc32 = isal_zlib.crc32
@@ -71,6 +81,7 @@ class PartCutter:
         self._held = 0
         self._sha = hashlib.sha256()
         self._from_first = start.parts == 0
+        self._object = number
         self.number = start.parts
         self.bytes = start.bytes
         self.crc32 = start.crc
@@ -78,7 +89,7 @@ class PartCutter:
     def whole(self) -> Whole:
         """The object, when its last part was cut."""
         sha256 = self._sha.hexdigest() if self._from_first else ""
-        return Whole(self.bytes, self.number, sha256, self.crc32)
+        return Whole(self.bytes, self.number, sha256, self.crc32, self._object)
 
     def add(self, pieces: list[bytes]) -> Iterator[Part]:
         """The part that an encoded block, given in pieces, completes, if it does.
@@ -105,4 +116,4 @@ class PartCutter:
             raise ExportError(Failure.DESTINATION_REFUSED, f"S3 takes no object of more than {MAX_PARTS:,} parts.")
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces, self._held = [], 0
-        return Part(self.number, data, self._crc32(data))
+        return Part(self.number, data, self._crc32(data), self._object)

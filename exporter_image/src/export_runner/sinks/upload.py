@@ -10,7 +10,7 @@ import base64
 import secrets
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -199,32 +199,36 @@ def encoded(crc32: int) -> str:
     return base64.b64encode(struct.pack(">I", crc32)).decode()
 
 
-def abort_strangers(caller: Caller, key: str, *, but: str = "") -> int:
-    """Aborts the uploads that earlier attempts left on exactly this key, all `but` one; how many.
-
-    Without the right to list: none.
-    """
-    try:
-        answer = caller(
-            "ListMultipartUploads",
-            lambda: caller.client.list_multipart_uploads(Bucket=caller.bucket, Prefix=key),
-        )
-    except S3Error as error:
-        if error.transient or error.failure.value not in {"DestinationAccessDenied", "DestinationRefused"}:
-            raise
-        return 0
-    strangers = [
-        each["UploadId"] for each in answer.get("Uploads", []) if each["Key"] == key and each["UploadId"] != but
-    ]
-    for upload_id in strangers:
+def abort_strangers(caller: Caller, prefix: str, ours: Callable[[str], bool], *, but: str = "") -> None:
+    """Aborts the uploads that earlier attempts left on the keys that are `ours`, which begin with `prefix`; all `but`
+    one. Without the right to list: none."""
+    page: dict[str, Any] = {}
+    while True:
         try:
-            caller(
-                "AbortMultipartUpload",
-                lambda stranger=upload_id: caller.client.abort_multipart_upload(  # type: ignore[misc]
-                    Bucket=caller.bucket, Key=key, UploadId=stranger
+            answer = caller(
+                "ListMultipartUploads",
+                lambda page=page: caller.client.list_multipart_uploads(  # type: ignore[misc]
+                    Bucket=caller.bucket, Prefix=prefix, **page
                 ),
             )
         except S3Error as error:
-            if error.code not in NO_UPLOAD:
+            if error.transient or error.failure.value not in {"DestinationAccessDenied", "DestinationRefused"}:
                 raise
-    return len(strangers)
+            return
+        for each in answer.get("Uploads", []):
+            if ours(each["Key"]) and each["UploadId"] != but:
+                _abort_stranger(caller, each["Key"], each["UploadId"])
+        if not answer.get("IsTruncated"):
+            return
+        page = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
+
+
+def _abort_stranger(caller: Caller, key: str, upload_id: str) -> None:
+    try:
+        caller(
+            "AbortMultipartUpload",
+            lambda: caller.client.abort_multipart_upload(Bucket=caller.bucket, Key=key, UploadId=upload_id),
+        )
+    except S3Error as error:
+        if error.code not in NO_UPLOAD:
+            raise

@@ -13,9 +13,6 @@ from export_operator.domain.policy import Policy
 OPTIONS: Mapping[str, tuple[str, ...]] = {"csv": ("CSV",), "json": ("JSON", "NDJSON")}
 """Which formats a group of options is for."""
 
-LAYOUTS = ("SingleObject",)
-"""What the exporter writes; a request for another must not get one object without a word."""
-
 
 def find_output(request: Request, policy: Policy) -> runspec.Output:
     """What the request asks for, completed by the policy. Raises `RefusalError`."""
@@ -33,12 +30,13 @@ def find_output(request: Request, policy: Policy) -> runspec.Output:
     if not policy.allows("formats", output_format):
         raise RefusalError("FormatNotAllowed", not_allowed("spec.output.format", output_format, policy, "formats"))
     layout = resolve("layout")
+    if layout not in get_args(runspec.Layout):
+        raise RefusalError(
+            "LayoutNotSupported",
+            f"spec.output.layout: {layout!r} is not one of {', '.join(get_args(runspec.Layout))}.",
+        )
     if not policy.allows("layouts", layout):
         raise RefusalError("LayoutNotAllowed", not_allowed("spec.output.layout", layout, policy, "layouts"))
-    if layout not in LAYOUTS:
-        raise RefusalError(
-            "LayoutNotSupported", f"spec.output.layout: this release does not write {layout!r}; use SingleObject."
-        )
     _refuse_options_of_others(given, output_format)
     found = runspec.Output(
         format=cast("Any", output_format),

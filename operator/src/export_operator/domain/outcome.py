@@ -18,7 +18,7 @@ from export_operator.domain.places import Places
 OOM_KILLED = "OOMKilled"
 MAX_LOG_TAIL = 1024
 MAX_ATTEMPTS = 2**31 - 1  # int32 in the CRD
-SHA256 = re.compile("[0-9a-f]{64}")
+SHA256 = re.compile("([0-9a-f]{64})?")  # that of several objects is in their manifest
 WORD = re.compile("[A-Za-z][A-Za-z0-9_-]{0,62}")
 STEP = re.compile("[A-Za-z][A-Za-z0-9_-]{0,31}")
 MOMENT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2}))?")
@@ -107,7 +107,7 @@ def _plausible(outcome: Outcome) -> bool:
     words = []
     if delivered is not None:
         counts += [delivered.rows, delivered.bytes]
-        if not all(0 <= count <= MAX_ATTEMPTS for count in (delivered.segments, delivered.resumed)):
+        if not all(0 <= count <= MAX_ATTEMPTS for count in (delivered.segments, delivered.resumed, delivered.objects)):
             return False
         words += [delivered.consistency]
         if SHA256.fullmatch(delivered.sha256) is None or MOMENT.fullmatch(delivered.snapshot_time) is None:

@@ -23,6 +23,7 @@ class Coordinates:
     run: str
     format: str
     compression: str
+    layout: runspec.Layout
 
     def keys(self, place: Mapping[str, Any]) -> names.Keys:
         """`place` is a destination's spec, or the bucket of its fallback."""
@@ -39,7 +40,7 @@ class Coordinates:
 
 @dataclass(frozen=True, slots=True)
 class Uris:
-    """An object and its manifest, or what stands for them in a database."""
+    """An object (the pattern of several) and its manifest, or what stands for them in a database."""
 
     object: str
     manifest: str
@@ -63,8 +64,10 @@ def places(at: Coordinates, spec: Mapping[str, Any]) -> Places:
     keys, bucket = at.keys(spec), spec.get("bucket") or ""
     other = fallback_spec("", at, spec)
     return Places(
-        Uris(f"s3://{bucket}/{keys.object}", f"s3://{bucket}/{keys.manifest}"),
-        Uris(names.fallback_uri(other, at.run), names.fallback_manifest_uri(other, at.run)) if other else None,
+        Uris(names.export_uri(bucket, keys.object, at.layout), f"s3://{bucket}/{keys.manifest}"),
+        Uris(names.fallback_uri(other, at.run, at.layout), names.fallback_manifest_uri(other, at.run))
+        if other
+        else None,
     )
 
 

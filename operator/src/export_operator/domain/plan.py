@@ -91,6 +91,7 @@ def make_plan(request: Request, catalogue: Catalogue, policy: Policy, run: str, 
         run=run,
         format=effective.format,
         compression=effective.compression,
+        layout=output.layout,
     )
     target = destination_spec(destination.name, at, destination.spec)
     _refuse_source_as_fallback(destination, target, origin)

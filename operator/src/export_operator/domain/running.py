@@ -166,6 +166,7 @@ def result_places(
             run=run,
             format=str(effective.get("format") or FALLBACKS["format"]),
             compression=str(effective.get("compression") or FALLBACKS["compression"]),
+            layout=effective.get("layout") or FALLBACKS["layout"],
         ),
         destination,
     )

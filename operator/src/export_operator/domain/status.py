@@ -165,6 +165,7 @@ def result_status(ended: Ended, places: Places) -> dict[str, Any]:
         "rows": delivered.rows,
         "bytes": delivered.bytes,
         "sha256": delivered.sha256,
+        "objects": delivered.objects,
         "complete": delivered.complete,
         "consistency": delivered.consistency,
         "snapshotTime": delivered.snapshot_time,

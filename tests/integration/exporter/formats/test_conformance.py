@@ -21,7 +21,7 @@ from export_runner.frames import arrow
 from export_runner.frames.blocks import Block, BlockCutter, Chunk
 from export_runner.frames.decoder import decode, slices
 from export_runner.frames.kinds import Field
-from export_runner.pipeline import Encoder
+from export_runner.objects import Encoder
 from tests.integration.exporter import readers
 from tests.integration.exporter.exporting import exported, recorded, through_pipeline
 from tests.integration.exporter.formats.subjects import INSTALLED, READERS, SUBJECTS, Subject
