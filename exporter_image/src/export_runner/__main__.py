@@ -135,6 +135,7 @@ def _finish(
         timings={step: round(seconds, 3) for step, seconds in meter.seconds.items()},
         peak_memory_bytes=process.peak_memory(),
         rows=meter.rows,
+        warnings=tuple(meter.warnings),
     )
     reporter.finish(outcome)
     return 0 if failure is None else failure.exit_code

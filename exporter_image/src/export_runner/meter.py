@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from export_contract.report import EstimateSource
+
 
 class Meter:
     """`rows` are encoded, `read_rows` arrived, `bytes` encoded and compressed. `seconds` by step."""
@@ -17,6 +19,8 @@ class Meter:
         self.read_rows = 0
         self.bytes = 0
         self.estimated_rows: int | None = None
+        self.estimate_source: EstimateSource = ""
+        self.warnings: list[str] = []
         self.seconds: dict[str, float] = {}
         self._lock = threading.Lock()
         self._beats = 0

@@ -86,7 +86,7 @@ def planned(spec: RunSpec, opened: Opened) -> Plan:
 
     key = choose(spec.source, opened.fields, opened.keys) if wants_key(spec) else ()
     continues = spec.output.layout == "PartObjects" or load(spec.output.format).resumes == "Blocks"
-    return decide(spec, Facts(key=key, continues=continues, estimated_bytes=opened.estimated_bytes))
+    return decide(spec, Facts(key=key, continues=continues, estimated_bytes=opened.estimate.bytes))
 
 
 def in_order(opened: Opened, plan: Plan, start: Mark) -> Opened:
@@ -140,17 +140,27 @@ def fallback(spec: RunSpec, other: Fallback, held: Held, retrier: Retrier) -> De
 
 
 def source(spec: RunSpec, held: Held, retrier: Retrier) -> Opened:
-    """The opened snapshot; its connection is in `held`. Raises `ExportError`, `Stopped`."""
+    """The opened snapshot, of no more rows than may be read as far as can be foretold; its connection is in `held`.
+    Raises `ExportError`, `Stopped`."""
+    import psycopg
+
+    from export_runner.source import estimate
     from export_runner.source.catalog import open_snapshot
     from export_runner.source.connect import connect
+    from export_runner.source.errors import from_psycopg
     from export_runner.source.plan import wants_key
 
     def opened() -> Opened:
         if held.connection is not None:
             held.connection.close()
-        held.connection = connect(spec.source)
+        connection = held.connection = connect(spec.source)
         timeout_ms = int(retrier.deadline.remaining() * 1000)
-        return open_snapshot(held.connection, spec.source, timeout_ms, with_keys=wants_key(spec))
+        found = open_snapshot(connection, spec.source, timeout_ms, with_keys=wants_key(spec))
+        try:
+            estimate.refuse(spec, found.estimate, lambda: estimate.row_bytes(connection, spec.source))
+        except psycopg.Error as error:
+            raise from_psycopg(error) from None
+        return found
 
     return retrier.call("Reading from PostgreSQL", opened)
 

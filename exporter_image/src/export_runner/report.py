@@ -96,6 +96,7 @@ class Reporter:
             bytes=self._meter.bytes,
             elapsed_seconds=round(self._meter.elapsed(), 3),
             estimated_rows=self._meter.estimated_rows,
+            estimate_source=self._meter.estimate_source,
         )
 
     def _bar(self) -> str:

@@ -81,9 +81,9 @@ class Run:
             described = self._wait(source, stop)
             reads, make = self._wait(encoder, stop)
             opened = reads(described)
+            self._describe(opened)
             way = self._wait(Task("settle", lambda: self._settle(opened, found)), stop)
             self._meter.add("connect", time.monotonic() - begun)
-            self._meter.estimated_rows = opened.estimated_rows
             self._meter.rows = self._meter.read_rows = way.start.rows
             return self._transfer(opened, make, way, found, held=held, stop=stop.child(), limits=spec.limits)
         except ExportError as error:
@@ -115,7 +115,7 @@ class Run:
             described = self._wait(source, stop)
             reads, make = self._wait(encoder, stop)
             opened = reads(described)
-            self._meter.estimated_rows = opened.estimated_rows
+            self._describe(opened)
             stop.request()  # whoever still tries to reach the destination
             held.give_up_sink(LEFTOVER_SECONDS)
             retrier = self._retrier.child(again)
@@ -135,6 +135,18 @@ class Run:
     def _wait(self, task: Task[T], stop: Stop) -> T:
         return wait_for(task, self._deadline, stop, lambda: record.expired(self._meter, self._deadline.seconds))
 
+    def _describe(self, opened: Opened) -> None:
+        """What is known of the source now, for those who watch."""
+        self._meter.estimated_rows, self._meter.estimate_source = opened.estimate.rows, opened.estimate.source
+        self._warn(opened.warnings)
+
+    def _warn(self, warnings: tuple[str, ...]) -> None:
+        """Each once, however often it is tried."""
+        for text in warnings:
+            if text not in self._meter.warnings:
+                self._meter.warnings.append(text)
+                self._retrier.note(text)
+
     def _settle(self, opened: Opened, sink: Sink) -> Way:
         """Decides how the rows are read, and where from."""
         from export_runner.sinks.sink import Resumable
@@ -143,7 +155,10 @@ class Run:
         if not isinstance(sink, Resumable):
             return Way(plan)
         terms = preparing.terms(self._spec, opened, plan)
-        return Way(plan, terms, sink.settle(terms))
+        found = sink.settle(terms)
+        if plan.probes and found is None:
+            self._warn(sink.probe())
+        return Way(plan, terms, found)
 
     def _transfer(
         self,

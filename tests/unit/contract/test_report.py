@@ -15,14 +15,17 @@ from export_contract.report import MAX_TERMINATION_BYTES, Delivered, FailureRepo
 
 pytestmark = pytest.mark.unit
 
-PROGRESS = Progress(run="r1", rows=10, bytes=20, elapsed_seconds=1.5, estimated_rows=100)
+PROGRESS = Progress(
+    run="r1", rows=10, bytes=20, elapsed_seconds=1.5, estimated_rows=100, estimate_source="StaleStatistics"
+)
 FAILED = FailureReport(reason="InternalError", failure_class="Infrastructure", message="", retryable=True, exit_code=84)
 DELIVERED = Delivered(uri="s3://b/k", manifest_uri="s3://b/m", rows=1, bytes=2, sha256="ab" * 32)
 
 
 def test_progress_is_this_line() -> None:
     assert PROGRESS.to_json() == (
-        '{"type":"progress","run":"r1","rows":10,"bytes":20,"elapsedSeconds":1.5,"estimatedRows":100}'
+        '{"type":"progress","run":"r1","rows":10,"bytes":20,"elapsedSeconds":1.5,"estimatedRows":100,'
+        '"estimateSource":"StaleStatistics"}'
     )
 
 
@@ -48,6 +51,7 @@ def line(**changes: Any) -> str:
         line(rows=2**53 + 1),
         line(bytes=-1),
         line(estimatedRows=-1),
+        line(estimateSource="Guess"),
         line(elapsedSeconds=-1),
         line(elapsedSeconds=10**9),
         line(elapsedSeconds=float("inf")),

@@ -53,7 +53,7 @@ def test_a_checkpoint_is_kept_only_in_the_order_of_a_key_and_never_against_the_s
 
 
 @pytest.mark.parametrize(
-    ("estimate", "plan"), [(LARGE, Plan(key=("id",), checkpoint=True)), (1, Plan()), (None, Plan())]
+    ("estimate", "plan"), [(LARGE, Plan(key=("id",), checkpoint=True, probes=True)), (1, Plan()), (None, Plan())]
 )
 def test_auto_goes_by_the_estimate(estimate: int | None, plan: Plan) -> None:
     assert decide(SPEC, Facts(key=("id",), continues=True, estimated_bytes=estimate)) == plan
@@ -63,3 +63,13 @@ def test_auto_goes_by_the_estimate(estimate: int | None, plan: Plan) -> None:
 def test_without_a_place_for_it_no_checkpoint_is_kept(given: Facts) -> None:
     nowhere = dataclasses.replace(SPEC, destination=dataclasses.replace(SPEC.destination, checkpoint_key=""))
     assert decide(nowhere, given) == Plan()
+
+
+@given(specs, facts)
+def test_a_destination_is_probed_before_a_large_run_and_only_where_the_data_go(spec: RunSpec, given: Facts) -> None:
+    apart = dataclasses.replace(spec, destination=dataclasses.replace(spec.destination, checkpoint_bucket="elsewhere"))
+    try:
+        probes = [decide(each, given).probes for each in (spec, apart)]
+    except ExportError:
+        return
+    assert probes == [given.estimated_bytes == LARGE, False]

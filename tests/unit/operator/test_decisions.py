@@ -552,6 +552,17 @@ def test_a_delivered_run_tells_object_progress_and_how_long_it_took() -> None:
     }
 
 
+def test_what_the_exporter_warns_of_stands_in_the_message() -> None:
+    told = success()[:-1].replace(',"warnings":[]', "") + ',"warnings":["The source is a hot standby."]}'
+    found = status_of(
+        decide(seen(request(status=LAUNCHED), job=job(complete=True), pods=(ended_pod(0, told),)), SETTINGS, NOW)
+    )
+    assert found["message"] == (
+        f"delivered 100 rows (2048 bytes) to s3://exports/prod/team-a/users-2026-11/{RUN}/users-2026-11.csv."
+        " The source is a hot standby."
+    )
+
+
 def test_a_run_that_is_held_up_stays_the_run_of_record() -> None:
     observed = seen(request(runID="x", status=ENDED))
     found = status_of(held(observed, "JobNotCreated", "no room", SETTINGS, NOW))

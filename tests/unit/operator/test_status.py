@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export_contract.report import Progress
+from export_contract.report import EstimateSource, Progress
 from export_operator.domain.actions import Admission, Admit, Decision, WriteStatus
 from export_operator.domain.decide import admitted, decide
 from export_operator.domain.identity import Subject
@@ -98,7 +98,15 @@ def test_waiting_again_keeps_the_first_moment_of_waiting() -> None:
 
 
 def progress(rows: int, *, estimated: int | None = 1000, seconds: float = 2.0) -> Progress:
-    return Progress(run=RUN, rows=rows, bytes=rows * 10, elapsed_seconds=seconds, estimated_rows=estimated)
+    source: EstimateSource = "Statistics" if estimated is not None else ""
+    return Progress(
+        run=RUN,
+        rows=rows,
+        bytes=rows * 10,
+        elapsed_seconds=seconds,
+        estimated_rows=estimated,
+        estimate_source=source,
+    )
 
 
 SHOWN = {
@@ -107,6 +115,7 @@ SHOWN = {
     "rowsPerSecond": 50,
     "heartbeatTime": "2026-11-24T12:00:00Z",
     "estimatedRows": 1000,
+    "estimateSource": "Statistics",
     "percent": 10,
 }
 
@@ -117,7 +126,7 @@ def test_the_first_progress_is_shown_whole() -> None:
 
 def test_progress_without_an_estimate_has_no_percent() -> None:
     assert progress_status(None, progress(100, estimated=None), NOW) == {
-        name: value for name, value in SHOWN.items() if name not in {"estimatedRows", "percent"}
+        name: value for name, value in SHOWN.items() if name not in {"estimatedRows", "estimateSource", "percent"}
     }
 
 
@@ -272,7 +281,8 @@ def big_status() -> dict[str, Any]:
     status = dict(next(action.status for action in found.actions if isinstance(action, WriteStatus)))
     return status | {
         "queuedTime": "2026-11-24T12:00:00Z",
-        "progress": dict.fromkeys(SHOWN, 2**53) | {"heartbeatTime": "2026-11-24T12:00:00Z"},
+        "progress": dict.fromkeys(SHOWN, 2**53)
+        | {"heartbeatTime": "2026-11-24T12:00:00Z", "estimateSource": "StaleStatistics"},
         "conditions": [
             *status["conditions"],
             {**ACCEPTED, "type": "Suspended", "reason": "Resumed", "message": "it goes on"},
@@ -323,7 +333,8 @@ def test_a_delivery_leaves_a_small_status() -> None:
     run = request(key=BIG.key, **BIG.spec).run
     place = f"s3://{'b' * 63}/{'p' * 256}/{LONG}/{'k' * 256}/{LONG}/{run}/{LONG}.csv"
     timings = json.dumps({f"{'s' * 30}{index}": 1.123456 for index in range(20)})
-    message = success(uri=place).replace('{"fetch":1.25}', timings)
+    warnings = json.dumps(["語" * 400] * 20)
+    message = success(uri=place).replace('{"fetch":1.25}', timings)[:-1] + f',"warnings":{warnings}}}'
     assert size(big_end(message, 0)) <= BOUND
 
 

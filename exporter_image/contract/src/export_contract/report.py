@@ -12,6 +12,11 @@ MAX_TERMINATION_BYTES = 4096  # the kubelet cuts a termination message there
 MAX_COUNT = 2**53  # of rows and bytes: every JSON reader keeps such a number exactly
 MAX_SECONDS = 10.0**8  # three years
 
+EstimateSource = Literal["", "Statistics", "StaleStatistics", "Planner"]
+"""What `estimated_rows` rests on. Statistics: those of a table that is read whole, gathered after most of its changes.
+StaleStatistics: too much was changed since, or they were never gathered. Planner: PostgreSQL's guess at what a query, a
+filter, a view, row level security or a foreign table gives. Empty: there is no estimate."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
@@ -23,6 +28,7 @@ class Progress:
     bytes: int
     elapsed_seconds: float
     estimated_rows: int | None = None
+    estimate_source: EstimateSource = ""
 
     def __post_init__(self) -> None:
         counts = (self.rows, self.bytes, self.estimated_rows or 0)
@@ -75,7 +81,8 @@ class FailureReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The termination message: exactly one of `delivered` and `failure`. Seconds by step in `timings`."""
+    """The termination message: exactly one of `delivered` and `failure`. Seconds by step in `timings`. `warnings` are
+    sentences about what did not end this attempt, but may end another: neither row values nor secrets."""
 
     version: Literal[1] = 1
     run: str
@@ -84,6 +91,7 @@ class Outcome:
     timings: dict[str, float] = dataclasses.field(default_factory=dict)
     peak_memory_bytes: int = 0
     rows: int = 0
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.delivered is None) == (self.failure is None):

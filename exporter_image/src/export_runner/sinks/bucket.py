@@ -20,7 +20,7 @@ from export_runner.errors import ExportError
 from export_runner.formats.base import load
 from export_runner.formats.compression import content_type
 from export_runner.retry import Retrier
-from export_runner.sinks import client, delivery, upload
+from export_runner.sinks import client, delivery, probe, upload
 from export_runner.sinks.checkpoints import Checkpoints, Fenced
 from export_runner.sinks.errors import ABSENT, INVALID_PART, NO_UPLOAD, REPLACED, S3Error
 from export_runner.sinks.parts import SENDERS, Part, Whole
@@ -121,6 +121,9 @@ class Bucket(ABC):
         if self._terms is not None:
             self._checkpoints.delete()
         return made
+
+    def probe(self) -> tuple[str, ...]:
+        return probe.probe(self._caller, self._target, self._spec.run.id)
 
     def hold(self) -> bool:
         """Leaves the upload and its checkpoint for another process; False when none is kept."""

@@ -44,5 +44,9 @@ class Resumable(Protocol):
     def settle(self, terms: Terms | None) -> Checkpoint | None:
         """After `begin` and before the first part: where to go on from, None at the first row."""
 
+    def probe(self) -> tuple[str, ...]:
+        """Before a long way: tries each kind of call that it ends with. What may not be done, but need not, as
+        sentences. Raises `ExportError` for what must be done, `Stopped`."""
+
     def hold(self) -> bool:
         """Instead of `abort`: leaves things for another process. False when there is no way to."""

@@ -17,10 +17,15 @@ from export_runner.source import masks, role
 from export_runner.source import sql as statements
 from export_runner.source.connect import Connection
 from export_runner.source.errors import from_psycopg
+from export_runner.source.estimate import Estimate, judged, statistics
 from export_runner.source.keys import Candidate, candidates
 
 _LOCKABLE = "rpv"  # tables, partitioned tables, views: what LOCK TABLE takes (pg_class.relkind)
 _READABLE = _LOCKABLE + "mf"  # and materialised views and foreign tables
+STANDBY = (
+    "The source is a hot standby (hot_standby_feedback is {}, max_standby_streaming_delay is {}): what its primary"
+    " changes may cancel the reading. A second time ends the run."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +43,9 @@ class Opened:
     fields: tuple[Field, ...]
     query: sql.Composed
     snapshot: Snapshot
-    estimated_rows: int | None
-    standby: bool
-    estimated_bytes: int | None = None
+    estimate: Estimate
+    warnings: tuple[str, ...] = ()
+    """What may end a run over this source, and did not yet."""
     keys: tuple[Candidate, ...] = ()
     """Unique keys of the relation, where they were looked for."""
 
@@ -73,25 +78,22 @@ def _open(connection: Connection, source: Source, statement_timeout_ms: int) -> 
     state = connection.execute(
         "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text,"
         ' pg_catalog.to_char(pg_catalog.clock_timestamp(), \'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\'),'
-        " pg_catalog.current_setting('server_encoding'), pg_catalog.pg_is_in_recovery()"
+        " pg_catalog.current_setting('server_encoding'), pg_catalog.pg_is_in_recovery(),"
+        " pg_catalog.current_setting('hot_standby_feedback'),"
+        " pg_catalog.current_setting('max_standby_streaming_delay')"
     ).fetchone()
     assert state is not None
-    snapshot, time, encoding, standby = state
+    snapshot, time, encoding, standby, *settings = state
     if encoding == "SQL_ASCII":
         raise ExportError(
             Failure.DATASET_INVALID,
             f"Database {source.database!r} has encoding SQL_ASCII: nobody knows which characters its bytes are.",
         )
     fields = _describe(connection, query)
-    rows, width = _estimate(connection, query)
-    return Opened(
-        fields,
-        query,
-        Snapshot(str(snapshot), str(time)),
-        rows,
-        bool(standby),
-        estimated_bytes=None if rows is None or width is None else rows * width,
-    )
+    known = statistics(connection, source.relation) if source.relation is not None else None
+    estimate = judged(source, *_estimate(connection, query), known)
+    warnings = (STANDBY.format(*settings),) if standby else ()
+    return Opened(fields, query, Snapshot(str(snapshot), str(time)), estimate, warnings)
 
 
 def _lockable(connection: Connection, relation: Relation) -> bool:

@@ -12,6 +12,9 @@
 | `Always` | not `Snapshot` | no | any | refused |
 | not `Never` | `Segmented` | no | any | refused |
 
+Before a run whose estimate is above `resumeAboveBytes` the destination is probed (`sinks.probe`): minutes of reading
+are worth some calls. A smaller one finds out by its own upload, and costs no more than that.
+
 An object that cannot be continued (Parquet and Arrow streams in one) starts anew in any case, and so does a run whose
 destination has no place for a checkpoint.
 """
@@ -37,10 +40,12 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`key` is the order of reading, empty for the order in which the rows come."""
+    """`key` is the order of reading, empty for the order in which the rows come. `probes`: the destination is tried out
+    before the first row."""
 
     key: tuple[str, ...] = ()
     checkpoint: bool = False
+    probes: bool = False
 
 
 def wants_key(spec: RunSpec) -> bool:
@@ -51,15 +56,17 @@ def wants_key(spec: RunSpec) -> bool:
 
 def decide(spec: RunSpec, facts: Facts) -> Plan:
     """See the table above. Raises `ExportError` (DatasetInvalid) where it says "refused"."""
+    large = facts.estimated_bytes is not None and facts.estimated_bytes > spec.limits.resume_above_bytes
+    # Elsewhere than with the data, a probe would say nothing of where those go.
+    probes = large and bool(spec.destination.checkpoint_key) and not spec.destination.checkpoint_bucket
     if not wants_key(spec) or not facts.continues:
-        return Plan()
+        return Plan(probes=probes)
     asked = spec.resume == "Always" or spec.consistency == "Segmented"
     if not facts.key:
         if asked:
             raise ExportError(Failure.DATASET_INVALID, _without_key(spec))
-        return Plan()
-    large = facts.estimated_bytes is not None and facts.estimated_bytes > spec.limits.resume_above_bytes
-    return Plan(key=facts.key, checkpoint=True) if asked or large else Plan()
+        return Plan(probes=probes)
+    return Plan(key=facts.key, checkpoint=True, probes=probes) if asked or large else Plan()
 
 
 def _without_key(spec: RunSpec) -> str:

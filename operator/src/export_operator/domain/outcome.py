@@ -57,6 +57,7 @@ class Ended:
     attempts: int
     peak_memory_bytes: int = 0
     timings: tuple[tuple[str, float], ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def start_problem(pods: Sequence[Pod]) -> tuple[str, str] | None:
@@ -134,7 +135,12 @@ def ended(job: Job, pods: Sequence[Pod], places: Places) -> Ended:
         if pod.exit_code == 0 and outcome is not None and outcome.delivered is not None:
             if places.of(outcome.delivered) is not None:
                 return Ended(
-                    outcome.delivered, None, attempts, outcome.peak_memory_bytes, tuple(outcome.timings.items())
+                    outcome.delivered,
+                    None,
+                    attempts,
+                    outcome.peak_memory_bytes,
+                    tuple(outcome.timings.items()),
+                    outcome.warnings,
                 )
             return Ended(None, _forged(outcome.delivered, places), attempts)
     if job.complete:

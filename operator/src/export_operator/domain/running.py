@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,6 +13,9 @@ from export_operator.domain.actions import Action, Decision, StopJob, SuspendJob
 from export_operator.domain.model import Job, Request
 from export_operator.domain.policy import FALLBACKS
 from export_operator.domain.turn import Turn
+
+MAX_WARNED = 768
+"""Bytes of a message that warnings are added to."""
 
 
 def with_job(turn: Turn) -> Decision:
@@ -149,9 +152,15 @@ def _end(turn: Turn, job: Job, document: status.Document) -> Decision:
     if delivered.used_fallback:
         text = f"{text}, the fallback, since the destination could not be reached"
     if delivered.complete:
+        text = _warned(text, ended.warnings)
         return turn.close("Succeeded", "Delivered", text, document=document, finished=finished)
-    text = f"{text}, cut at the run deadline"
+    text = _warned(f"{text}, cut at the run deadline", ended.warnings)
     return turn.close("PartiallySucceeded", "DeadlineReached", text, document=document, finished=finished)
+
+
+def _warned(text: str, warnings: Sequence[str]) -> str:
+    """As far as there is room: a status is small."""
+    return max(text, status.clip(". ".join([text, *warnings]), MAX_WARNED), key=len)
 
 
 def result_places(

@@ -146,6 +146,7 @@ def progress_status(
     }
     if progress.estimated_rows is not None:
         found["estimatedRows"] = progress.estimated_rows
+        found["estimateSource"] = progress.estimate_source
     if percent is not None:
         found["percent"] = percent
     return found
