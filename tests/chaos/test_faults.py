@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.integration.exporter.faults import FAULTS, Fault
+from tests.integration.exporter.fault import Fault
+from tests.integration.exporter.faults import FAULTS
 from tests.integration.exporter.runner import Exporter
 from tests.integration.exporter.strikes import ends_as_told
 from tests.services.host import PostgresServer

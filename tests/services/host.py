@@ -8,6 +8,7 @@ Each listens on a free loopback port, which it keeps over restarts, and ends wit
 """
 
 import http.client
+import json
 import re
 import secrets
 import shutil
@@ -35,6 +36,8 @@ SETTINGS = {
     "wal_level": "minimal",
 }
 """Nothing here outlives the tests, so nothing needs to survive a power cut."""
+REPLICATED = {"max_wal_senders": "4", "wal_level": "replica"}
+"""What a primary and its standby need beside."""
 
 
 def binaries() -> Path:
@@ -85,8 +88,8 @@ class PostgresServer(Server):
     def dsn(self) -> str:
         return f"postgresql://{self.user}:{quote(self.password, safe='')}@{self.host}:{self.port}/{self.database}"
 
-    def _as_owner(self, *command: str | Path) -> None:
-        shell.run([*as_user(self._owner), *command], cwd=Path("/"))
+    def _as_owner(self, *command: str | Path, env: Mapping[str, str] | None = None) -> None:
+        shell.run([*as_user(self._owner), *command], cwd=Path("/"), env=env)
 
     def _tls(self) -> dict[str, str]:
         """A certificate of its own for the loopback address."""
@@ -147,6 +150,33 @@ class PostgresServer(Server):
         shell.run([self._binaries / "pgbench", "--quiet", "-i", "-s", str(scale)], env=self.client())
 
 
+class PostgresStandby(PostgresServer):
+    """A hot standby that streams from a primary. Whoever reads in the way of what it replays is cancelled at once."""
+
+    def __init__(self, directory: Path, primary: PostgresServer) -> None:
+        self.primary = primary
+        at_once = {"hot_standby_feedback": "off", "max_standby_streaming_delay": "0"}
+        super().__init__(directory, {**REPLICATED, **at_once}, tls=False)
+
+    def _initialise(self) -> None:
+        self._own(self._directory)
+        self.password, self.reader_password = self.primary.password, self.primary.reader_password
+        how = ["--checkpoint", "fast", "--no-sync", "--write-recovery-conf"]
+        self._as_owner(self._binaries / "pg_basebackup", "--pgdata", self._data, *how, env=self.primary.client())
+        self.start()
+
+
+@contextmanager
+def postgres_standby() -> Iterator[PostgresStandby]:
+    """A primary of its own and its hot standby."""
+    with postgres_server(settings=REPLICATED) as primary, workplace("standby") as directory:
+        server = PostgresStandby(directory, primary)
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
 @contextmanager
 def postgres_server(
     directory: Path | None = None, *, settings: Mapping[str, str] | None = None, tls: bool = False
@@ -171,14 +201,21 @@ class S3Server(Server):
 
     region = "us-east-1"
 
-    def __init__(self, directory: Path, tls: tuple[Path, Path] | None = None) -> None:
+    def __init__(self, directory: Path, tls: tuple[Path, Path] | None = None, *, users: bool = False) -> None:
         super().__init__("versitygw", directory / "server.log")
         self.access_key = f"test{secrets.token_hex(8)}"
         self.secret_key = secrets.token_urlsafe(30)
+        self.writer_secret_key = secrets.token_urlsafe(30)
+        """Of the user `writer`, who may do what a bucket's policy lets him; there is one on a server with `users`."""
         self.data = directory / "data"
         self.data.mkdir(parents=True, exist_ok=True)
         self._program = tools.path("versitygw")
         self._tls = tls
+        self._users = directory / "users" if users else None
+        if self._users:
+            self._users.mkdir()
+            writer = {"access": "writer", "secret": self.writer_secret_key, "role": "user"}
+            (self._users / "users.json").write_text(json.dumps({"accessAccounts": {"writer": writer}}))
         self.start()
 
     @property
@@ -193,6 +230,8 @@ class S3Server(Server):
         listen = ["--port", f"{self.host}:{self.port}", "--region", self.region, "--health", "/healthz"]
         if self._tls:
             listen += ["--cert", str(self._tls[0]), "--key", str(self._tls[1])]
+        if self._users:
+            listen += ["--iam-dir", str(self._users)]
         return [*as_user(""), self._program, *listen, "--keep-alive", "--quiet", "posix", self.data]
 
     def environment(self) -> Mapping[str, str]:
@@ -213,10 +252,13 @@ class S3Server(Server):
 
 
 @contextmanager
-def s3_server(directory: Path | None = None, *, tls: tuple[Path, Path] | None = None) -> Iterator[S3Server]:
-    """An S3 server on `directory`, or on one that is made and removed. `tls` are certificate and key."""
+def s3_server(
+    directory: Path | None = None, *, tls: tuple[Path, Path] | None = None, users: bool = False
+) -> Iterator[S3Server]:
+    """An S3 server on `directory`, or on one that is made and removed. `tls` are certificate and key; `users`: it knows
+    others than its root."""
     with workplace("s3") as temporary:
-        server = S3Server(directory or temporary, tls)
+        server = S3Server(directory or temporary, tls, users=users)
         try:
             yield server
         finally:

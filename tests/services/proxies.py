@@ -106,7 +106,7 @@ def toxiproxy() -> Iterator[Toxiproxy]:
 
 
 class Corrupter:
-    """A TCP proxy that changes bytes of `stream`, where `find` says.
+    """A TCP proxy that changes bytes of `stream`, where `find` says, or when `flip` asks for it. `passed` counts bytes.
 
     `find` gets a piece of the stream and where it begins; it gives the index of the byte in it, or -1. What it finds
     has its lowest bit flipped, at most `times` times in all.
@@ -119,6 +119,7 @@ class Corrupter:
         self._stream = stream
         self._find = find
         self._left = times
+        self.passed = 0
         self._lock = threading.Lock()
         self._listener = socket.create_server((self.host, 0))
         self.port: int = self._listener.getsockname()[1]
@@ -128,7 +129,11 @@ class Corrupter:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                server = socket.create_connection((self.host, self._to))
+                try:
+                    server = socket.create_connection((self.host, self._to))
+                except OSError:  # nobody is there now; the next client may find somebody
+                    client.close()
+                    continue
                 for stream, source, sink in (("upstream", client, server), ("downstream", server, client)):
                     threading.Thread(target=self._pass, args=(stream, source, sink), daemon=True).start()
 
@@ -137,12 +142,19 @@ class Corrupter:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
+    def flip(self, share: float) -> None:
+        """Changes one byte of the piece that comes next: the one behind so large a share of it (0 to less than 1)."""
+        with self._lock:
+            self._find, self._left = (lambda piece, _begun: int(share * len(piece))), 1
+
     def _pass(self, stream: str, source: socket.socket, sink: socket.socket) -> None:
         begun = 0
         with suppress(OSError):
             while piece := source.recv(65_536):
-                if stream == self._stream and (at := self._find(piece, begun)) >= 0 and self._take():
-                    piece = piece[:at] + bytes([piece[at] ^ 1]) + piece[at + 1 :]
+                if stream == self._stream:
+                    self.passed += len(piece)
+                    if (at := self._find(piece, begun)) >= 0 and self._take():
+                        piece = piece[:at] + bytes([piece[at] ^ 1]) + piece[at + 1 :]
                 begun += len(piece)
                 sink.sendall(piece)
         for end in (source, sink):
@@ -160,7 +172,9 @@ class Corrupter:
 
 
 @contextmanager
-def corrupter(port: int, stream: Stream, find: Callable[[bytes, int], int], times: int = 1) -> Iterator[Corrupter]:
+def corrupter(
+    port: int, stream: Stream, find: Callable[[bytes, int], int] = lambda _piece, _begun: -1, times: int = 1
+) -> Iterator[Corrupter]:
     """A `Corrupter` in front of a port of this machine."""
     made = Corrupter(port, stream, find, times)
     thread = threading.Thread(target=made.serve, name="corrupter", daemon=True)

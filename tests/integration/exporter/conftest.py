@@ -47,6 +47,14 @@ def fragile_s3() -> Iterator[host.S3Server]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def stormy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
+    """Servers to break again and again. The way to PostgreSQL is encrypted: else nobody could notice damage."""
+    with host.postgres_server(tls=True) as postgres, host.s3_server() as s3:
+        s3.create_bucket(BUCKET)
+        yield Exporter(postgres, s3, tmp_path_factory.mktemp("stormy"))
+
+
 @pytest.fixture(scope="session")
 def spare() -> Iterator[Spare]:
     with host.postgres_server() as postgres, host.s3_server() as s3:

@@ -50,7 +50,7 @@ def exported(
 ) -> Exported:
     """`chosen` is a format that no entry point names. Raises `ExportError`."""
     limits, kind = limits or Limits(), chosen or load(output.format)
-    with _snapshot(postgres, columns, query, **source) as (connection, described):
+    with snapshot(postgres, columns, query, **source) as (connection, described):
         opened = dataclasses.replace(described, fields=kind.reads(described.fields, output))
         compression = compressor(output.compression, inside=kind.compresses_inside)
         encoder = Encoder(kind(opened.fields, output), compression)
@@ -62,14 +62,15 @@ def exported(
 
 def recorded(postgres: PostgresServer, columns: tuple[str, ...], query: str) -> tuple[tuple[Field, ...], list[Chunk]]:
     """The columns, and the rows as they come."""
-    with _snapshot(postgres, columns, query) as (connection, opened):
+    with snapshot(postgres, columns, query) as (connection, opened):
         return opened.fields, list(Reader(connection, opened, Limits().max_value_bytes, Stop()).chunks())
 
 
 @contextlib.contextmanager
-def _snapshot(
+def snapshot(
     postgres: PostgresServer, columns: tuple[str, ...], query: str | None, **source: Any
 ) -> Iterator[tuple[Connection, Opened]]:
+    """What is known before the first row, and the connection that knows it. Raises `ExportError`."""
     where = {"host": postgres.host, "port": postgres.port, "database": "app", "allow_privileged_role": True}
     spec = Source(name="app-db", dataset="d", columns=columns, query=query, **{**where, **source})
     connection = connect(spec, {"PGUSER": postgres.user, "PGPASSWORD": postgres.password})

@@ -6,95 +6,12 @@ fails when what comes out is not what stands here.
     python -m tests.integration.exporter.faults > docs/operations/faults.md
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from export_contract.failures import Failure
-from tests.integration.exporter.runner import Exporter, Running
-from tests.services.host import PostgresServer, S3Server
-from tests.services.proxies import Link, Stream
+from tests.integration.exporter.fault import Fault, Flip, World, slow
 
 PAGE = Path(__file__).parents[3] / "docs" / "operations" / "faults.md"
-
-
-@dataclass(frozen=True)
-class World:
-    """A run half-way, and all that can be broken around it."""
-
-    exporter: Exporter
-    running: Running
-    postgres: PostgresServer
-    s3: S3Server
-    to_postgres: Link
-    to_s3: Link
-
-    def terminate_backends(self) -> None:
-        self.postgres.psql(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'export-runner'"
-        )
-
-
-Act = Callable[[World], None]
-
-
-def nothing(_world: World) -> None:
-    """What is broken from the start needs no strike."""
-
-
-def slow(link: Link, stream: Stream, rate: int) -> None:
-    """So many kB/s in the busy direction, and 50 ms to each answer."""
-    link.add("bandwidth", stream, rate=rate)
-    link.add("latency", latency=50)
-
-
-@dataclass(frozen=True)
-class Flip:
-    """Bits to flip on the way: see `tests.services.proxies.Corrupter`."""
-
-    stream: Stream
-    find: Callable[[bytes, int], int]
-    times: int = 1
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One line of the table.
-
-    `mend` is done once the exporter says that it tries again. `says` is a part of the failure's message, or of what was
-    logged when it is tried again; "" where nothing is to be said. `outcome` "Altered" is a delivery whose bytes are not
-    those of the source.
-    """
-
-    name: str
-    where: Literal["PostgreSQL", "S3", "Pod"]
-    what: str
-    outcome: Literal["Delivered", "Partial", "Altered"] | Failure
-    says: str = ""
-    strike: Act = nothing
-    mend: Act | None = None
-    flip: Flip | None = None
-    seconds: int = 60
-    """The run's deadline."""
-    long: bool = False
-    """It runs in `make chaos`."""
-    own: Literal["", "PostgreSQL", "S3", "TLS"] = ""
-    """The server that the fault needs for itself."""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    leaves_upload: bool = False
-    """S3 could not be told to abort: the next attempt of the run does."""
-
-    @property
-    def expected(self) -> str:
-        """As the page has it."""
-        told = {
-            "Delivered": "the whole object" + (", after another try" if self.says else ""),
-            "Partial": "a whole file of the rows so far, `complete: false`",
-            "Altered": "**the damage is not noticed**: use TLS",
-        }
-        text = told.get(self.outcome) or f"`{self.outcome}`"
-        return text + ("; its upload stays for the next attempt to abort" if self.leaves_upload else "")
 
 
 def _in_text(piece: bytes, begun: int) -> int:
@@ -214,6 +131,25 @@ FAULTS: tuple[Fault, ...] = (
         long=True,
     ),
     Fault(
+        "standby-conflict",
+        "PostgreSQL",
+        "a hot standby cancels the reading, once",
+        "Delivered",
+        "(40001)",
+        strike=World.change_primary,
+        own="Standby",
+    ),
+    Fault(
+        "standby-conflict-twice",
+        "PostgreSQL",
+        "a hot standby cancels the reading, and the second try's as well",
+        Failure.SOURCE_QUERY_FAILED,
+        "hot_standby_feedback = on",
+        strike=World.change_primary,
+        mend=World.change_primary_again,
+        own="Standby",
+    ),
+    Fault(
         "s3-cut",
         "S3",
         "connections reset once",
@@ -298,6 +234,15 @@ FAULTS: tuple[Fault, ...] = (
             "TMPDIR": "/nonexistent",
         },
     ),
+    Fault(
+        "memory-short",
+        "Pod",
+        "another process of the container takes the memory that is left",
+        "Killed",
+        strike=World.fill_memory,
+        own="Memory",
+        leaves_upload=True,
+    ),
 )
 
 HEAD = """\
@@ -332,10 +277,10 @@ PostgreSQL takes its snapshot along.
 
 ## What cannot be noticed, or not be said
 
-Short of memory, the process seldom lives to tell: at the limit of its container the kernel kills it, and where an
-allocation is refused (`RLIMIT_AS`) the C library aborted it (SIGABRT) when tried. The operator then reports `PodKilled`
-or `PodCrashed`; `OutOfMemory` is for the allocation that Python itself sees fail. The upload stays for the next attempt
-to abort, as after any kill.
+Short of memory, the process seldom lives to tell: at the limit of its container the kernel kills it, which the operator
+reports as `OutOfMemory`; where an allocation is refused (`RLIMIT_AS`) the C library aborted it (SIGABRT) when tried:
+`PodCrashed`. The exporter itself says `OutOfMemory` of an allocation that Python sees fail. The upload stays
+for the next attempt to abort, as after any kill.
 
 Without TLS, PostgreSQL's protocol has no checksum beyond TCP's: a changed letter is delivered as it came. With
 `sslMode: VerifyFull` the connection ends instead. On the way to S3 every part carries a CRC32 and the object is checked

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,14 +50,17 @@ class Finished:
 class Running:
     """A run under way. Its lines are collected as they come."""
 
-    def __init__(self, spec: RunSpec, directory: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, spec: RunSpec, directory: Path, environment: Mapping[str, str], prefix: Sequence[str] = ()
+    ) -> None:
+        """`prefix` goes before the command line."""
         self._log = directory / f"termination-{spec.run.id}"
         file = directory / f"spec-{spec.run.id}.json"
         file.write_text(spec.to_json())
         self._begun = time.monotonic()
         variables = {"PATH": os.environ["PATH"], "EXPORT_TERMINATION_LOG": str(self._log), **environment}
         self.process = subprocess.Popen(
-            [*COMMAND, str(file)], env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*prefix, *COMMAND, str(file)], env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         self.lines: list[str] = []
         self.errors: list[str] = []
@@ -159,8 +162,8 @@ class Exporter:
             limits=limits or Limits(),
         )
 
-    def start(self, spec: RunSpec, **environment: str) -> Running:
-        return Running(spec, self.directory, self.environment | environment)
+    def start(self, spec: RunSpec, *prefix: str, **environment: str) -> Running:
+        return Running(spec, self.directory, self.environment | environment, prefix)
 
     def run(self, spec: RunSpec, **environment: str) -> Finished:
         return self.start(spec, **environment).finish()

@@ -1,16 +1,20 @@
 """Strikes a run with a fault of the table, and looks at what came of it: for `make test` and `make chaos`."""
 
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
+import pytest
+
 from export_contract.failures import FAILURES, Failure
 from export_contract.report import Outcome
 from export_contract.runspec import Limits, RunSpec
-from tests.integration.exporter.faults import Fault, World
-from tests.integration.exporter.runner import BUCKET, PATIENCE, Exporter
-from tests.services import host
+from tests.integration.exporter.fault import Fault, World
+from tests.integration.exporter.runner import BUCKET, PATIENCE, Exporter, with_limits
+from tests.services import host, memory
+from tests.services.memory import Group
 from tests.services.proxies import Link, Toxiproxy, corrupter
 
 ROWS = 4000
@@ -19,7 +23,8 @@ QUERY = (
     f" FROM generate_series(1, {ROWS}) AS n"
 )
 """Sixteen megabytes in a second or two: several parts, and time to strike between them."""
-HALF_WAY = "SELECT count(*) FROM pg_stat_progress_copy WHERE tuples_processed > 100"
+MEMORY_MIB = 512
+"""More than the run needs by itself."""
 GRACE = 12
 """Seconds after its deadline by which every run has ended: the watchdog's ten, and some for a busy machine."""
 
@@ -31,6 +36,8 @@ class Seen:
     outcome: str
     code: int
     nothing_left: bool
+    then: str = ""
+    """What came of the next attempt, where something is left for it."""
 
 
 def spec_of(exporter: Exporter, fault: Fault, postgres_port: int, s3_port: int) -> RunSpec:
@@ -59,14 +66,16 @@ def routes(fault: Fault, exporter: Exporter, proxies: Toxiproxy) -> Iterator[tup
         yield to_postgres, to_s3, ports[0], ports[1]
 
 
-def strike(fault: Fault, exporter: Exporter, proxies: Toxiproxy) -> tuple[RunSpec, Outcome, int, str]:
-    """Runs half-way, strikes, mends, waits for the end."""
+def strike(
+    fault: Fault, exporter: Exporter, proxies: Toxiproxy, group: Group | None
+) -> tuple[RunSpec, Outcome | None, int, str]:
+    """Runs half-way, strikes, mends, waits for the end. The outcome is None of a run that was killed."""
     with routes(fault, exporter, proxies) as (to_postgres, to_s3, postgres_port, s3_port):
         spec = spec_of(exporter, fault, postgres_port, s3_port)
-        running = exporter.start(spec, **fault.environment)
-        world = World(exporter, running, exporter.postgres, exporter.s3, to_postgres, to_s3)
+        running = exporter.start(spec, *(group.prefix if group else ()), **fault.environment)
+        world = World(exporter, running, exporter.postgres, exporter.s3, to_postgres, to_s3, group)
         if not fault.flip:
-            running.until(lambda: exporter.postgres.psql(HALF_WAY) == "1", "rows")
+            world.half_way()
             fault.strike(world)
         if fault.mend:
             running.until(lambda: any("tried again" in line for line in running.errors), "another try")
@@ -74,8 +83,7 @@ def strike(fault: Fault, exporter: Exporter, proxies: Toxiproxy) -> tuple[RunSpe
         running.process.wait(fault.seconds + GRACE)
         running.end()
         said = "".join(running.lines + running.errors)
-        assert running.lines, said
-        outcome = Outcome.from_json(running.lines[-1])
+        outcome = Outcome.from_json(running.lines[-1]) if fault.outcome != "Killed" else None
     return spec, outcome, running.process.returncode, said
 
 
@@ -86,6 +94,20 @@ def content(exporter: Exporter, spec: RunSpec) -> str:
     if lines == right:
         return "Delivered"
     return "Partial" if 1 < len(lines) < len(right) and lines == right[: len(lines)] else "Altered"
+
+
+def named(outcome: Outcome | None) -> str:
+    return outcome.failure.reason if outcome and outcome.failure else "Killed"
+
+
+def next_attempt(exporter: Exporter, spec: RunSpec) -> str:
+    """What comes of it when it is left in peace; "left" where it leaves what it found."""
+    source = replace(spec.source, port=exporter.postgres.port)
+    target = replace(spec.destination, endpoint=exporter.s3.endpoint)
+    done = exporter.run(with_limits(replace(spec, source=source, destination=target), run_deadline_seconds=60))
+    if done.outcome.delivered is None:
+        return done.reason
+    return "left" if exporter.uploads(spec) else content(exporter, spec)
 
 
 def no_sessions(postgres: host.PostgresServer) -> bool:
@@ -104,6 +126,8 @@ def breakable(fault: Fault, exporter: Exporter, tls_postgres: host.PostgresServe
     postgres, s3 = exporter.postgres, exporter.s3
     if fault.own == "TLS":
         postgres = tls_postgres
+    elif fault.own == "Standby":
+        postgres = stack.enter_context(host.postgres_standby())
     elif fault.own == "PostgreSQL":
         postgres = stack.enter_context(host.postgres_server())
     elif fault.own == "S3":
@@ -116,13 +140,20 @@ def ends_as_told(fault: Fault, exporter: Exporter, proxies: Toxiproxy, tls_postg
     """Fails unless what is seen is what the table says."""
     with ExitStack() as stack:
         own = breakable(fault, exporter, tls_postgres, stack)
-        spec, outcome, code, said = strike(fault, own, proxies)
-        delivered = outcome.delivered is not None
+        group = stack.enter_context(memory.group(MEMORY_MIB)) if fault.own == "Memory" else None
+        if fault.own == "Memory" and group is None:
+            pytest.skip("a limit on memory takes root and a writable control group")
+        spec, outcome, code, said = strike(fault, own, proxies, group)
+        delivered = outcome is not None and outcome.delivered is not None
         seen = Seen(
-            content(own, spec) if delivered else outcome.failure.reason if outcome.failure else "",
+            content(own, spec) if delivered else named(outcome),
             code,
             (delivered or not own.keys(spec)) and not own.uploads(spec) and no_sessions(own.postgres),
+            next_attempt(own, spec) if fault.leaves_upload else "",
         )
     exit_code = FAILURES[fault.outcome].exit_code if isinstance(fault.outcome, Failure) else 0
-    assert seen == Seen(str(fault.outcome), exit_code, not fault.leaves_upload), said
+    if fault.outcome == "Killed":
+        exit_code = -signal.SIGKILL
+    then = "Delivered" if fault.leaves_upload else ""
+    assert seen == Seen(str(fault.outcome), exit_code, not fault.leaves_upload, then), said
     assert fault.says in said

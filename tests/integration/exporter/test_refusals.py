@@ -117,23 +117,6 @@ def test_a_parameter_of_the_wrong_type_is_named_before_anything_is_connected_to(
     assert "date" in done.message
 
 
-def test_more_rows_than_allowed_end_the_run(exporter: Exporter) -> None:
-    spec = exporter.spec(limits=Limits(max_rows=50_000))
-    done = refused(exporter, spec, Failure.ROW_LIMIT_EXCEEDED)
-    assert "50,000" in done.message
-    assert exporter.leaves_nothing(spec)
-
-
-def test_as_many_rows_as_allowed_are_delivered(exporter: Exporter) -> None:
-    assert exporter.run(exporter.spec(("id",), limits=Limits(max_rows=100_000))).code == 0
-
-
-def test_more_bytes_than_allowed_end_the_run(exporter: Exporter) -> None:
-    spec = exporter.spec(limits=Limits(max_bytes=10_000_000))
-    refused(exporter, spec, Failure.BYTE_LIMIT_EXCEEDED)
-    assert exporter.leaves_nothing(spec)
-
-
 @pytest.mark.parametrize(
     "value", ["repeat('planted-Zq7-value', 100)", "repeat('planted', 100)::bytea", "to_jsonb(repeat('planted', 100))"]
 )
