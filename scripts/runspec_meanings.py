@@ -155,6 +155,8 @@ FIELDS: Mapping[str, str] = {
     "Manifest.usedFallback": "true: objects and manifest are in the fallback.",
     "Manifest.nulled": "By column, how many values were delivered as NULL for want of a place.",
     "Manifest.resumed": "How often the run went on from a checkpoint.",
+    "Manifest.connections": "Connections that read at once, in one snapshot.",
+    "Manifest.fewerConnectionsBecause": "Why they were fewer than the source allows; empty: they were not.",
     "Manifest.redeliveredAt": "When the objects were moved here out of the fallback, RFC 3339; empty: they never were.",
     "Column.name": "Name of the column.",
     "Column.type": "PostgreSQL's name of its type.",

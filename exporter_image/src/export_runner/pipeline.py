@@ -7,7 +7,8 @@ order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -41,7 +42,7 @@ class Rows(Protocol):
     def ended(self) -> bool:
         """Did the last row arrive?"""
 
-    def chunks(self) -> Iterator[Chunk]: ...
+    def chunks(self) -> Generator[Chunk]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +109,8 @@ class Pipeline:
     def _fetch(self) -> None:
         cutter = BlockCutter(self._limits.block_rows, self._limits.block_bytes)
         most = self._limits.max_rows
-        with self._meter.timed("read"):
-            for chunk in self._rows.chunks():
+        with self._meter.timed("read"), closing(self._rows.chunks()) as chunks:
+            for chunk in chunks:
                 self._meter.read_rows += chunk.rows
                 if most and self._meter.read_rows > most:
                     raise ExportError(Failure.ROW_LIMIT_EXCEEDED, f"There are more than {most:,} rows (maxRows).")

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from export_contract import environment
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from export_runner.sinks.sink import Sink
     from export_runner.source.catalog import Opened
     from export_runner.source.connect import Connection
+    from export_runner.source.parallel import Spread
     from export_runner.source.plan import Plan
 
 EncoderMaker: TypeAlias = "Callable[[tuple[Field, ...], Mark], Encoder]"
@@ -34,6 +36,12 @@ class Held:
 
     connection: Connection | None = None
     sink: Sink | None = None
+    helpers: list[Connection] = field(default_factory=list)
+    """Further connections that were made, whether they are of use or not."""
+
+    spread: Spread | None = None
+    """How the rows are read by several."""
+
     reading: bool = False
     """A COPY was begun: what is read again must go back to before it."""
 
@@ -51,10 +59,10 @@ class Held:
         tasks: list[Task[object]] = []
         if (sink := self.sink) is not None:
             tasks.append(Task("abort", self._keep_or_abort(sink)))
-        if (connection := self.connection) is not None:
+        if self.connection is not None:
             from export_runner.source.copying import close
 
-            tasks.append(Task("close", lambda: close(connection)))
+            tasks += [Task("close", partial(close, each)) for each in (self.connection, *self.helpers)]
         for task in tasks:
             task.join(seconds)
 
@@ -87,6 +95,28 @@ def planned(spec: RunSpec, opened: Opened) -> Plan:
     key = choose(spec.source, opened.fields, opened.keys) if wants_key(spec) else ()
     continues = spec.output.layout == "PartObjects" or load(spec.output.format).resumes == "Blocks"
     return decide(spec, Facts(key=key, continues=continues, estimated_bytes=opened.estimate.bytes))
+
+
+def spread(spec: RunSpec, opened: Opened, plan: Plan, held: Held, retrier: Retrier) -> Spread | None:
+    """The connections that read beside the first one; None when none was asked for. Raises `ExportError`, `Stopped`."""
+    from export_runner.source import parallel
+
+    source, connection = spec.source, held.connection
+    assert connection is not None, "the source is prepared"
+    if source.connections < 2:
+        return None
+    made: tuple[Connection, ...] = ()
+    firsts = range(0)
+    if not (because := parallel.unfit(source, opened.table, opened.scan, plan.key)):
+        assert opened.table is not None, "what is fit is a table"
+        firsts = parallel.ranges(opened.table, spec.limits.block_bytes)
+        timeout_ms = int(retrier.deadline.remaining() * 1000)
+        join = partial(parallel.join, connection, source, opened.snapshot.exported, timeout_ms, held.helpers.append)
+        made, because = parallel.gather(connection, join, source, firsts, retrier.stop)
+    if because:
+        retrier.note(f"{1 + len(made)} of {source.connections} connections read. {because}")
+    held.spread = parallel.Spread(made, because, firsts, parallel.AHEAD_BLOCKS * spec.limits.block_bytes)
+    return held.spread
 
 
 def in_order(opened: Opened, plan: Plan, start: Mark) -> Opened:
@@ -128,10 +158,13 @@ def fallback(spec: RunSpec, other: Fallback, held: Held, retrier: Retrier) -> De
     if (found := sink.find()) is not None:
         return found
     assert held.connection is not None, "the source is prepared"
+    readers = (held.connection, *(held.spread.helpers if held.spread else ()))
     if held.reading:
-        rewind(held.connection)
+        for each in readers:
+            rewind(each)
     try:
-        held.connection.execute(statement_timeout(int(retrier.deadline.remaining() * 1000)))
+        for each in readers:
+            each.execute(statement_timeout(int(retrier.deadline.remaining() * 1000)))
     except psycopg.Error as error:
         raise from_psycopg(error) from None
     choice.refuse_source(sink, held.connection)

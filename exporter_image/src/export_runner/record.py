@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from export_runner.checkpoint import Checkpoint, Mark, Terms
     from export_runner.pipeline import Encoded
     from export_runner.source.catalog import Opened
+    from export_runner.source.parallel import Spread
     from export_runner.source.plan import Plan
 
 ENOUGH = 1.25
@@ -30,11 +31,13 @@ def now() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How an attempt goes: as `plan` says, and on from the checkpoint `found`, if there is one."""
+    """How an attempt goes: as `plan` says, over several connections if there is a `spread`, and on from the checkpoint
+    `found`, if there is one."""
 
     plan: Plan
     terms: Terms | None = None
     found: Checkpoint | None = None
+    spread: Spread | None = None
 
     @property
     def start(self) -> Mark:
@@ -86,6 +89,8 @@ def manifest(
         segments=segments,
         sha256_source="ReadBack" if read_back else "Stream",
         resumed=way.found.attempt if way.found else 0,
+        connections=1 + len(way.spread.helpers) if way.spread else 1,
+        fewer_connections_because=way.spread.because if way.spread else "",
         started_at=started_at,
         finished_at=now(),
         exporter_version=version("export-runner"),

@@ -82,7 +82,7 @@ class Run:
             reads, make = self._wait(encoder, stop)
             opened = reads(described)
             self._describe(opened)
-            way = self._wait(Task("settle", lambda: self._settle(opened, found)), stop)
+            way = self._wait(Task("settle", lambda: self._settle(opened, found, held, retrier)), stop)
             self._meter.add("connect", time.monotonic() - begun)
             self._meter.rows = self._meter.read_rows = way.start.rows
             return self._transfer(opened, make, way, found, held=held, stop=stop.child(), limits=spec.limits)
@@ -125,7 +125,14 @@ class Run:
                 return found
             limits = fallback.limits(self._spec.limits, other)
             return self._transfer(
-                opened, make, Way(Plan()), found, held=held, stop=again, limits=limits, used_fallback=True
+                opened,
+                make,
+                Way(Plan(), spread=held.spread),
+                found,
+                held=held,
+                stop=again,
+                limits=limits,
+                used_fallback=True,
             )
         except ExportError as second:
             raise fallback.both(first, other, second) from None
@@ -147,18 +154,19 @@ class Run:
                 self._meter.warnings.append(text)
                 self._retrier.note(text)
 
-    def _settle(self, opened: Opened, sink: Sink) -> Way:
+    def _settle(self, opened: Opened, sink: Sink, held: Held, retrier: Retrier) -> Way:
         """Decides how the rows are read, and where from."""
         from export_runner.sinks.sink import Resumable
 
         plan = preparing.planned(self._spec, opened)
+        spread = preparing.spread(self._spec, opened, plan, held, retrier)
         if not isinstance(sink, Resumable):
-            return Way(plan)
+            return Way(plan, spread=spread)
         terms = preparing.terms(self._spec, opened, plan)
         found = sink.settle(terms)
         if plan.probes and found is None:
             self._warn(sink.probe())
-        return Way(plan, terms, found)
+        return Way(plan, terms, found, spread)
 
     def _transfer(
         self,
@@ -191,7 +199,7 @@ class Run:
         start = way.start
         if start.ended:
             return record.encoded_before(start)
-        reader = self._reader(opened, held, stop)
+        reader = self._reader(opened, way, held, stop)
         objects = ObjectCutter(
             lambda behind: make(opened.fields, behind), limits, self._spec.output.layout, key=way.plan.key, start=start
         )
@@ -202,8 +210,9 @@ class Run:
             if reader.first_row_at is not None:
                 self._meter.seconds["firstRow"] = reader.first_row_at - self._meter.started
 
-    def _reader(self, opened: Opened, held: Held, stop: Stop) -> Reader:
+    def _reader(self, opened: Opened, way: Way, held: Held, stop: Stop) -> Reader:
         from export_runner.source.copying import Reader
+        from export_runner.source.parallel import ALONE
 
         assert held.connection is not None, "the source is prepared"
         held.reading = True
@@ -213,6 +222,7 @@ class Run:
             opened,
             self._spec.limits.max_value_bytes,
             stop,
+            spread=way.spread or ALONE,
             enough=(lambda: self._deadline.reading_remaining() <= 0) if partial else lambda: False,
             beat=self._meter.beat,
         )

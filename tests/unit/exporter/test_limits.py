@@ -2,7 +2,7 @@
 
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ class Numbers:
     fields: tuple[Field, ...] = (field("id", "int4"),)
     ended = False
 
-    def chunks(self) -> Iterator[Chunk]:
+    def chunks(self) -> Generator[Chunk]:
         for first in range(0, ROWS, 300):
             rows = [struct.pack("!hii", 1, 4, n) for n in range(first, min(first + 300, ROWS))]
             yield Chunk(b"".join(rows), np.array([len(row) for row in rows], dtype=np.int64))

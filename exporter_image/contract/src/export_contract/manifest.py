@@ -73,6 +73,10 @@ class Manifest:
     nulled: dict[str, int] = field(default_factory=dict)
     resumed: int = 0
     """How often the run went on from a checkpoint."""
+    connections: int = 1
+    """How many read at once, in one snapshot."""
+    fewer_connections_because: str = ""
+    """Why they were fewer than the source allows; empty when they were not."""
     redelivered_at: str = ""
     """When `redeliver` moved the export here out of the fallback; empty: it was written here at once."""
 

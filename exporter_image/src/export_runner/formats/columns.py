@@ -9,12 +9,9 @@ import polars as pl
 
 from export_runner.frames import series
 from export_runner.frames.decoder import Column, Fixed, Varying
-from export_runner.frames.kinds import Kind
+from export_runner.frames.kinds import FLOATS, MOMENTS, Kind
 from export_runner.frames.text import Style, rendered
 
-MOMENTS = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ})
-FLOATS = frozenset({Kind.FLOAT4, Kind.FLOAT8})
-NUMBERS = frozenset({Kind.INT2, Kind.INT4, Kind.INT8, Kind.OID, Kind.NUMERIC, *FLOATS})
 NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 """As PostgreSQL writes them."""
 

@@ -19,10 +19,9 @@ from export_contract.failures import Failure
 from export_contract.runspec import Output
 from export_runner.errors import ExportError
 from export_runner.formats.base import Format
-from export_runner.formats.columns import MOMENTS
 from export_runner.frames import series
 from export_runner.frames.decoder import Column, Fixed
-from export_runner.frames.kinds import Field, Kind
+from export_runner.frames.kinds import MOMENTS, Field, Kind
 from export_runner.frames.text import DAY_US, EPOCH_DAYS, POSTGRESQL, is_infinite, rendered
 
 _MAX_DIGITS = 38  # of a decimal in 128 bits

@@ -76,12 +76,17 @@ WIDTHS: dict[Kind, int] = {
 }
 """Bytes of a value; kinds that are not here vary."""
 
+MOMENTS: frozenset[Kind] = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ})
+FLOATS: frozenset[Kind] = frozenset({Kind.FLOAT4, Kind.FLOAT8})
+NUMBERS: frozenset[Kind] = frozenset({Kind.INT2, Kind.INT4, Kind.INT8, Kind.OID, Kind.NUMERIC, *FLOATS})
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
     """A column of the export: its name, PostgreSQL's name of its type, its OID and modifier (-1: none).
 
-    `as_text`: it is to come as PostgreSQL's own text, whatever decoder its type has.
+    `as_text`: it is to come as PostgreSQL's own text, whatever decoder its type has. `fixed`: all values of the type
+    take the same room in a table.
     """
 
     name: str
@@ -89,6 +94,7 @@ class Field:
     oid: int
     modifier: int = -1
     as_text: bool = False
+    fixed: bool = False
 
     @property
     def kind(self) -> Kind:

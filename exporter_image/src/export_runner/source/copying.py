@@ -1,35 +1,26 @@
-"""Rows as they come: one COPY, read without blocking, in chunks."""
+"""Rows of an opened snapshot, by one connection or by several at once."""
 
 from __future__ import annotations
 
-import select
-import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 
-import numpy as np
 import psycopg
-from psycopg import pq
+from psycopg import pq, sql
 
-from export_contract.failures import Failure
 from export_runner.clock import Stop
-from export_runner.errors import ExportError
 from export_runner.frames.blocks import Chunk
 from export_runner.frames.kinds import Field
 from export_runner.source import sql as statements
 from export_runner.source.catalog import Opened
 from export_runner.source.connect import Connection
-from export_runner.source.drain import drain
 from export_runner.source.errors import from_psycopg
+from export_runner.source.guarded import copy
+from export_runner.source.parallel import ALONE, Spread, in_order, within
+from export_runner.source.stream import copied
 
-HAND_SECONDS = 0.5
-"""Rows that came are handed on after so long, however few they are, so that progress shows them."""
-POLL_SECONDS = 0.1
-"""How long a wait for the server lasts before the stop is looked at again."""
 CANCEL_SECONDS = 1.0
-
-_SIGNATURE = b"PGCOPY\n\xff\r\n\0"
-_TRAILER = b"\xff\xff"
 
 
 class _Enough(Exception):  # noqa: N818 - no error
@@ -46,109 +37,66 @@ class Reader:
         max_value_bytes: int,
         stop: Stop,
         *,
+        spread: Spread = ALONE,
         enough: Callable[[], bool] = lambda: False,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
-        """`enough` is asked at least every `POLL_SECONDS` whether to end before the last row; `beat` hears of life."""
+        """`enough` is asked at least every 0.1 s whether to end before the last row; `beat` hears of life."""
         self._connection = connection
         self._opened = opened
         self._max_value_bytes = max_value_bytes
         self._stop = stop
+        self._spread = spread
         self._enough = enough
         self._beat = beat
         self.rows = 0
         self.ended = False
         self.first_row_at: float | None = None
-        self._header_seen = False
 
     @property
     def fields(self) -> tuple[Field, ...]:
         return self._opened.fields
 
-    def chunks(self) -> Iterator[Chunk]:
+    def chunks(self) -> Generator[Chunk]:
         """Whole rows, until the last or until there are enough. Raises `ExportError`, `Stopped`."""
         try:
-            yield from self._chunks()
+            with closing(self._read()) as chunks:
+                for chunk in chunks:
+                    if self.first_row_at is None:
+                        self.first_row_at = time.monotonic()
+                    rows = chunk.rows
+                    yield chunk
+                    del chunk
+                    self.rows += rows
         except _Enough:
             return
         except psycopg.Error as error:
             names = tuple(field.name for field in self.fields)
             raise from_psycopg(error, columns=names, rows=self.rows) from None
-
-    def _chunks(self) -> Iterator[Chunk]:
-        pgconn = self._connection.pgconn
-        # Cancelled or failed, the COPY is undone to here, and the transaction with its snapshot lives on.
-        self._connection.execute(statements.SAVEPOINT)
-        statement = statements.copy(self._opened.query, self.fields, self._max_value_bytes)
-        pgconn.send_query(statement.as_bytes(self._connection))
-        poll = select.poll()
-        poll.register(pgconn.socket, select.POLLIN)
-        while pgconn.is_busy():
-            self._wait(poll)
-        self._expect(pgconn.get_result(), pq.ExecStatus.COPY_OUT)
-        drained = drain(pgconn)
-        handed = time.monotonic()
-        try:
-            while True:
-                state = drained.fill()
-                if state == 0 and not (drained.rows and time.monotonic() - handed > HAND_SECONDS):
-                    self._wait(poll)
-                    continue
-                if drained.rows:
-                    yield from self._chunk(drained.take())
-                    handed = time.monotonic()
-                if state < 0:
-                    break
-        finally:
-            drained.close()
-        self._expect(pgconn.get_result(), pq.ExecStatus.COMMAND_OK)
         self.ended = True
 
-    def _chunk(self, chunk: Chunk) -> Iterator[Chunk]:
-        # The server sends each row as one message: src/backend/commands/copyto.c, CopySendEndOfRow. The decoder
-        # checks that what was taken for a row is one.
-        self._look()
-        if not self._header_seen:
-            chunk = _without_header(chunk)
-            self._header_seen = True
-        if chunk.rows and chunk.lengths[-1] == len(_TRAILER) and chunk.data.endswith(_TRAILER):
-            chunk = Chunk(chunk.data[: -len(_TRAILER)], chunk.lengths[:-1])  # no row is: -1 is no count of fields
-        if not chunk.rows:
-            return
-        if self.first_row_at is None:
-            self.first_row_at = time.monotonic()
-        rows = chunk.rows
-        yield chunk
-        self.rows += rows
+    def _read(self) -> Generator[Chunk]:
+        opened, spread = self._opened, self._spread
 
-    def _wait(self, poll: select.poll) -> None:
-        self._look()
-        if poll.poll(POLL_SECONDS * 1000):
-            self._connection.pgconn.consume_input()
+        def statement(query: sql.Composed) -> sql.Composed:
+            return copy(query, self.fields, self._max_value_bytes, opened.table)
+
+        if not spread.helpers:
+            return copied(self._connection, statement(opened.query), self._look)
+        return in_order(
+            (self._connection, *spread.helpers),
+            lambda number: statement(within(opened.source, spread.firsts, number)),
+            len(spread.firsts),
+            ahead_bytes=spread.ahead_bytes,
+            stop=self._stop,
+            look=self._look,
+        )
 
     def _look(self) -> None:
         self._beat()
         self._stop.check()
         if self._enough():
             raise _Enough
-
-    def _expect(self, result: pq.abc.PGresult | None, status: pq.ExecStatus) -> None:
-        if result is not None and result.status == status:
-            return
-        if result is None:
-            raise ExportError(Failure.SOURCE_UNAVAILABLE, "PostgreSQL ended the COPY without a word.", transient=True)
-        raise psycopg.errors.error_from_result(result)
-
-
-def _without_header(chunk: Chunk) -> Chunk:
-    """The file header comes with the first row, or with the trailer."""
-    if not chunk.data.startswith(_SIGNATURE):
-        raise ExportError(Failure.SOURCE_QUERY_FAILED, "What answers is no COPY BINARY of PostgreSQL.")
-    (extension,) = struct.unpack_from("!i", chunk.data, len(_SIGNATURE) + 4)
-    header = len(_SIGNATURE) + 8 + int(extension)
-    rest = int(chunk.lengths[0]) - header
-    lengths = np.concatenate(([rest], chunk.lengths[1:])) if rest else chunk.lengths[1:]
-    return Chunk(chunk.data[header:], lengths)
 
 
 def rewind(connection: Connection) -> None:

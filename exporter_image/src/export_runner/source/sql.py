@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from psycopg import sql
 
 from export_contract.failures import Failure
 from export_contract.runspec import Parameter, Relation, Source
 from export_runner.errors import ExportError
-from export_runner.frames.kinds import RENDERED_IN_SQL, WIDTHS, Field, Kind
 from export_runner.source import masks
-from export_runner.source.errors import TooLargeMarker
 
 LOCK_TIMEOUT_MS = 10_000
 """How long ACCESS SHARE is waited for at most, and half of the time that is left, so that the wait ends with its own
 failure before the deadline does. Only ACCESS EXCLUSIVE holds it up: DDL, TRUNCATE, VACUUM FULL."""
-
-MAX_COMPRESSION = 300
-"""No stored value is longer than so many times what it takes: lz4 reaches 255, pglz about 90."""
 
 _SETTINGS: tuple[tuple[str, str], ...] = (
     ("TimeZone", "UTC"),
@@ -47,8 +44,9 @@ _SETTINGS_SINCE: tuple[tuple[int, str, str], ...] = (
 )
 
 
-def begin(server_version: int, statement_timeout_ms: int) -> sql.Composed:
-    """The transaction and its settings: all `SET LOCAL`, so that a transaction pooler may sit between."""
+def begin(server_version: int, statement_timeout_ms: int, snapshot: str = "") -> sql.Composed:
+    """The transaction, in another one's exported snapshot where one is given, and its settings: all `SET LOCAL`, so
+    that a transaction pooler may sit between."""
     settings = [
         *_SETTINGS,
         *((name, value) for since, name, value in _SETTINGS_SINCE if server_version >= since),
@@ -56,16 +54,20 @@ def begin(server_version: int, statement_timeout_ms: int) -> sql.Composed:
         ("lock_timeout", str(max(1, min(LOCK_TIMEOUT_MS, statement_timeout_ms // 2)))),
     ]
     lines = [sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value)) for name, value in settings]
+    if snapshot:
+        lines.insert(0, sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
     return sql.SQL("; ").join([sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"), *lines])
 
 
-def lock(relation: Relation) -> sql.Composed:
+def lock(relation: Relation, *, wait: bool = True) -> sql.Composed:
     """Held before the snapshot is taken, because TRUNCATE does not respect snapshots."""
-    return sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(sql.Identifier(relation.schema, relation.table))
+    statement = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(sql.Identifier(relation.schema, relation.table))
+    return statement if wait else sql.SQL("{} NOWAIT").format(statement)
 
 
-def rows(source: Source) -> sql.Composed:
-    """The columns in their order, masked, of the rows that the filter lets through. Raises `ExportError`."""
+def rows(source: Source, pages: tuple[int, int | None] | None = None) -> sql.Composed:
+    """The columns in their order, masked, of the rows that the filter lets through; of a table's `pages` alone, where
+    they are given: from the first one to before the second, or to the end. Raises `ExportError`."""
     masks.validate(source)
     hidden = {mask.column: mask for mask in source.masks}
     columns = sql.SQL(", ").join(
@@ -80,8 +82,18 @@ def rows(source: Source) -> sql.Composed:
         # The line break ends a comment that the query may end with.
         origin = sql.SQL("({}\n) AS dataset").format(fill(source.query or "", source.parameters))
     statement = sql.SQL("SELECT {} FROM {}").format(columns, origin)
+    conditions: list[sql.Composable] = []
     if source.row_filter.strip():
-        statement = sql.SQL("{} WHERE ({}\n)").format(statement, condition(source.row_filter))
+        conditions.append(sql.SQL("({}\n)").format(condition(source.row_filter)))
+    if pages is not None:
+        for operator, page in zip((">=", "<"), pages, strict=True):
+            if page is not None:
+                place = sql.Literal(f"({page},0)")
+                conditions.append(
+                    sql.SQL("ctid OPERATOR(pg_catalog.{}) {}::pg_catalog.tid").format(sql.SQL(operator), place)
+                )
+    if conditions:
+        statement = sql.SQL("{} WHERE {}").format(statement, sql.SQL(" AND ").join(conditions))
     if source.order_by:
         order = sql.SQL(", ").join(sql.Identifier(name) for name in source.order_by)
         statement = sql.SQL("{} ORDER BY {}").format(statement, order)
@@ -106,46 +118,12 @@ def explain(query: sql.Composed) -> sql.Composed:
     return sql.SQL("EXPLAIN (FORMAT JSON) {}").format(query)
 
 
-def copy(query: sql.Composed, fields: Sequence[Field], max_value_bytes: int) -> sql.Composed:
-    """COPY of the query's columns, by position: each decoded natively, or as text by its type's output function.
-
-    A value longer than `max_value_bytes` fails the statement here, because libpq holds a whole row in memory.
-    OFFSET 0 keeps PostgreSQL from writing a text twice, once to measure and once to send it.
-    """
-    names = [f"c{number}" for number in range(len(fields))]
-    aliases = sql.SQL(", ").join(map(sql.Identifier, names))
-    inner = sql.SQL(", ").join(
-        sql.SQL("{} AS {}").format(_sent(field, name), sql.Identifier(name))
-        for field, name in zip(fields, names, strict=True)
-    )
-    outer = sql.SQL(", ").join(_bounded(field, number, max_value_bytes) for number, field in enumerate(fields))
-    return sql.SQL(
-        "COPY (SELECT {} FROM (SELECT {} FROM ({}) AS rows ({}) OFFSET 0) AS sent) TO STDOUT (FORMAT binary)"
-    ).format(outer, inner, query, aliases)
-
-
-def _sent(field: Field, name: str) -> sql.Composed:
-    column = sql.Identifier(name)
-    return masks.text(column) if field.kind in RENDERED_IN_SQL else sql.SQL("{}").format(column)
-
-
-def _bounded(field: Field, number: int, max_value_bytes: int) -> sql.Composed:
-    column = sql.Identifier(f"c{number}")
-    if field.kind in WIDTHS:
-        return sql.SQL("{}").format(column)
-    size = sql.SQL("pg_catalog.octet_length({})").format(column)
-    if field.kind in {Kind.JSON, Kind.JSONB}:
-        # These have no octet_length of their own; writing them out to measure is left to those that may be too long.
-        size = sql.SQL(
-            "CASE WHEN pg_catalog.pg_column_size({0}) > {1} THEN pg_catalog.octet_length(pg_catalog.concat({0})) END"
-        ).format(column, sql.Literal(max_value_bytes // MAX_COMPRESSION))
-    # Fails when it is evaluated: the text is no number, and the message quotes it.
-    failing = sql.SQL("pg_catalog.concat({}, {})::pg_catalog.int4").format(
-        sql.Literal(f"{TooLargeMarker.PREFIX}{number}/"), size
-    )
-    return sql.SQL("CASE WHEN {} > {} THEN CASE WHEN {} IS NULL THEN {} END ELSE {} END").format(
-        size, sql.Literal(max_value_bytes), failing, column, column
-    )
+def top_of(plan: Any) -> dict[str, Any]:
+    """The topmost node of what `explain` is answered; empty when it has another form."""
+    try:
+        return dict((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"])
+    except (TypeError, LookupError, ValueError):
+        return {}
 
 
 # What a query consists of, as far as placeholders care: postgresql.org/docs/current/sql-syntax-lexical.html.

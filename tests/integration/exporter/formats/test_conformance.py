@@ -2,7 +2,7 @@
 
 import contextlib
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, cast, get_args
 
 import numpy as np
@@ -56,8 +56,8 @@ class Replayed:
         self.fields = fields
         self._chunks = chunks
 
-    def chunks(self) -> Iterator[Chunk]:
-        return iter(self._chunks)
+    def chunks(self) -> Generator[Chunk]:
+        yield from self._chunks
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,91 @@
+"""One COPY, read without blocking, in chunks of whole rows."""
+
+from __future__ import annotations
+
+import select
+import struct
+import time
+from collections.abc import Callable, Generator
+
+import numpy as np
+import psycopg
+from psycopg import pq, sql
+
+from export_contract.failures import Failure
+from export_runner.errors import ExportError
+from export_runner.frames.blocks import Chunk
+from export_runner.source.connect import Connection
+from export_runner.source.drain import drain
+
+HAND_SECONDS = 0.5
+"""Rows that came are handed on after so long, however few they are, so that progress shows them."""
+POLL_SECONDS = 0.1
+"""How long a wait for the server lasts before `look` is called again."""
+
+_SIGNATURE = b"PGCOPY\n\xff\r\n\0"
+_TRAILER = b"\xff\xff"
+
+
+def copied(connection: Connection, statement: sql.Composed, look: Callable[[], None]) -> Generator[Chunk]:
+    """The rows of a COPY BINARY, without its file header and trailer. `look` is called at least every `POLL_SECONDS`
+    while the server is waited for, and ends the reading by what it raises. Raises psycopg's errors, `ExportError`."""
+    pgconn = connection.pgconn
+    pgconn.send_query(statement.as_bytes(connection))
+    poll = select.poll()
+    poll.register(pgconn.socket, select.POLLIN)
+
+    def wait() -> None:
+        look()
+        if poll.poll(POLL_SECONDS * 1000):
+            pgconn.consume_input()
+
+    while pgconn.is_busy():
+        wait()
+    _expect(pgconn.get_result(), pq.ExecStatus.COPY_OUT)
+    drained = drain(pgconn)
+    handed, first = time.monotonic(), True
+    try:
+        while True:
+            state = drained.fill()
+            if state == 0 and not (drained.rows and time.monotonic() - handed > HAND_SECONDS):
+                wait()
+                continue
+            if drained.rows:
+                look()
+                chunk = drained.take()
+                if first:
+                    chunk, first = _without_header(chunk), False
+                # The server sends each row as one message: src/backend/commands/copyto.c, CopySendEndOfRow. The
+                # decoder checks that what was taken for a row is one.
+                if chunk.rows and chunk.lengths[-1] == len(_TRAILER) and chunk.data.endswith(_TRAILER):
+                    chunk = Chunk(chunk.data[: -len(_TRAILER)], chunk.lengths[:-1])  # no row is: -1 is no count
+                if chunk.rows:
+                    yield chunk
+                del chunk
+                handed = time.monotonic()
+            if state < 0:
+                break
+    finally:
+        drained.close()
+    _expect(pgconn.get_result(), pq.ExecStatus.COMMAND_OK)
+    while pgconn.get_result() is not None:  # the end of the answer: another statement may follow
+        pass
+
+
+def _expect(result: pq.abc.PGresult | None, status: pq.ExecStatus) -> None:
+    if result is not None and result.status == status:
+        return
+    if result is None:
+        raise ExportError(Failure.SOURCE_UNAVAILABLE, "PostgreSQL ended the COPY without a word.", transient=True)
+    raise psycopg.errors.error_from_result(result)
+
+
+def _without_header(chunk: Chunk) -> Chunk:
+    """The file header comes with the first row, or with the trailer."""
+    if not chunk.data.startswith(_SIGNATURE):
+        raise ExportError(Failure.SOURCE_QUERY_FAILED, "What answers is no COPY BINARY of PostgreSQL.")
+    (extension,) = struct.unpack_from("!i", chunk.data, len(_SIGNATURE) + 4)
+    header = len(_SIGNATURE) + 8 + int(extension)
+    rest = int(chunk.lengths[0]) - header
+    lengths = np.concatenate(([rest], chunk.lengths[1:])) if rest else chunk.lengths[1:]
+    return Chunk(chunk.data[header:], lengths)
