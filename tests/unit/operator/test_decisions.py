@@ -31,9 +31,12 @@ from export_operator.domain.model import TERMINAL_PHASES, Catalogue
 from export_operator.domain.quota import WindowState
 
 from .builders import (
+    BUCKET_FALLBACK,
     NOW,
     RUN,
     SETTINGS,
+    catalogue,
+    destination,
     ended_pod,
     failure,
     job,
@@ -43,6 +46,7 @@ from .builders import (
     request,
     running_pod,
     seen,
+    source,
     success,
 )
 
@@ -55,6 +59,7 @@ ENDED = {
     "observedGeneration": 1,
     "completionTime": "2026-11-24T12:00:00Z",
 }
+SPARE_URI = f"s3://spare/held/team-a/users-2026-11/{RUN}/users-2026-11.csv"
 EFFECTIVE = plan().effective.as_status()
 LAUNCHED = {
     "phase": "Running",
@@ -319,6 +324,21 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
         seen(request(status=LAUNCHED), job=job(complete=True), pods=(ended_pod(0, success(complete=False)),)),
         5,
         ["Normal event PartiallySucceeded", "status PartiallySucceeded DeadlineReached"],
+        None,
+    ),
+    "a run whose rows the fallback took, which is also told to who moves them": (
+        seen(
+            request(status=LAUNCHED),
+            job=job(complete=True),
+            pods=(ended_pod(0, success(uri=SPARE_URI, used_fallback=True)),),
+            catalogue=catalogue(source(), destination(fallback=BUCKET_FALLBACK)),
+        ),
+        5,
+        [
+            "Warning event DeliveredToFallback",
+            "Normal event Succeeded",
+            "status Succeeded DeliveredToFallback",
+        ],
         None,
     ),
     "a run that delivered, and nobody can tell any more": (

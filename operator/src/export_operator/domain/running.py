@@ -9,7 +9,7 @@ from typing import Any
 
 from export_contract.failures import FailureClass
 from export_operator.domain import admission, lookup, outcome, places, status, times
-from export_operator.domain.actions import Action, Decision, StopJob, SuspendJob
+from export_operator.domain.actions import Action, Decision, Emit, StopJob, SuspendJob
 from export_operator.domain.model import Job, Request
 from export_operator.domain.policy import FALLBACKS
 from export_operator.domain.turn import Turn
@@ -149,13 +149,18 @@ def _end(turn: Turn, job: Job, document: status.Document) -> Decision:
         "heartbeatTime": times.render(finished),
     }
     text = f"delivered {delivered.rows} rows ({delivered.bytes} bytes) to {fields['result']['uri']}"
+    first: tuple[Action, ...] = ()
+    reason = "Delivered"
     if delivered.used_fallback:
         text = f"{text}, the fallback, since the destination could not be reached"
+        reason = "DeliveredToFallback"
+        # A success for the tenant, and work for the platform team: to move it.
+        first = (Emit("Warning", reason, text, turn.run),)
     if delivered.complete:
         text = _warned(text, ended.warnings)
-        return turn.close("Succeeded", "Delivered", text, document=document, finished=finished)
+        return turn.close("Succeeded", reason, text, document=document, first=first, finished=finished)
     text = _warned(f"{text}, cut at the run deadline", ended.warnings)
-    return turn.close("PartiallySucceeded", "DeadlineReached", text, document=document, finished=finished)
+    return turn.close("PartiallySucceeded", "DeadlineReached", text, document=document, first=first, finished=finished)
 
 
 def _warned(text: str, warnings: Sequence[str]) -> str:
