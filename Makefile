@@ -82,9 +82,13 @@ clean: ## Forget the environment of this checkout (caches of downloads stay)
 
 NATIVE := $(wildcard exporter_image/native/*.toml exporter_image/native/*.py exporter_image/native/zig/*.zig)
 
-.venv: pyproject.toml uv.lock operator/pyproject.toml exporter_image/pyproject.toml exporter_image/contract/pyproject.toml $(NATIVE) | $(UV)
+# A stamp says that it is whole: the directory is there as soon as its making begins.
+.PHONY: .venv
+.venv: .venv/made ; @:
+
+.venv/made: pyproject.toml uv.lock operator/pyproject.toml exporter_image/pyproject.toml exporter_image/contract/pyproject.toml $(NATIVE) | $(UV)
 	@"$(UV)" sync --frozen --quiet
-	@touch .venv
+	@touch $@
 
 $(CACHE)/uv-$(UV_VERSION)/bin/uv:
 	@echo "uv is not on the PATH: installing $(UV_VERSION) into the cache"

@@ -60,8 +60,12 @@ class Processes:
                 cwd=self.directory,
                 start_new_session=True,  # Ctrl-C in the terminal is not meant for the cluster
             )
+        try:
+            (self.run / f"{name}.pid").write_text(f"{process.pid} {started_at(process.pid)}")
+        except BaseException:
+            process.kill()  # whom no file knows would be started a second time
+            raise
         process.returncode = 0  # it outlives us: nobody waits for it
-        (self.run / f"{name}.pid").write_text(f"{process.pid} {started_at(process.pid)}")
 
     def log_tail(self, name: str, lines: int = 15) -> str:
         try:
