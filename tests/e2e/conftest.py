@@ -10,6 +10,7 @@ import pytest
 from tests.cluster.kubectl import Kubectl
 from tests.e2e import furniture
 from tests.e2e.furniture import PLENTY
+from tests.e2e.killer import Killer, killer
 from tests.e2e.team import Team
 from tests.platform import install, tenants
 from tests.platform.database import Database, database
@@ -58,6 +59,18 @@ def world() -> Iterator[World]:
 def operator(world: World) -> Kubectl:
     """The administrator in the operator's namespace."""
     return world.platform.kubectl
+
+
+@pytest.fixture(scope="session")
+def executioner(world: World) -> Iterator[Killer]:
+    with killer(world.platform) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def runs(world: World) -> Kubectl:
+    """The administrator in the run namespace."""
+    return Kubectl(world.platform.cluster, RUN_NAMESPACE)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What the platform team has made for these tests, under names of their own: a demo beside them is left alone."""
 
 from pathlib import Path
+from typing import Any
 
 from tests.cluster import templates
 from tests.platform import catalogue
@@ -19,8 +20,17 @@ FEW = 1000
 # Groups whose policies differ; a user who is in none has what the product gives everybody.
 PLENTY, HASTY, TINY, NARROW = "e2e-plenty", "e2e-hasty", "e2e-tiny", "e2e-narrow"
 
+READ_ONLY, FICKLE = "s3-read-only", "s3-fickle"
+"""S3 servers beside the usual one: one refuses to write, one comes and goes and has keys of its own."""
 DEAF = f"deaf.{SERVICES}.svc"
 """A Service without endpoints: connections to it are refused."""
+
+
+def address(server: str) -> str:
+    """The endpoint of one of these."""
+    return f"http://{server}.{SERVICES}.svc:7070"
+
+
 PLANTED = "pLantEd-s3cret-9f2b7c"
 """A password that must never show."""
 MASK_KEY = "the key of the hashes of these tests"
@@ -29,8 +39,13 @@ MASK_KEY = "the key of the hashes of these tests"
 def furnish(platform: Platform, storage: Storage) -> None:
     """Have it all; idempotent."""
     api, services = platform.api, platform.services
-    manifest = Path(__file__).with_name("manifests") / "s3-read-only.yaml"
-    services.kubectl.apply(templates.render(manifest.read_text(), {"S3_IMAGE": platform.images.s3, "BUCKET": BUCKET}))
+    manifest = (Path(__file__).with_name("manifests") / "s3.yaml").read_text()
+    for name, option, place in (
+        (READ_ONLY, "--readonly", f"/buckets/{BUCKET}"),
+        (FICKLE, "--iam-dir=/tmp", "/buckets"),
+    ):
+        values = {"NAME": name, "OPTION": option, "PLACE": place, "S3_IMAGE": platform.images.s3}
+        services.kubectl.apply(templates.render(manifest, values))
     services.psql(
         f"DROP TABLE IF EXISTS few; CREATE TABLE few AS SELECT * FROM users WHERE id <= {FEW};"
         " ALTER TABLE few ADD PRIMARY KEY (id)"
@@ -44,7 +59,8 @@ def furnish(platform: Platform, storage: Storage) -> None:
     catalogue.secret(api, "e2e-wrong-key", AWS_ACCESS_KEY_ID=services.s3_access_key, AWS_SECRET_ACCESS_KEY=PLANTED)
     for document in (*sources(services), *destinations(services), *policies()):
         api.apply(document)
-    services.kubectl.rolled_out("s3-read-only")
+    for name in (READ_ONLY, FICKLE):
+        services.kubectl.rolled_out(name)
 
 
 def unfurnish(api: Api) -> None:
@@ -53,8 +69,9 @@ def unfurnish(api: Api) -> None:
         for document in api.items(kind):
             if document["metadata"]["name"].startswith("e2e-"):
                 api.delete(kind, document["metadata"]["name"])
-    for name in (SOURCE, DESTINATION, "e2e-mask", "e2e-wrong", "e2e-wrong-key"):
-        api.delete("Secret", name, RUN_NAMESPACE)
+    for secret in api.items("Secret", RUN_NAMESPACE):
+        if secret["metadata"]["name"].startswith("e2e-"):
+            api.delete("Secret", secret["metadata"]["name"], RUN_NAMESPACE)
 
 
 def _deaf_service() -> Json:
@@ -90,24 +107,26 @@ def sources(services: Services) -> list[Json]:
     ]
 
 
-def destinations(services: Services) -> list[Json]:
-    def destination(name: str, bucket: str = BUCKET, endpoint: str = "", secret: str = DESTINATION) -> Json:
-        spec = {
-            "bucket": bucket,
-            "prefix": "tests",
-            "region": "us-east-1",
-            "endpoint": endpoint or services.s3_endpoint,
-            "pathStyle": True,
-            "credentialsSecret": {"name": secret},
-        }
-        return catalogue.named("ExportDestination", name, spec)
+def destination(services: Services, name: str, **changes: Any) -> Json:
+    """The tests' bucket, unless `changes` say otherwise."""
+    spec = {
+        "bucket": BUCKET,
+        "prefix": "tests",
+        "region": "us-east-1",
+        "endpoint": services.s3_endpoint,
+        "pathStyle": True,
+        "credentialsSecret": {"name": DESTINATION},
+    }
+    return catalogue.named("ExportDestination", name, spec | changes)
 
+
+def destinations(services: Services) -> list[Json]:
     return [
-        destination(DESTINATION),
-        destination("e2e-no-bucket", bucket="e2e-nowhere"),
-        destination("e2e-wrong-key", secret="e2e-wrong-key"),
-        destination("e2e-unreachable", endpoint=f"http://{DEAF}:7070"),
-        destination("e2e-read-only", endpoint=f"http://s3-read-only.{SERVICES}.svc:7070"),
+        destination(services, DESTINATION),
+        destination(services, "e2e-no-bucket", bucket="e2e-nowhere"),
+        destination(services, "e2e-wrong-key", credentialsSecret={"name": "e2e-wrong-key"}),
+        destination(services, "e2e-unreachable", endpoint=f"http://{DEAF}:7070"),
+        destination(services, "e2e-read-only", endpoint=address(READ_ONLY)),
     ]
 
 
@@ -170,7 +189,14 @@ DATASETS: list[Json] = [
         "columns": ["id", "email"],
         "parameters": [{"name": "rows", "type": "integer", "default": "1000"}],
     },
+    {
+        "name": "paced",
+        "query": "SELECT * FROM public.users WHERE id % 1000 <> 0 OR pg_sleep(0.1) IS NOT NULL",
+        "columns": list(data.COLUMNS),
+        "key": ["id"],
+    },
     {"name": "broken", "query": "SELECT id FROM public.no_such_table", "columns": ["id"]},
     {"name": "forbidden", "query": "SELECT pg_read_file('/etc/hosts') AS hosts", "columns": ["hosts"]},
 ]
-"""`slow` takes as long as is wished: pg_sleep is volatile, so it is called for each row of the cheaper test."""
+"""`slow` takes as long as is wished: pg_sleep is volatile, so it is called for each row of the cheaper test. `paced` is
+all users, in the order of a key, in about a dozen seconds: time to do something between two parts of the object."""

@@ -1,4 +1,4 @@
-"""SIGKILL for a container, on any node: a pod that sees the node's processes and finds those of the container.
+"""Signals for a container, on any node: a pod that sees the node's processes and finds those of the container.
 
 Nothing inside a container can do it: the kernel shields the first process of a PID namespace from its own kind.
 """
@@ -13,25 +13,36 @@ from tests.platform.api import Json
 from tests.platform.install import Platform
 
 NAMESPACE = "e2e-killer"
-KILL = """
+SIGNAL = """
 for file in $(grep -ls "$0" /proc/[0-9]*/cgroup); do
-  pid=${file#/proc/}; kill -9 "${pid%/cgroup}" && echo killed
+  pid=${file#/proc/}; kill -"$1" "${pid%/cgroup}" && echo sent
 done
 exit 0
 """
 
 
 class Killer:
-    """Kills containers by the id that the runtime gave them."""
+    """Reaches containers by the id that the runtime gave them."""
 
     def __init__(self, kubectl: Kubectl) -> None:
         self._kubectl = kubectl
 
     def kill(self, pod: Json) -> bool:
         """SIGKILL to the processes of the pod's only container; False when none was there any more."""
+        return self._signal("KILL", pod)
+
+    def freeze(self, pod: Json) -> bool:
+        """They stand still, and nobody notices: a node that hangs looks like that."""
+        return self._signal("STOP", pod)
+
+    def thaw(self, pod: Json) -> bool:
+        """They go on, and do not know that time has passed."""
+        return self._signal("CONT", pod)
+
+    def _signal(self, signal: str, pod: Json) -> bool:
         identity = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
         assert len(identity) == 64, identity
-        return "killed" in self._kubectl.output("exec", "killer", "--", "sh", "-c", KILL, identity)
+        return "sent" in self._kubectl.output("exec", "killer", "--", "sh", "-c", SIGNAL, identity, signal)
 
 
 @contextmanager

@@ -59,9 +59,10 @@ def storage_at(services: Services, endpoint: str) -> Storage:
 
 
 @contextmanager
-def storage(services: Services) -> Iterator[Storage]:
-    """The services' S3 server, through a port on this machine while the block runs."""
-    with services.kubectl.forwarded("service/s3", 7070) as port:
+def storage(services: Services, service: str = "s3") -> Iterator[Storage]:
+    """The services' S3 server, or another beside it with the same key, through a port on this machine while the block
+    runs."""
+    with services.kubectl.forwarded(f"service/{service}", 7070) as port:
         found = storage_at(services, f"http://127.0.0.1:{port}")
         yield found
         found.client.close()

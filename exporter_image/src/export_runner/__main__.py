@@ -60,7 +60,7 @@ def _run(spec_file: str | None) -> int:
     started = process.started()
     meter = Meter(started)
     try:
-        spec = RunSpec.from_json(_spec_text(spec_file))
+        spec = RunSpec.from_json(commands.spec_text(spec_file))
     except (ContractError, OSError, UnicodeDecodeError) as error:
         reporter = Reporter("", meter)
         failure = ExportError(Failure.INVALID_RUN_SPEC, f"The run spec cannot be used: {error}")
@@ -81,15 +81,6 @@ def _run(spec_file: str | None) -> int:
     except BaseException as error:
         failure = internal(error)
     return _finish(reporter, meter, spec.run.id, failure=failure.report())
-
-
-def _spec_text(spec_file: str | None) -> str:
-    """Raises OSError and `ContractError`."""
-    if spec_file is not None:
-        return commands.spec_text(spec_file)
-    if environment.RUN_SPEC in os.environ:
-        return os.environ[environment.RUN_SPEC]
-    raise ContractError(f"neither --spec nor {environment.RUN_SPEC} is given; try: export-runner example-spec")
 
 
 def _listen(stop: Stop) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import textwrap
 import time
@@ -80,8 +81,12 @@ def _add_redeliver(commands: _SubParsersAction[argparse.ArgumentParser]) -> None
         epilog=_REDELIVER,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    place = parser.add_mutually_exclusive_group(required=True)
-    place.add_argument("--spec", metavar="FILE", help="a run spec: its run, or with --all its fallback database's all")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument(
+        "--spec",
+        metavar="FILE",
+        help=f"a run spec: its run, or with --all its fallback database's all; default: ${environment.RUN_SPEC}",
+    )
     place.add_argument(
         "--from", dest="origin", metavar="URI", help="postgresql://HOST:PORT/DATABASE/SCHEMA.export_artifacts"
     )
@@ -137,10 +142,10 @@ def _redeliver_all(options: argparse.Namespace) -> int:
     from export_runner.sinks.database import Database
 
     retrier, beat = _retrier(), _progress()
-    spec = None if options.spec is None else _spec(options.spec)
+    spec = None if options.origin else _spec(options.spec)
     runs: list[str] = options.run
     if spec is not None and spec.destination.fallback is None:
-        raise ContractError("--spec: its destination has no fallback")
+        raise ContractError("the run spec's destination has no fallback")
     if spec is not None and spec.destination.fallback and spec.destination.fallback.bucket:
         if runs or options.all:
             raise ContractError("--run and --all are for a fallback database; of a bucket, give each run's --spec")
@@ -240,12 +245,17 @@ def _say(error: ExportError, run: str = "") -> None:
     print("\n".join(textwrap.wrap(text, 120)), file=sys.stderr, flush=True)
 
 
-def spec_text(file: str) -> str:
-    """What a run spec's file says; '-' is standard input. Raises OSError, UnicodeDecodeError."""
-    return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+def spec_text(file: str | None) -> str:
+    """What a run spec's file says; '-' is standard input, None the environment. Raises OSError, UnicodeDecodeError,
+    `ContractError`."""
+    if file is not None:
+        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    if environment.RUN_SPEC in os.environ:
+        return os.environ[environment.RUN_SPEC]
+    raise ContractError(f"neither --spec nor {environment.RUN_SPEC} is given; try: export-runner example-spec")
 
 
-def _spec(file: str) -> RunSpec:
+def _spec(file: str | None) -> RunSpec:
     """Raises OSError, UnicodeDecodeError, `ContractError`."""
     return RunSpec.from_json(spec_text(file))
 

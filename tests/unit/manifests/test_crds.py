@@ -120,9 +120,10 @@ def test_every_rule_says_what_to_do(kind: str) -> None:
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
-def test_a_sample_is_valid(path: Any) -> None:
+def test_a_sample_of_our_kinds_is_valid(path: Any) -> None:
     document = yaml.safe_load(path.read_text())
-    jsonschema.validate(document, crd_schemas.json_schema(KINDS[document["kind"]]))
+    if document["kind"] in KINDS:  # Kubernetes' own are for kubeconform
+        jsonschema.validate(document, crd_schemas.json_schema(KINDS[document["kind"]]))
 
 
 @pytest.mark.parametrize(
