@@ -116,6 +116,19 @@ class Team:
         ]
 
 
+def exit_code(team: Team, name: str, pod: Json, seconds: float = 30) -> int:
+    """How the container of a pod ended."""
+
+    def look() -> tuple[int] | None:
+        for each in team.pods(name):
+            if each["metadata"]["uid"] == pod["metadata"]["uid"]:
+                ended = each["status"]["containerStatuses"][0]["state"].get("terminated")
+                return (int(ended["exitCode"]),) if ended else None
+        return (-1,)
+
+    return until(f"the end of {name}'s pod", look, seconds)[0]
+
+
 def one_object(storage: Storage, result: Json) -> None:
     """What a run leaves in its folder: one object, one manifest, and no unfinished upload."""
     bucket, _, key = result["uri"].removeprefix("s3://").partition("/")

@@ -4,18 +4,17 @@ import json
 import random
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import pytest
 
 from tests.e2e.conftest import World
 from tests.e2e.furniture import PLENTY
-from tests.e2e.killer import Killer, killer
-from tests.e2e.team import Team, one_object
+from tests.e2e.killer import Killer
+from tests.e2e.team import Team, exit_code, one_object
 from tests.platform.api import Json
 from tests.platform.names import NAMESPACE, RUN_NAMESPACE
-from tests.platform.waiting import until
+from tests.platform.waiting import together, until
 from tests.services import data
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -26,12 +25,6 @@ TRIES = 12
 SOONER = 0.75
 """Each further try of a run kills so much earlier: a pod that was faster than its killer is not for long."""
 SECONDS = 180.0
-
-
-@pytest.fixture(scope="module")
-def executioner(world: World) -> Iterator[Killer]:
-    with killer(world.platform) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
@@ -82,25 +75,11 @@ def test_an_exporter_that_is_killed_in_ten_runs_delivers_each_once(
             team.succeeded(name, SECONDS)  # it had ended before; once more
         raise AssertionError(f"run {number} was always faster than its killer")
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        names = list(pool.map(run, range(RUNS)))
+    names = together(run, range(RUNS), AT_ONCE)
     for name in names:
         status = team.until(name, "Succeeded", seconds=SECONDS)
         assert status["attempts"] == 2
         delivered_once(world, team, name, expected)
-
-
-def exit_code(team: Team, name: str, pod: Json) -> int:
-    """How the container of a pod ended."""
-
-    def look() -> tuple[int] | None:
-        for each in team.pods(name):
-            if each["metadata"]["uid"] == pod["metadata"]["uid"]:
-                ended = each["status"]["containerStatuses"][0]["state"].get("terminated")
-                return (int(ended["exitCode"]),) if ended else None
-        return (-1,)
-
-    return until(f"the end of {name}'s pod", look, 30)[0]
 
 
 def delivered_once(world: World, team: Team, name: str, expected: Json) -> None:

@@ -12,6 +12,7 @@ from tests.e2e.team import Team
 from tests.platform import catalogue
 from tests.platform.api import ApiError
 from tests.platform.names import DEPLOYMENT, RUN_NAMESPACE
+from tests.platform.waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -64,3 +65,30 @@ def test_a_tenant_sees_nothing_of_the_run_namespace(team: Team, kind: str) -> No
     with pytest.raises(ApiError) as refusal:
         team.api.items(kind, RUN_NAMESPACE)
     assert refusal.value.status == 403
+
+
+def test_a_tenant_sees_hosts_and_queries_only_if_the_platform_team_lets_it(world: World, team: Team) -> None:
+    api, rbac, name = world.platform.api, "rbac.authorization.k8s.io", f"catalogue-{team.namespace}"
+    with pytest.raises(ApiError, match="403"):
+        team.api.items("ExportSource")
+    binding = {
+        "apiVersion": f"{rbac}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "export-operator-catalogue"},
+        "subjects": [{"apiGroup": rbac, "kind": "User", "name": team.user}],
+    }
+    api.create(binding)
+    try:
+        found = until("the right to look", lambda: may_look(team), 15)
+        assert SOURCE in found
+    finally:
+        api.delete("ClusterRoleBinding", name)
+
+
+def may_look(team: Team) -> list[str]:
+    """The names of the sources; none while it is forbidden."""
+    try:
+        return [source["metadata"]["name"] for source in team.api.items("ExportSource")]
+    except ApiError:
+        return []

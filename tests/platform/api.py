@@ -31,6 +31,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "ConfigMap": ("api/v1", "configmaps"),
     "Role": (RBAC, "roles"),
     "RoleBinding": (RBAC, "rolebindings"),
+    "ClusterRoleBinding": (RBAC, "clusterrolebindings"),
 }
 
 
