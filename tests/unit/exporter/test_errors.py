@@ -5,6 +5,8 @@ runtime-config-resource (`temp_file_limit`); getaddrinfo(3) and connect(2); S3's
 retries/standard.py, MinIO's cmd/api-errors.go and versitygw's s3err for stores that are full.
 """
 
+from types import SimpleNamespace
+
 import pytest
 from botocore import exceptions
 from psycopg import OperationalError, errors
@@ -128,9 +130,26 @@ def test_the_marker_of_a_value_too_large_holds_no_value() -> None:
     assert TooLargeMarker.PATTERN.search(f'invalid input: "{TooLargeMarker.PREFIX}3/12345"') is not None
 
 
-def answered(code: str, status: int) -> exceptions.ClientError:
+@pytest.mark.parametrize("text", [f"{TooLargeMarker.PREFIX}3/12345", f"{TooLargeMarker.PREFIX}0/{'9' * 5000}"])
+def test_a_row_that_holds_the_marker_is_no_value_too_large(text: str) -> None:
+    class Quoting(errors.InvalidTextRepresentation):
+        diag = SimpleNamespace(message_primary=f'invalid input: "{text}"', context=None)  # type: ignore[assignment]
+
+    assert from_psycopg(Quoting(), columns=("a", "b")).failure is Failure.SOURCE_QUERY_FAILED
+
+
+@pytest.mark.parametrize("context", [None, "PL/pgSQL function f() line 1 at RAISE"])
+def test_a_message_is_passed_on_only_when_no_function_has_written_it(context: str | None) -> None:
+    class Denied(errors.InsufficientPrivilege):
+        diag = SimpleNamespace(message_primary="permission denied for table t", context=context)  # type: ignore[assignment]
+
+    seen = from_psycopg(Denied())
+    assert (seen.failure, "table t" in seen.message) == (Failure.SOURCE_ACCESS_DENIED, context is None)
+
+
+def answered(code: str, status: int, operation: str = "PutObject") -> exceptions.ClientError:
     answer = {"Error": {"Code": code, "Message": "secret"}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    return exceptions.ClientError(answer, "PutObject")  # type: ignore[arg-type]
+    return exceptions.ClientError(answer, operation)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -168,6 +187,34 @@ def test_an_answer_of_s3_says_whose_failure_it_is_and_whether_it_may_pass(
 
 
 @pytest.mark.parametrize(
+    ("code", "status", "transient"),
+    [
+        ("AccessDenied", 403, False),
+        ("InvalidIdentityToken", 400, False),
+        ("ExpiredTokenException", 400, False),
+        ("IDPRejectedClaim", 403, False),
+        ("RegionDisabledException", 403, False),
+        ("IDPCommunicationError", 400, True),
+        ("Throttling", 400, True),
+        ("", 503, True),
+    ],
+)
+def test_what_sts_refuses_is_a_matter_of_the_identity_and_not_of_the_bucket(
+    code: str, status: int, *, transient: bool
+) -> None:
+    seen = from_botocore(answered(code, status, "AssumeRoleWithWebIdentity"), "PutObject", "exports")
+    refused = Failure.DESTINATION_UNAVAILABLE if transient else Failure.DESTINATION_AUTHENTICATION_FAILED
+    assert (seen.failure, seen.transient) == (refused, transient)
+    assert "STS answers AssumeRoleWithWebIdentity" in seen.message
+    assert "secret" not in seen.message
+
+
+def test_an_sts_that_cannot_be_reached_is_not_taken_for_s3() -> None:
+    error = exceptions.ConnectTimeoutError(endpoint_url="https://sts.eu-central-1.amazonaws.com/")
+    assert from_botocore(error, "PutObject", "b").message == "STS cannot be reached (PutObject: ConnectTimeoutError)."
+
+
+@pytest.mark.parametrize(
     ("code", "status", "words"),
     [
         ("XMinioStorageFull", 507, "full"),
@@ -188,6 +235,8 @@ def test_a_store_without_room_is_told_as_such(code: str, status: int, words: str
         (ConnectionResetError(), Failure.DESTINATION_UNAVAILABLE, True),
         (exceptions.SSLError(endpoint_url="http://x", error=OSError("x")), Failure.DESTINATION_UNAVAILABLE, False),
         (exceptions.NoCredentialsError(), Failure.DESTINATION_AUTHENTICATION_FAILED, False),
+        (exceptions.InvalidConfigError(error_msg="x"), Failure.DESTINATION_AUTHENTICATION_FAILED, False),
+        (FileNotFoundError(), Failure.DESTINATION_AUTHENTICATION_FAILED, False),
         (exceptions.ParamValidationError(report="r"), Failure.DESTINATION_REFUSED, False),
     ],
 )

@@ -54,8 +54,8 @@ def fallback_keys(variables: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def make(destination: Destination, connections: int, keys: Mapping[str, str] | None = None) -> S3Client:
-    """Reaches nobody yet. Credentials are `keys` (options of botocore), else they come from the environment, or as the
-    AWS SDKs find them. Raises `ExportError`."""
+    """Reaches nobody yet. Credentials are `keys` (options of botocore), else they come from files, the environment, or
+    as the AWS SDKs find them: of a web identity, its token is read anew for each renewal. Raises `ExportError`."""
     config = botocore.config.Config(
         signature_version="s3v4",
         connect_timeout=CONNECT_TIMEOUT,
@@ -69,6 +69,7 @@ def make(destination: Destination, connections: int, keys: Mapping[str, str] | N
     )
     try:
         session = botocore.session.get_session()
+        session.set_default_client_config(config)  # also of the client that asks STS for a web identity's credentials
         if directory := os.environ.get(environment.S3_CREDENTIALS_DIR):
             chain = session.get_component("credential_provider")
             chain.insert_before("env", _FileProvider(directory))
@@ -76,7 +77,6 @@ def make(destination: Destination, connections: int, keys: Mapping[str, str] | N
             "s3",
             region_name=destination.region,
             endpoint_url=destination.endpoint or None,
-            config=config,
             **(keys or {}),  # type: ignore[arg-type]
         )
     except (BotoCoreError, ValueError) as error:

@@ -1,13 +1,16 @@
 """S3's errors as named failures.
 
 Codes: docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html; those of full stores are MinIO's
-(cmd/api-errors.go), Ceph's (src/rgw/rgw_common.cc) and RFC 4918's (HTTP 507). Which may pass: those that botocore's own
-standard retry mode takes for transient or throttling (botocore/retries/standard.py), any 5xx but 501 and 507, and every
-break of a connection.
+(cmd/api-errors.go), Ceph's (src/rgw/rgw_common.cc) and RFC 4918's (HTTP 507). Those of STS, which turns a web identity
+into credentials: docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html.
+Which may pass: those that botocore's own standard retry mode takes for transient or throttling
+(botocore/retries/standard.py), any 5xx but 501 and 507, and every break of a connection.
 Texts of S3 are not passed on: they may hold keys of the account. Its codes are.
 """
 
 from __future__ import annotations
+
+from urllib.parse import urlsplit
 
 from botocore import exceptions
 
@@ -63,6 +66,7 @@ _TRANSIENT = frozenset(
         "XAmzContentSHA256Mismatch",
         "XAmzContentChecksumMismatch",
         "IncompleteBody",
+        "IDPCommunicationError",  # STS could not ask who issued the token
     }
 )
 _FULL = frozenset(
@@ -85,6 +89,10 @@ REPLACED = frozenset({"PreconditionFailed", "412"})
 INVALID_PART = frozenset({"InvalidPart", "InvalidPartOrder"})
 
 
+_UNREADABLE = (FileNotFoundError, PermissionError, IsADirectoryError)
+"""What botocore lets through when it reads the token of a web identity."""
+
+
 class S3Error(ExportError):
     """An answer of S3, with its code, for those who can go on from it."""
 
@@ -101,7 +109,15 @@ def from_botocore(error: Exception, operation: str, bucket: str) -> S3Error:
         return S3Error(
             Failure.DESTINATION_AUTHENTICATION_FAILED,
             "No S3 credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or files of these names in"
-            f" {environment.S3_CREDENTIALS_DIR}.",
+            f" {environment.S3_CREDENTIALS_DIR}, or use a web identity.",
+            transient=False,
+            code="NoCredentials",
+        )
+    if isinstance(error, (exceptions.CredentialRetrievalError, exceptions.InvalidConfigError, *_UNREADABLE)):
+        return S3Error(
+            Failure.DESTINATION_AUTHENTICATION_FAILED,
+            f"The S3 credentials of the web identity cannot be had ({type(error).__name__}): AWS_ROLE_ARN must name a"
+            " role, and AWS_WEB_IDENTITY_TOKEN_FILE a file that may be read.",
             transient=False,
             code="NoCredentials",
         )
@@ -116,23 +132,37 @@ def from_botocore(error: Exception, operation: str, bucket: str) -> S3Error:
     if isinstance(error, exceptions.SSLError):
         return S3Error(
             Failure.DESTINATION_UNAVAILABLE,
-            f"The TLS certificate of S3 is not trusted or names another host ({operation}): give the certificate of"
-            f" its CA by {environment.AWS_CA_BUNDLE}, and an endpoint that the certificate names.",
+            f"The TLS certificate of {_server(error)} is not trusted or names another host ({operation}): give the"
+            f" certificate of its CA by {environment.AWS_CA_BUNDLE}, and an endpoint that the certificate names.",
             transient=False,
             code="Connection",
         )
     return S3Error(
         Failure.DESTINATION_UNAVAILABLE,
-        f"S3 cannot be reached ({operation}: {type(error).__name__}).",
+        f"{_server(error)} cannot be reached ({operation}: {type(error).__name__}).",
         transient=True,
         code="Connection",
     )
+
+
+def _server(error: Exception) -> str:
+    url = getattr(error, "kwargs", {}).get("endpoint_url")
+    host = urlsplit(str(url or "")).hostname or ""
+    return "STS" if host.startswith("sts.") else "S3"
 
 
 def _answered(error: exceptions.ClientError, operation: str, bucket: str) -> S3Error:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     failure, transient = _classified(code, status)
+    if error.operation_name.startswith("AssumeRole"):
+        return S3Error(
+            Failure.DESTINATION_UNAVAILABLE if transient else Failure.DESTINATION_AUTHENTICATION_FAILED,
+            f"STS answers {error.operation_name} with {code or 'no code'} (HTTP {status}): the role's trust policy must"
+            " name the issuer, the audience and the subject of the pod's token.",
+            transient=transient,
+            code=code,
+        )
     subject = (
         f" on bucket {bucket!r}" if failure in {Failure.BUCKET_NOT_FOUND, Failure.DESTINATION_ACCESS_DENIED} else ""
     )

@@ -7,7 +7,8 @@ pass.
 
 What is told: PostgreSQL's primary message for classes that speak of names alone (missing tables, columns, rights).
 Messages of all other classes may quote values (`invalid input syntax for type integer: "…"`), and DETAIL, HINT and
-CONTEXT always may: they are never shown.
+CONTEXT always may: they are never shown. What has a CONTEXT came out of a function or another server, which choose
+state and words themselves (`RAISE insufficient_privilege USING MESSAGE = …`): its message is not shown either.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class TooLargeMarker:
     """How a query says that a value exceeds the limit: by failing on a text that no column can hold by chance."""
 
     PREFIX = "export-runner/value-too-large/"
-    PATTERN = re.compile(re.escape(PREFIX) + r"(\d+)/(\d+)")
+    PATTERN = re.compile(re.escape(PREFIX) + r"(\d{1,4})/(\d{1,10})(?!\d)")
 
 
 def from_psycopg(
@@ -101,7 +102,8 @@ def from_psycopg(
     primary = error.diag.message_primary or ""
     if state is None:
         return _connecting(str(error)) if isinstance(error, OperationalError) else _lost(error)
-    if state.startswith("22") and (found := TooLargeMarker.PATTERN.search(primary)):
+    found = TooLargeMarker.PATTERN.search(primary) if state.startswith("22") else None
+    if found and int(found[1]) < len(columns):  # else a row holds that text, to mislead us
         column, size = columns[int(found[1])], int(found[2])
         return ExportError(
             Failure.VALUE_TOO_LARGE,
@@ -109,7 +111,8 @@ def from_psycopg(
         )
     default = (Failure.SOURCE_QUERY_FAILED, False)
     failure, transient = _BY_STATE.get(state) or _BY_CLASS.get(state[:2]) or default
-    said = f": {primary[:MAX_MESSAGE]}" if state[:2] in _SPEAKS_OF_NAMES and primary else ""
+    of_names = state[:2] in _SPEAKS_OF_NAMES and primary and not error.diag.context
+    said = f": {primary[:MAX_MESSAGE]}" if of_names else ""
     advice = _locked(relation) if state == "55P03" else _ADVICE.get(state, "")
     return ExportError(
         failure,
