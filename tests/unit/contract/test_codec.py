@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -192,6 +193,19 @@ def test_a_rule_of_the_class_is_told_with_its_path() -> None:
 def test_text_that_is_no_json_is_refused_by_name(text: str | bytes) -> None:
     with pytest.raises(ContractError, match=r"^\$: not JSON: "):
         loads(Tree, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [('{"name": "a\\ud800"}', "$.name"), ('{"name": "a", "note": "\\udfff"}', "$.note")],
+)
+def test_half_a_surrogate_pair_is_refused_because_no_utf8_can_hold_it(text: str, path: str) -> None:
+    with pytest.raises(ContractError, match=f"^{re.escape(path)}: holds half of a surrogate pair"):
+        loads(Leaf, text)
+
+
+def test_a_whole_surrogate_pair_is_a_character() -> None:
+    assert loads(Leaf, '{"name": "\\ud83d\\ude00"}').name == "😀"
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 400])

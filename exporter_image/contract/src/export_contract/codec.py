@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 import types
 import typing
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class ContractError(ValueError):
@@ -91,7 +94,10 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         if not isinstance(value, dict):
             raise ContractError(f"{path}: expected an object, got {type(value).__name__}")
         item = typing.get_args(hint)[1]
-        return {key: _convert(item, element, f"{path}.{key}") for key, element in value.items()}
+        return {
+            _convert(str, key, f"{path}: a key"): _convert(item, element, f"{path}.{key}")
+            for key, element in value.items()
+        }
     if dataclasses.is_dataclass(hint):
         return decode(typing.cast("type[Any]", hint), value, path)
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -101,4 +107,7 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise ContractError(f"{path}: expected {hint.__name__}, got {type(value).__name__}")
+    if isinstance(value, str) and _SURROGATE.search(value):
+        # JSON can write half a character (RFC 8259, section 8.2); UTF-8 cannot, and so nothing behind us can.
+        raise ContractError(f"{path}: holds half of a surrogate pair, which is no character")
     return value

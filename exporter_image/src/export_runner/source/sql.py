@@ -68,6 +68,7 @@ def lock(relation: Relation, *, wait: bool = True) -> sql.Composed:
 def rows(source: Source, pages: tuple[int, int | None] | None = None) -> sql.Composed:
     """The columns in their order, masked, of the rows that the filter lets through; of a table's `pages` alone, where
     they are given: from the first one to before the second, or to the end. Raises `ExportError`."""
+    _named(source)
     masks.validate(source)
     hidden = {mask.column: mask for mask in source.masks}
     columns = sql.SQL(", ").join(
@@ -98,6 +99,18 @@ def rows(source: Source, pages: tuple[int, int | None] | None = None) -> sql.Com
         order = sql.SQL(", ").join(sql.Identifier(name) for name in source.order_by)
         statement = sql.SQL("{} ORDER BY {}").format(statement, order)
     return statement
+
+
+def _named(source: Source) -> None:
+    """PostgreSQL would take what stands before a NUL for the name. Raises `ExportError` (DatasetInvalid)."""
+    relation = (source.relation.schema, source.relation.table) if source.relation else ()
+    masked = (mask.column for mask in source.masks)
+    names = (*relation, *source.columns, *source.order_by, *source.key, *masked)
+    wrong = next((name for name in names if not name or "\0" in name), None)
+    if wrong is not None:
+        raise ExportError(
+            Failure.DATASET_INVALID, f"{wrong!r} is no name: it takes one character at least, and no NUL among them."
+        )
 
 
 SAVEPOINT = sql.SQL("SAVEPOINT reading")
