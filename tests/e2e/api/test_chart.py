@@ -1,9 +1,11 @@
 """One install a cluster: Helm refuses a second release before it changes anything."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.cluster import tools
 from tests.e2e.api.kubectl import Answer, Kubectl, run
@@ -62,3 +64,15 @@ def test_the_run_namespace_is_not_the_operators(admin: Kubectl) -> None:
 def test_a_value_that_the_chart_does_not_know_is_refused(admin: Kubectl, setting: str, message: str) -> None:
     answer = helm(admin, "template", "one", str(CHART), "-n", "other", "--set", setting)
     assert message in answer.error
+
+
+def test_an_annotation_makes_the_account_of_export_pods_a_web_identity(admin: Kubectl) -> None:
+    role = "eks.amazonaws.com/role-arn", "arn:aws:iam::123456789012:role/exports"
+    values = json.dumps({"runner": {"serviceAccount": {"annotations": dict([role])}}})
+    command = [str(tools.path("helm")), "template", "one", str(CHART), "-n", "other", "--values", "-"]
+    rendered = yaml.safe_load_all(run(command, admin.environment, values).out)
+    accounts = [each for each in rendered if each and each["kind"] == "ServiceAccount"]
+    assert {each["metadata"]["name"]: each["metadata"].get("annotations") for each in accounts} == {
+        "export-operator": None,
+        "export-runner": {"helm.sh/resource-policy": "keep", **dict([role])},
+    }

@@ -290,7 +290,6 @@ REFUSED_DESTINATIONS: list[tuple[str, Object, str]] = [
     ("an endpoint without scheme", {**DESTINATION, "endpoint": "s3.svc:9000"}, "spec.endpoint must be a URL such as"),
     ("an endpoint of another kind", {**DESTINATION, "endpoint": "ftp://s3.svc"}, "spec.endpoint must be a URL such as"),
     ("a prefix that climbs", {**DESTINATION, "prefix": "a/.."}, "spec.prefix must not have a segment '.' or '..'"),
-    ("no credentials", {"bucket": "exports"}, "spec.credentialsSecret: Required value"),
     (
         "a key without KMS",
         {**DESTINATION, "encryption": {"mode": "S3", "kmsKeyID": "alias/exports"}},
@@ -343,6 +342,11 @@ def test_a_fallback_gets_the_usual_port_schema_and_deadline(admin: Kubectl) -> N
         "database": {**database, "port": 5432, "schema": "public", "sslMode": "Prefer"},
         "deadlineSeconds": 60,
     }
+
+
+def test_a_destination_without_a_secret_is_left_to_the_identity_of_the_export_pods(admin: Kubectl) -> None:
+    made = admin.dry_run(cluster_wide("ExportDestination", {"bucket": "exports"})).json()["spec"]
+    assert made == {"bucket": "exports", "region": "us-east-1"}
 
 
 @pytest.mark.parametrize(("spec", "message"), [pytest.param(s, m, id=i) for i, s, m in REFUSED_DESTINATIONS])

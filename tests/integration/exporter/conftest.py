@@ -9,6 +9,7 @@ from tests.integration.exporter.runner import BUCKET, Exporter
 from tests.integration.exporter.spare import Spare
 from tests.services import data, host
 from tests.services.proxies import Toxiproxy, toxiproxy
+from tests.services.tls import Authority
 
 USERS = 100_000
 
@@ -73,3 +74,8 @@ def proxies() -> Iterator[Toxiproxy]:
 def tls_postgres() -> Iterator[host.PostgresServer]:
     with host.postgres_server(tls=True) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))

@@ -16,11 +16,6 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
 def secure_postgres() -> Iterator[host.PostgresServer]:
     with host.postgres_server(tls=True) as server:
         server.psql("CREATE TABLE few AS SELECT n AS id FROM generate_series(1, 10) AS n")

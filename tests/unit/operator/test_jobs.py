@@ -263,6 +263,12 @@ def test_a_private_authority_of_the_s3_server_is_in_a_file() -> None:
     )
 
 
+def test_without_a_secret_the_destination_is_left_to_the_pods_service_account() -> None:
+    volumes, variables, mounts = pod_of(catalogue(source(), destination(credentialsSecret=None)))
+    assert (set(volumes), set(mounts)) == ({"work", "source"}, {"work", "source"})
+    assert not {name for name in variables if name.startswith("AWS_") or "S3" in name}
+
+
 def test_the_key_of_hashes_is_given_to_runs_that_hash_alone() -> None:
     keyed = {"maskKeySecret": {"name": "mask"}}
     hashing = source(datasets=[{**USERS, "masks": [{"column": "email", "kind": "Hash"}]}], **keyed)

@@ -54,7 +54,7 @@ class Prober:
         try:
             reason, message = await self._find_fault(kind, document["spec"]) or (
                 "Reachable",
-                "it answers, and its credentials are there",
+                "it answers, and its Secret, if it names one, is there",
             )
             generation = int(document["metadata"].get("generation") or 0)
             known = document.get("status") or {}
@@ -70,7 +70,19 @@ class Prober:
             log.info("probe of %s %s: %s", kind, name, error)
 
     async def _find_fault(self, kind: str, spec: Mapping[str, Any]) -> tuple[str, str] | None:
-        secret = spec["credentialsSecret"]["name"]
+        secret = spec.get("credentialsSecret")  # a destination may leave it to the export pods' own identity
+        if secret and (fault := await self._find_secret_fault(kind, secret["name"])):
+            return fault
+        host, port = _address(kind, spec)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                _, writer = await asyncio.open_connection(host, port)
+            writer.close()
+        except (OSError, TimeoutError) as error:
+            return "Unreachable", f"no TCP connection to {host}:{port}: {str(error) or type(error).__name__}"
+        return None
+
+    async def _find_secret_fault(self, kind: str, secret: str) -> tuple[str, str] | None:
         namespace = self._cluster.run_namespace
         try:
             found = await self._kube.get(path_of("", "v1", "secrets", secret, namespace=namespace))
@@ -81,13 +93,6 @@ class Prober:
         missing = [key for key in KEYS[kind] if key not in (found.get("data") or {})]
         if missing:
             return "SecretIncomplete", f"Secret {secret!r} in namespace {namespace!r} lacks the key {missing[0]!r}"
-        host, port = _address(kind, spec)
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                _, writer = await asyncio.open_connection(host, port)
-            writer.close()
-        except (OSError, TimeoutError) as error:
-            return "Unreachable", f"no TCP connection to {host}:{port}: {str(error) or type(error).__name__}"
         return None
 
 

@@ -1,6 +1,8 @@
 """How a pod gets its credentials: by name of a Secret, as variables for its start and as files that are renewed.
 
 The kubelet writes a changed Secret into the files of a running pod (within a minute or two), never into its variables.
+A destination without a Secret leaves its credentials to the pod's service account: what the platform's webhook adds to
+the pod of an annotated account (a role and a projected token) is found by the exporter, as by every AWS SDK.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ class Mounted:
 
 def mounted(plan: Plan) -> tuple[Mounted, ...]:
     """The Secrets that stand in the pod as files."""
-    found = [_source(plan), _destination(plan)]
+    found = [_source(plan)]
+    if plan.secrets.destination:
+        found.append(_destination(plan))
     if plan.secrets.destination_ca:
         found.append(_destination_ca(plan))
     if _fallback_is_verified(plan):
@@ -84,9 +88,10 @@ def variables(plan: Plan) -> list[dict[str, Any]]:
         _secret(environment.PG_USER, secrets.source, "username"),
         _secret(environment.PG_PASSWORD, secrets.source, "password"),
         _value(environment.PG_CREDENTIALS_DIR, _source(plan).folder),
-        *_s3(dict(zip(S3_KEYS, S3_KEYS, strict=True)), secrets.destination),
-        _value(environment.S3_CREDENTIALS_DIR, _destination(plan).folder),
     ]
+    if secrets.destination:
+        found += _s3(dict(zip(S3_KEYS, S3_KEYS, strict=True)), secrets.destination)
+        found.append(_value(environment.S3_CREDENTIALS_DIR, _destination(plan).folder))
     if CA in _source(plan).keys:
         found.append(_value(environment.PG_SSL_ROOT_CERT, f"{_source(plan).folder}/{CA}"))
     if secrets.destination_ca:
