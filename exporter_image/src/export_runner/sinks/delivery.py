@@ -44,7 +44,7 @@ def stands(caller: Caller, told: ObjectRef) -> bool:
     try:
         head = caller.head(told.key)
     except S3Error as error:
-        if error.code in ABSENT:
+        if error.code in ABSENT | NOT_READABLE:
             return False
         raise
     return head["ContentLength"] == told.bytes and head["ETag"].strip('"') == told.etag

@@ -171,7 +171,7 @@ class Upload:
         try:
             head = self.caller.head(self.destination.key)
         except S3Error as error:
-            if error.code in ABSENT:
+            if error.code in ABSENT | NOT_READABLE:
                 return None
             raise
         ours = head["ContentLength"] == size and head["Metadata"].get(UPLOAD_KEY) == self.nonce
