@@ -3,12 +3,17 @@
 const std = @import("std");
 const rows = @import("rows.zig");
 const text = @import("text.zig");
+const columns = @import("columns.zig");
 
-/// Changes with the layout of `Job`, `Drain` or the meaning of a number, so that a stale library is not called.
-export const export_native_version: u32 = 1;
+/// Changes with the layout of a `Job` or `Drain` or the meaning of a number, so that a stale library is not called.
+export const export_native_version: u32 = 2;
 
 export fn export_text(job: *text.Job) i32 {
     return @intFromEnum(text.run(job));
+}
+
+export fn export_columns(job: *columns.Job) i32 {
+    return @intFromEnum(columns.run(job));
 }
 
 export fn export_drain(drain: *rows.Drain) i32 {

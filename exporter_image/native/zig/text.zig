@@ -5,29 +5,11 @@
 //! The bytes are those that `export_runner.formats` makes with polars; the tests hold one against the other.
 
 const std = @import("std");
+const copy = @import("copy.zig");
 const moments = @import("moments.zig");
 const floats = @import("floats.zig");
 
-/// As `export_runner.frames.native` numbers them.
-const Kind = enum(u8) {
-    bool = 0,
-    int2,
-    int4,
-    int8,
-    oid,
-    float4,
-    float8,
-    text,
-    json,
-    jsonb,
-    bytea,
-    date,
-    timestamp,
-    timestamptz,
-    uuid,
-    numeric,
-};
-
+const Kind = copy.Kind;
 const Quoting = enum(u8) { needed = 0, texts, all };
 
 /// What is asked, and how far it has come: `row`, `offset` (into the data) and `written` go on with each call.
@@ -58,18 +40,7 @@ pub const Job = extern struct {
     wrong: u8,
 };
 
-pub const Status = enum(i32) {
-    done = 0,
-    full = 1,
-    field_count = 2,
-    negative_length = 3,
-    row_end = 4,
-    width = 5,
-    jsonb_version = 6,
-    beyond = 7,
-};
-
-const Problem = error{ Full, FieldCount, NegativeLength, RowEnd, Width, JsonbVersion };
+const Problem = copy.Problem || error{Full};
 
 const Out = struct {
     buffer: []u8,
@@ -88,56 +59,31 @@ const Out = struct {
     }
 };
 
-pub fn run(job: *Job) Status {
+pub fn run(job: *Job) copy.Status {
     const data = job.data[0..job.data_size];
     var out = Out{ .buffer = job.out[0..job.out_size], .at = 0 };
     job.written = 0;
     while (job.row < job.rows) {
-        const length = job.lengths[job.row];
-        if (length < 2 or @as(usize, @intCast(length)) > data.len - job.offset) return .beyond;
-        const end = job.offset + @as(usize, @intCast(length));
-        const begun = out.at;
-        line(job, data[job.offset..end], &out) catch |problem| {
-            out.at = begun;
-            return switch (problem) {
-                error.Full => .full,
-                error.FieldCount => .field_count,
-                error.NegativeLength => .negative_length,
-                error.RowEnd => .row_end,
-                error.Width => .width,
-                error.JsonbVersion => .jsonb_version,
-            };
+        const row = copy.row(data, job.offset, job.lengths[job.row]) orelse return .beyond;
+        line(job, row, &out) catch |problem| return switch (problem) {
+            error.Full => .full,
+            else => |other| copy.status(other),
         };
         job.row += 1;
-        job.offset = end;
+        job.offset += row.len;
         job.written = out.at;
     }
     return .done;
 }
 
 fn line(job: *Job, row: []const u8, out: *Out) Problem!void {
-    if (std.mem.readInt(i16, row[0..2], .big) != job.fields) return error.FieldCount;
-    var at: usize = 2;
+    var fields = try copy.Fields.of(row, job.fields);
     for (0..job.fields) |number| {
-        if (row.len - at < 4) return error.RowEnd;
-        const size = std.mem.readInt(i32, row[at..][0..4], .big);
-        at += 4;
-        if (size < -1) return error.NegativeLength;
-        var value: ?[]const u8 = null;
-        if (size >= 0) {
-            const width: usize = @intCast(size);
-            if (row.len - at < width) return error.RowEnd;
-            value = row[at..][0..width];
-            at += width;
-        }
         const kind: Kind = @enumFromInt(job.kinds[number]);
-        if (value) |bytes| {
-            if (fixedWidth(kind)) |width| if (bytes.len != width) {
-                job.wrong = job.kinds[number];
-                return error.Width;
-            };
-            if (kind == .jsonb and (bytes.len < 1 or bytes[0] != 1)) return error.JsonbVersion;
-        }
+        const value = fields.next(kind) catch |problem| {
+            job.wrong = job.kinds[number];
+            return problem;
+        };
         if (job.keys) |keys| {
             const first = if (number == 0) 0 else job.key_ends[number - 1];
             try out.add(keys[first..job.key_ends[number]]);
@@ -147,20 +93,9 @@ fn line(job: *Job, row: []const u8, out: *Out) Problem!void {
             if (value) |bytes| try csvCell(job, kind, bytes, out) else try out.add(job.null_text[0..job.null_size]);
         }
     }
-    if (at != row.len) return error.RowEnd;
+    try fields.end();
     if (job.keys != null) try out.byte('}');
     try out.add(job.line_end[0..job.line_end_size]);
-}
-
-fn fixedWidth(kind: Kind) ?usize {
-    return switch (kind) {
-        .bool => 1,
-        .int2 => 2,
-        .int4, .oid, .float4, .date => 4,
-        .int8, .float8, .timestamp, .timestamptz => 8,
-        .uuid => 16,
-        .text, .json, .jsonb, .bytea, .numeric => null,
-    };
 }
 
 fn isNumber(kind: Kind) bool {

@@ -1,17 +1,22 @@
-"""The compiled helper writes what polars and numpy write, byte by byte."""
+"""The compiled helper writes and decodes what polars and numpy do, byte by byte."""
 
 import struct
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from export_contract.runspec import CsvOptions, Output
 from export_runner.formats.base import Format, load
+from export_runner.frames import compiled
 from export_runner.frames.blocks import Block
-from export_runner.frames.decoder import CorruptCopy, decode
+from export_runner.frames.decoder import Column, CorruptCopy, Fixed, Varying, decode
 from export_runner.frames.native import TextEncoder, library
+from export_runner.frames.series import views
 from tests.unit.exporter.copies import block, field
 
 pytestmark = pytest.mark.unit
@@ -51,25 +56,25 @@ def tables(draw: st.DrawFn) -> tuple[list[str], list[list[bytes | None]]]:
 
 
 def both(made: Format, rows: Block, fields: list[Any]) -> tuple[bytes, bytes]:
-    compiled = made.compiled(rows)
-    assert compiled is not None, "the compiled helper is there: make .venv builds it"
-    return b"".join(compiled), made.block(decode(rows, fields))
+    lines = made.compiled(rows)
+    assert lines is not None, "the compiled helper is there: make .venv builds it"
+    return b"".join(lines), made.block(decode(rows, fields))
 
 
 @given(tables(), OUTPUTS)
 def test_lines_of_csv_are_those_of_the_reference(table: tuple[list[str], list[Any]], options: CsvOptions) -> None:
     types, rows = table
     fields = [field(f"c{number}", name) for number, name in enumerate(types)]
-    compiled, reference = both(load("CSV")(fields, Output(csv=options)), block(rows), fields)
-    assert compiled == reference
+    lines, reference = both(load("CSV")(fields, Output(csv=options)), block(rows), fields)
+    assert lines == reference
 
 
 @given(tables(), st.sampled_from(["NDJSON", "JSON"]))
 def test_lines_of_json_are_those_of_the_reference(table: tuple[list[str], list[Any]], name: str) -> None:
     types, rows = table
     fields = [field(f'"{number}"\n', each) for number, each in enumerate(types)]
-    compiled, reference = both(load(name)(fields, Output(format=name)), block(rows), fields)  # type: ignore[arg-type]
-    assert compiled == reference
+    lines, reference = both(load(name)(fields, Output(format=name)), block(rows), fields)  # type: ignore[arg-type]
+    assert lines == reference
 
 
 @given(st.lists(st.binary(max_size=300), min_size=1), st.integers(1, 64))
@@ -78,6 +83,49 @@ def test_a_small_buffer_changes_nothing_but_the_pieces(values: list[bytes], size
     rows = block([[value, struct.pack("!i", len(value))] for value in values])
     small = TextEncoder(fields, line_end="\n", buffer=size).block(rows)
     assert b"".join(small) == b"".join(TextEncoder(fields, line_end="\n").block(rows))
+
+
+def seen(columns: Sequence[Column]) -> list[tuple[Any, ...]]:
+    """What the columns hold: values, and views as Arrow has them. What stands in for NULL means nothing."""
+    return [
+        (each.field, str(each.values.dtype), *_values(each, each.values.tolist()))
+        if isinstance(each, Fixed)
+        else (each.field, *_values(each, slices_of(each)), (views(each) if each.views is None else each.views).tolist())
+        for each in columns
+    ]
+
+
+def _values(column: Column, values: list[Any]) -> tuple[Any, ...]:
+    valid = [True] * len(values) if column.valid is None else column.valid.tolist()
+    # NaN differs from itself: its bits are looked at.
+    return column.valid is None, [repr(value) if there else None for value, there in zip(values, valid, strict=True)]
+
+
+def slices_of(column: Varying) -> list[bytes]:
+    ends = column.begin + column.length
+    return [column.data[a:b].tobytes() for a, b in zip(column.begin.tolist(), ends.tolist(), strict=True)]
+
+
+@given(tables())
+def test_columns_are_those_of_the_reference(table: tuple[list[str], list[Any]]) -> None:
+    types, rows = table
+    fields = [field(f"c{number}", name) for number, name in enumerate(types)]
+    made = block(rows)
+    assert seen(compiled.decode(made, fields)) == seen(decode(made, fields))
+
+
+@given(st.binary(min_size=2, max_size=60), st.sampled_from(["int4", "text", "jsonb", "bool"]))
+def test_columns_of_another_form_are_refused_as_the_reference_does(data: bytes, name: str) -> None:
+    fields = [field("a", name)]
+    broken = Block(data + bytes(16), np.array([len(data)], dtype=np.int64), 0)
+    with suppress(IndexError):  # what numpy says beyond the end, and CorruptCopy otherwise
+        try:
+            expected = seen(decode(broken, fields))
+        except CorruptCopy:
+            with pytest.raises(CorruptCopy):
+                compiled.decode(broken, fields)
+        else:
+            assert seen(compiled.decode(broken, fields)) == expected
 
 
 @given(st.binary(min_size=2, max_size=60))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from export_runner.frames.blocks import Block
 from export_runner.frames.kinds import WIDTHS, Field, Kind
 
-_WIRE: dict[Kind, str] = {
+WIRE: dict[Kind, str] = {
     Kind.BOOL: "u1",
     Kind.INT2: ">i2",
     Kind.INT4: ">i4",
@@ -47,13 +47,17 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True)
 class Varying:
-    """Values as slices of `data`, which goes on for at least 16 bytes after each `begin`. NULL has length 0."""
+    """Values as slices of `data`, which goes on for at least 16 bytes after each `begin`. NULL has length 0.
+
+    `views` tell the same in Arrow's way, where that is known; see `series`.
+    """
 
     field: Field
     data: NDArray[np.uint8]
     begin: NDArray[np.int64]
     length: NDArray[np.int64]
     valid: NDArray[np.bool_] | None
+    views: NDArray[np.uint64] | None = None
 
 
 Column = Fixed | Varying
@@ -122,7 +126,7 @@ def _column(
         if (wrong if valid is None else wrong & valid).any():
             raise CorruptCopy(f"a value of kind {kind.name} is not {width} bytes long")
         if kind is not Kind.UUID:
-            wire = _gather(data, _WIRE[kind], begin if valid is None else np.where(valid, begin, 0))
+            wire = _gather(data, WIRE[kind], begin if valid is None else np.where(valid, begin, 0))
             return Fixed(field, wire.astype(wire.dtype.newbyteorder("=")), valid)
     if kind is Kind.JSONB:
         version = _gather(data, "u1", begin) != _JSONB_VERSION

@@ -18,7 +18,7 @@ from export_runner.frames.blocks import Block
 from export_runner.frames.decoder import CorruptCopy
 from export_runner.frames.kinds import Field, Kind
 
-VERSION = 1
+VERSION = 2
 """Of the interface: `export_native_version` in native/zig/library.zig."""
 BUFFER = 1024 * 1024
 """Bytes that are written before they are taken: what fits into the processor's cache."""
@@ -94,6 +94,17 @@ def library() -> ctypes.CDLL | None:
     return loaded if version == VERSION else None
 
 
+def kinds(fields: Sequence[Field]) -> bytes:
+    """The columns' kinds, as the helper numbers them."""
+    return bytes(_KINDS[field.kind] for field in fields)
+
+
+def check(status: int, wrong: int) -> None:
+    """Raises `CorruptCopy` for what the helper says, unless it is done; `wrong` is its word for a kind."""
+    if status != _DONE:
+        raise CorruptCopy(_SAID.get(status) or f"a value of kind {_NAMES[wrong]} is not of the kind's length")
+
+
 class TextEncoder:
     """Blocks to lines, one a row. For one thread. Make it where `library` is there."""
 
@@ -117,7 +128,7 @@ class TextEncoder:
         self._ends = np.cumsum([len(key) for key in encoded] or [0], dtype=np.uintp)
         null, end = null_text.encode(), line_end.encode()
         self._job = _Job(
-            kinds=bytes(_KINDS[field.kind] for field in fields),
+            kinds=kinds(fields),
             fields=len(fields),
             keys=None if keys is None else b"".join(encoded),
             key_ends=self._ends.ctypes.data,
@@ -146,8 +157,6 @@ class TextEncoder:
             if status == _DONE:
                 return pieces
             if status != _FULL:
-                raise CorruptCopy(
-                    _SAID.get(status) or f"a value of kind {_NAMES[job.wrong]} is not of the kind's length"
-                )
+                check(status, job.wrong)
             if not job.written:  # one row is larger than the buffer
                 self._buffer = np.empty(2 * len(self._buffer), dtype=np.uint8)

@@ -51,16 +51,21 @@ def binary(column: Varying) -> pl.Series:
 
 
 def _views(arrow_format: bytes, column: Varying) -> pl.Series:
+    made = views(column) if column.views is None else column.views
+    sizes = np.array([len(column.data)], dtype=np.int64)
+    return arrow.series(arrow_format, len(made), column.valid, made, column.data, sizes)
+
+
+def views(column: Varying) -> NDArray[np.uint64]:
     """arrow.apache.org/docs/format/Columnar.html, "Variable-size Binary View Layout", little-endian."""
     begin = column.begin if column.valid is None else np.where(column.valid, column.begin, 0)
     length = column.length
     head = _raw(column.data, "<u4", begin).astype(np.uint64) & _SHORT_MASKS[np.minimum(length, 4)]
     tail = _raw(column.data, "<u8", begin + 4) & _SHORT_MASKS[np.clip(length - 4, 0, 8)]
-    views = np.empty((len(begin), 2), dtype=np.uint64)
-    views[:, 0] = length.astype(np.uint64) | (head << np.uint64(32))
-    views[:, 1] = np.where(length <= _INLINE, tail, begin.astype(np.uint64) << np.uint64(32))
-    sizes = np.array([len(column.data)], dtype=np.int64)
-    return arrow.series(arrow_format, len(begin), column.valid, views, column.data, sizes)
+    made = np.empty((len(begin), 2), dtype=np.uint64)
+    made[:, 0] = length.astype(np.uint64) | (head << np.uint64(32))
+    made[:, 1] = np.where(length <= _INLINE, tail, begin.astype(np.uint64) << np.uint64(32))
+    return made
 
 
 def _raw(data: NDArray[np.uint8], dtype: str, positions: NDArray[np.int64]) -> NDArray[Any]:

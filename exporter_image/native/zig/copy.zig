@@ -1,0 +1,93 @@
+//! Rows of COPY BINARY, field by field. Every length is checked before it is used.
+
+const std = @import("std");
+
+/// As `export_runner.frames.native` numbers them.
+pub const Kind = enum(u8) {
+    bool = 0,
+    int2,
+    int4,
+    int8,
+    oid,
+    float4,
+    float8,
+    text,
+    json,
+    jsonb,
+    bytea,
+    date,
+    timestamp,
+    timestamptz,
+    uuid,
+    numeric,
+
+    /// Bytes of a value; null where they vary.
+    pub fn width(kind: Kind) ?usize {
+        return switch (kind) {
+            .bool => 1,
+            .int2 => 2,
+            .int4, .oid, .float4, .date => 4,
+            .int8, .float8, .timestamp, .timestamptz => 8,
+            .uuid => 16,
+            .text, .json, .jsonb, .bytea, .numeric => null,
+        };
+    }
+};
+
+pub const Status = enum(i32) {
+    done = 0,
+    full = 1,
+    field_count = 2,
+    negative_length = 3,
+    row_end = 4,
+    width = 5,
+    jsonb_version = 6,
+    beyond = 7,
+};
+
+pub const Problem = error{ FieldCount, NegativeLength, RowEnd, Width, JsonbVersion };
+
+pub fn status(problem: Problem) Status {
+    return switch (problem) {
+        error.FieldCount => .field_count,
+        error.NegativeLength => .negative_length,
+        error.RowEnd => .row_end,
+        error.Width => .width,
+        error.JsonbVersion => .jsonb_version,
+    };
+}
+
+/// A row of `length` bytes at `offset`; null when the data ends before it.
+pub fn row(data: []const u8, offset: usize, length: i64) ?[]const u8 {
+    if (length < 2 or @as(usize, @intCast(length)) > data.len - offset) return null;
+    return data[offset..][0..@intCast(length)];
+}
+
+pub const Fields = struct {
+    row: []const u8,
+    at: usize = 2,
+
+    pub fn of(bytes: []const u8, count: usize) Problem!Fields {
+        if (std.mem.readInt(i16, bytes[0..2], .big) != count) return error.FieldCount;
+        return .{ .row = bytes };
+    }
+
+    /// The next value, null for NULL.
+    pub fn next(self: *Fields, kind: Kind) Problem!?[]const u8 {
+        if (self.row.len - self.at < 4) return error.RowEnd;
+        const size = std.mem.readInt(i32, self.row[self.at..][0..4], .big);
+        self.at += 4;
+        if (size < 0) return if (size == -1) null else error.NegativeLength;
+        const length: usize = @intCast(size);
+        if (self.row.len - self.at < length) return error.RowEnd;
+        const value = self.row[self.at..][0..length];
+        self.at += length;
+        if (kind.width()) |wanted| if (length != wanted) return error.Width;
+        if (kind == .jsonb and (length < 1 or value[0] != 1)) return error.JsonbVersion;
+        return value;
+    }
+
+    pub fn end(self: *const Fields) Problem!void {
+        if (self.at != self.row.len) return error.RowEnd;
+    }
+};
