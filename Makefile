@@ -57,7 +57,7 @@ bench: .venv ## Measure beside psql, DuckDB and others: about an hour (ROWS, REP
 	@UV="$(UV)" $(RUN) python -m tests.bench
 
 .PHONY: chaos
-chaos: .venv ## Faults that take long: servers killed, connections slow or stalled
+chaos: .venv ## Faults that take long, then random ones (CHAOS_MINUTES, CHAOS_SEED, CHAOS_ROUND)
 	@$(PYTEST) tests/chaos
 
 .PHONY: images

@@ -118,11 +118,16 @@ class Server:
         deadline = time.monotonic() + seconds
         while not ready():
             if not self.running or time.monotonic() > deadline:
-                state = "does not answer" if self.running else "ended"
-                tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+                problem = self.problem()
                 self.kill()
-                raise Problem(f"{self.name} {state}; its last words ({self.log}):\n{tail}")
+                raise problem
             time.sleep(0.02)
+
+    def problem(self) -> Problem:
+        """That it does not serve, with what it said last."""
+        state = "does not answer" if self.running else "ended"
+        tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+        return Problem(f"{self.name} {state}; its last words ({self.log}):\n{tail}")
 
     def stop(self, seconds: float = 10) -> None:
         """Ask it to end, in good order; make it, if it does not."""

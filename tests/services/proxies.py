@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tests.cluster import tools
+from tests.cluster.problem import Problem
 from tests.services.processes import Server, as_user, workplace
 
 Stream = Literal["upstream", "downstream"]
@@ -40,14 +41,17 @@ class Toxiproxy(Server):
     def ready(self) -> bool:
         try:
             self.call("GET", "/version")
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException, Problem):
             return False
         return True
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """The answer's document; None when it has none."""
         with closing(http.client.HTTPConnection(self.host, self.port, timeout=10)) as connection:
-            connection.request(method, path, json.dumps(body) if body is not None else None)
+            try:
+                connection.request(method, path, json.dumps(body) if body is not None else None)
+            except ConnectionRefusedError:
+                raise self.problem() from None
             answer = connection.getresponse()
             text = answer.read()
             assert answer.status < 300, f"toxiproxy answers {method} {path} with {answer.status}: {text!r}"

@@ -1,17 +1,11 @@
 """Faults, what is to come of each, and what was seen: the data of `docs/operations/faults.md` and of its tests.
 
 Each fault strikes a run half-way, with rows read and sent. `test_faults` runs every line against real servers and
-fails when what comes out is not what stands here.
-
-    python -m tests.integration.exporter.faults > docs/operations/faults.md
+fails when what comes out is not what stands here; `fault_page` renders it.
 """
-
-from pathlib import Path
 
 from export_contract.failures import Failure
 from tests.integration.exporter.fault import Fault, Flip, World, slow
-
-PAGE = Path(__file__).parents[3] / "docs" / "operations" / "faults.md"
 
 
 def _in_text(piece: bytes, begun: int) -> int:
@@ -244,58 +238,3 @@ FAULTS: tuple[Fault, ...] = (
         leaves_upload=True,
     ),
 )
-
-HEAD = """\
-<!-- Rendered from tests/integration/exporter/faults.py. Do not edit. -->
-# Faults: what comes of each
-
-Each line is a test of the exporter against a real PostgreSQL and a real S3 server, with the fault put between or upon
-them while rows flow. After each but those marked otherwise nothing is left behind: no half object, no multipart upload,
-no session in PostgreSQL.
-
-| where | fault | what comes of it | what the exporter says |
-|---|---|---|---|
-"""
-TAIL = """
-"After another try": each call is tried again after 1, 2 and 4 seconds, within the run's deadline. A lost connection to
-PostgreSQL takes its snapshot along.
-
-## How long a silent peer is waited for
-
-| who | what ends the wait | seconds |
-|---|---|---|
-| exporter, connecting to PostgreSQL | `connect_timeout`, each try | 5 |
-| exporter, PostgreSQL's machine gone | TCP keepalive: idle 10, then 3 probes 5 apart | 25 |
-| exporter, bytes to PostgreSQL not acknowledged | `tcp_user_timeout` | 30 |
-| exporter, PostgreSQL alive but silent | the run's deadline: a query may rightly think for long | deadline |
-| PostgreSQL, exporter's machine gone | the same keepalive and user timeout, set for the session | 25 to 30 |
-| PostgreSQL, exporter's connection closed | `client_connection_check_interval` (PostgreSQL 14 or newer) | 2 |
-| exporter, waiting for another's lock on the table | `lock_timeout`, each try | 10, or half of the time left |
-| exporter, connecting to S3 | connect timeout, each try | 5 |
-| exporter, S3 silent | read timeout, each try | 30 |
-| exporter, a stage that hangs | the deadline, then the watchdog ends the process | deadline + 10 |
-
-## What cannot be noticed, or not be said
-
-Short of memory, the process seldom lives to tell: at the limit of its container the kernel kills it, which the operator
-reports as `OutOfMemory`; where an allocation is refused (`RLIMIT_AS`) the C library aborted it (SIGABRT) when tried:
-`PodCrashed`. The exporter itself says `OutOfMemory` of an allocation that Python sees fail. The upload stays
-for the next attempt to abort, as after any kill.
-
-Without TLS, PostgreSQL's protocol has no checksum beyond TCP's: a changed letter is delivered as it came. With
-`sslMode: VerifyFull` the connection ends instead. On the way to S3 every part carries a CRC32 and the object is checked
-as a whole, with or without TLS.
-"""
-
-
-def page() -> str:
-    """The whole page."""
-    lines = [
-        f"| {fault.where} | {fault.what} | {fault.expected} | {f'`{fault.says}`' if fault.says else ''} |\n"
-        for fault in FAULTS
-    ]
-    return HEAD + "".join(lines) + TAIL
-
-
-if __name__ == "__main__":
-    print(page(), end="")

@@ -3,7 +3,8 @@
 import pytest
 
 from tests.integration.exporter.fault import Fault
-from tests.integration.exporter.faults import FAULTS, PAGE, page
+from tests.integration.exporter.fault_page import PAGE, page
+from tests.integration.exporter.faults import FAULTS
 from tests.integration.exporter.runner import Exporter
 from tests.integration.exporter.strikes import ends_as_told
 from tests.services.host import PostgresServer
@@ -20,4 +21,4 @@ def test_a_fault_ends_as_the_table_says_and_leaves_nothing(
 
 
 def test_the_page_of_faults_is_rendered_from_the_table() -> None:
-    assert PAGE.read_text() == page(), "python -m tests.integration.exporter.faults > docs/operations/faults.md"
+    assert PAGE.read_text() == page(), "python -m tests.integration.exporter.fault_page > docs/operations/faults.md"

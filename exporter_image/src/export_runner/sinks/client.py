@@ -10,6 +10,7 @@ import botocore.config
 import botocore.session
 from botocore.credentials import CredentialProvider, Credentials, ReadOnlyCredentials
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.parsers import ResponseParserError
 
 from export_contract import environment
 from export_contract.failures import Failure
@@ -17,7 +18,7 @@ from export_contract.runspec import Destination
 from export_runner.credentials import Files
 from export_runner.errors import ExportError
 from export_runner.retry import Retrier
-from export_runner.sinks.errors import S3Error, from_botocore
+from export_runner.sinks.errors import S3Error, cut_off, from_botocore
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -29,6 +30,15 @@ CONNECT_TIMEOUT = 5  # seconds
 _FILES = (environment.AWS_ACCESS_KEY_ID, environment.AWS_SECRET_ACCESS_KEY, environment.AWS_SESSION_TOKEN)
 READ_TIMEOUT = 30  # seconds without a byte; CompleteMultipartUpload sends blanks while it works
 
+
+_SAYS: Mapping[str, str] = {
+    "CreateMultipartUpload": "UploadId",
+    "UploadPart": "ETag",
+    "CompleteMultipartUpload": "ETag",
+    "PutObject": "ETag",
+    "HeadObject": "ETag",
+}
+"""What an answer says when all of it came. http.client takes headers that end with the connection for all of them."""
 
 _FALLBACK_KEYS: Mapping[str, str] = {
     "aws_access_key_id": environment.FALLBACK_AWS_ACCESS_KEY_ID,
@@ -149,8 +159,13 @@ class Caller:
 
     def _translated(self, operation: str, function: Callable[[], T]) -> T:
         try:
-            return function()
+            answer = function()
+            if isinstance(answer, dict) and operation in _SAYS:
+                answer[_SAYS[operation]]
         except S3Error:
             raise
+        except (KeyError, ResponseParserError):
+            raise cut_off(operation) from None
         except (ClientError, BotoCoreError, OSError) as error:
             raise from_botocore(error, operation, self.bucket) from None
+        return answer

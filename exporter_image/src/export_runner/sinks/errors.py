@@ -151,6 +151,16 @@ def _server(error: Exception) -> str:
     return "STS" if host.startswith("sts.") else "S3"
 
 
+def cut_off(operation: str) -> S3Error:
+    """Something came, but not all that an answer consists of, or damaged."""
+    return S3Error(
+        Failure.DESTINATION_UNAVAILABLE,
+        f"The answer of S3 was cut off or damaged on its way ({operation}).",
+        transient=True,
+        code="CutOff",
+    )
+
+
 def _answered(error: exceptions.ClientError, operation: str, bucket: str) -> S3Error:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

@@ -22,7 +22,11 @@ from export_runner.sinks.errors import ABSENT, NO_UPLOAD, NOT_READABLE, S3Error
 from export_runner.sinks.parts import Part
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, PartTypeDef
+    from mypy_boto3_s3.type_defs import (
+        CompletedPartTypeDef,
+        CreateMultipartUploadOutputTypeDef,
+        PartTypeDef,
+    )
 
 RUN_KEY = "export-run"
 UPLOAD_KEY = "export-upload"
@@ -53,18 +57,24 @@ class Upload:
 
     def begin(self) -> None:
         """Also the preflight: it needs the bucket, and the right to write the key."""
-        answer = self.caller(
-            "CreateMultipartUpload",
-            lambda: self.caller.client.create_multipart_upload(
+        tries = 0
+
+        def create() -> CreateMultipartUploadOutputTypeDef:
+            nonlocal tries
+            tries += 1
+            return self.caller.client.create_multipart_upload(
                 Bucket=self.destination.bucket,
                 Key=self.destination.key,
                 ContentType=self.content_type,
                 ChecksumAlgorithm="CRC32",
                 ChecksumType="FULL_OBJECT",
                 **data_arguments(self.destination, {RUN_KEY: self.run, UPLOAD_KEY: self.nonce}),
-            ),
-        )
-        self.upload_id = answer["UploadId"]
+            )
+
+        self.upload_id = self.caller("CreateMultipartUpload", create)["UploadId"]
+        if tries > 1:  # one whose answer was lost would stay for ever
+            key = self.destination.key
+            abort_strangers(self.caller, key, lambda other: other == key, but=self.upload_id)
 
     def go_on(self, upload_id: str, nonce: str, parts: int) -> list[str] | None:
         """Takes over the first `parts` parts of an upload that another process began: their ETags; None when they are
