@@ -11,6 +11,7 @@ import hmac
 import json
 import platform
 import sys
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -22,9 +23,9 @@ from export_contract.manifest import Segment
 from export_contract.runspec import RunSpec
 from export_runner.frames.kinds import Field
 
-ENCODING = 1
+ENCODING = 2
 """Raised whenever the exporter makes other bytes of the same rows."""
-_LIBRARIES = ("polars", "isal", "numpy", *(() if sys.version_info >= (3, 14) else ("backports.zstd",)))
+_LIBRARIES = ("polars", "numpy", *(() if sys.version_info >= (3, 14) else ("backports.zstd",)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +136,7 @@ def content(spec: RunSpec, fields: Sequence[Field], key: Sequence[str], mask_key
 def fingerprint() -> str:
     """Of what makes bytes of rows: this release, the libraries, the CPU, since compressors differ across CPUs."""
     known = [f"{name} {version(name)}" for name in ("export-runner", *_LIBRARIES)]
-    text = "\n".join([str(ENCODING), platform.machine(), _cpu_flags(), *known])
+    text = "\n".join([str(ENCODING), platform.machine(), _cpu_flags(), f"zlib {zlib.ZLIB_RUNTIME_VERSION}", *known])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
