@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, get_args
 from export_contract import environment
 from export_contract.codec import ContractError
 from export_contract.failures import Failure
+from export_contract.names import export_uri
 from export_contract.runspec import RunSpec, SSLMode
 from export_runner.clock import Deadline, Stop
 from export_runner.errors import ExportError, Stopped, internal
@@ -150,7 +151,8 @@ def _redeliver_all(options: argparse.Namespace) -> int:
         if runs or options.all:
             raise ContractError("--run and --all are for a fallback database; of a bucket, give each run's --spec")
         if options.dry_run:
-            print(f"{spec.run.id} would go to s3://{spec.destination.bucket}/{spec.destination.key}")
+            to = export_uri(spec.destination.bucket, spec.destination.key, spec.output.layout)
+            print(f"{spec.run.id} would go to {to}")
             return 0
         return _each([spec.run.id], lambda _run: redeliver.from_bucket(spec, retrier, keep=options.keep, beat=beat))
     if spec is not None:

@@ -131,6 +131,7 @@ def move(stored: Stored, destination: Destination, retrier: Retrier, *, beat: Be
     sink = layouts.bucket(_spec(told, destination), retrier)
     if sink.find() is None:
         sink.begin()
+        sink.settle(None)  # an attempt that lost S3 half-way may have left its checkpoint
         try:
             wholes = [_send(stored, number, sink, beat) for number in range(1, len(told.objects) + 1)]
             manifest = replace(manifest, objects=sink.complete(wholes))

@@ -249,6 +249,32 @@ def test_a_delivered_run_is_not_done_again_unless_an_object_is_gone(exporter: Ex
     assert [each.sha256 for each in exporter.manifest(spec).objects] == [each.sha256 for each in before.objects]
 
 
+@pytest.mark.parametrize("layout", ["SingleObject", "PartObjects"])
+def test_what_a_run_left_when_it_lost_s3_half_way_is_replaced_by_what_is_redelivered(
+    exporter: Exporter, spare: Spare, wide: str, layout: Any
+) -> None:
+    with host.s3_server() as s3:
+        s3.create_bucket(BUCKET)
+        own = on(exporter, spare, s3)
+        made = spare.in_database(spec_of(own, ("CSV", "None"), wide))
+        spec = dataclasses.replace(made, output=dataclasses.replace(made.output, layout=layout))
+        running = own.start(spec)
+        running.until((s3.data / BUCKET / spec.destination.checkpoint_key).exists, "a checkpoint")
+        s3.kill()
+        away = running.finish().outcome.delivered
+        assert away is not None
+        assert away.used_fallback
+        s3.start()
+        file = own.directory / f"half-way-{layout}.json"
+        file.write_text(spec.to_json())
+        moved = own.command("redeliver", "--spec", str(file))
+        assert moved.returncode == 0, moved.stderr
+        found = objects(own, spec)
+        assert (len(found), sum(map(len, found))) == (away.objects, away.bytes)
+        assert own.keys(spec) == (["manifest.json", "users.out"] if layout == "SingleObject" else names(away.objects))
+        assert leavings(own, spec) == uploads(own, spec) == []
+
+
 @pytest.mark.parametrize("kind", ["database", "bucket"])
 def test_several_objects_go_to_the_fallback_come_back_and_are_fetched(
     exporter: Exporter, spare: Spare, wide: str, kind: str
@@ -264,8 +290,10 @@ def test_several_objects_go_to_the_fallback_come_back_and_are_fetched(
         s3.start()
         file = own.directory / f"several-{kind}.json"
         file.write_text(spec.to_json())
-        (refused,) = [own.command("fetch", "--spec", str(file), "--to", "-")]
+        refused = own.command("fetch", "--spec", str(file), "--to", "-")
         assert (refused.returncode, b"give --object 1" in refused.stderr) == (2, True)
+        planned = own.command("redeliver", "--spec", str(file), "--dry-run")
+        assert planned.stdout.rstrip().endswith(f"would go to s3://{BUCKET}/team-a/{spec.run.id}/users-*.out".encode())
         moved = own.command("redeliver", "--spec", str(file))
         assert moved.returncode == 0, moved.stderr
         assert f"redelivered to s3://{BUCKET}/team-a/{spec.run.id}/users-*.out".encode() in moved.stdout

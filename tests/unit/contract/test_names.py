@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from export_contract.names import (
     Keys,
+    export_uri,
     fallback_manifest_uri,
     fallback_uri,
     job_name,
@@ -72,6 +73,8 @@ def test_an_empty_prefix_leaves_no_empty_segment(changes: dict[str, str], folder
 def test_each_of_several_objects_has_its_number_before_the_ending() -> None:
     key = keys(output_format="CSV", compression="Gzip").object
     assert part_object_key(key, 7) == "prod/team-a/compliance/2026/users/r1/users-00007.csv.gz"
+    assert export_uri("b", key, "PartObjects") == "s3://b/prod/team-a/compliance/2026/users/r1/users-*.csv.gz"
+    assert export_uri("b", key, "SingleObject") == f"s3://b/{key}"
 
 
 @pytest.mark.parametrize(
@@ -106,6 +109,7 @@ def test_a_fallback_bucket_is_named_as_any_bucket() -> None:
         "s3://spare/team-a/users/r1/users.csv",
         "s3://spare/team-a/users/r1/m.json",
     )
+    assert fallback_uri(fallback, "r1", "PartObjects") == "s3://spare/team-a/users/r1/users-*.csv"
 
 
 def test_an_artifact_is_named_by_server_database_schema_and_run() -> None:

@@ -583,6 +583,20 @@ def test_what_the_exporter_warns_of_stands_in_the_message() -> None:
     )
 
 
+def test_of_several_objects_the_result_has_the_pattern_and_the_number() -> None:
+    pattern = f"s3://exports/prod/team-a/users-2026-11/{RUN}/users-2026-11-*.csv"
+    status = LAUNCHED | {"effective": EFFECTIVE | {"layout": "PartObjects"}}
+    told = success(uri=pattern, objects=7, sha256="")
+    result = status_of(
+        decide(seen(request(status=status), job=job(complete=True), pods=(ended_pod(0, told),)), SETTINGS, NOW)
+    )["result"]
+    assert {name: result.get(name) for name in ("uri", "objects", "sha256")} == {
+        "uri": pattern,
+        "objects": 7,
+        "sha256": None,
+    }
+
+
 def test_a_run_that_is_held_up_stays_the_run_of_record() -> None:
     observed = seen(request(runID="x", status=ENDED))
     found = status_of(held(observed, "JobNotCreated", "no room", SETTINGS, NOW))

@@ -48,9 +48,14 @@ def part_object_key(key: str, number: int) -> str:
     return _part_object(key, f"{number:05d}")
 
 
+def export_key(key: str, layout: Layout) -> str:
+    """An export's object, or the pattern of its objects' keys, `…/users-*.csv.gz`, made of the run's object key."""
+    return key if layout == "SingleObject" else _part_object(key, "*")
+
+
 def export_uri(bucket: str, key: str, layout: Layout) -> str:
-    """Where an export stands: its object, or the pattern of its objects' names, `s3://exports/…/users-*.csv.gz`."""
-    return f"s3://{bucket}/{key if layout == 'SingleObject' else _part_object(key, '*')}"
+    """Where an export stands, `s3://exports/…`; see `export_key`."""
+    return f"s3://{bucket}/{export_key(key, layout)}"
 
 
 def _part_object(key: str, number: str) -> str:

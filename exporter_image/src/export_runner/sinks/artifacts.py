@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 from export_contract.codec import ContractError, decode, encode
 from export_contract.failures import Failure
 from export_contract.manifest import Manifest, ObjectRef
-from export_contract.names import artifact_uri
+from export_contract.names import artifact_uri, export_key
 from export_contract.report import Delivered
 from export_contract.runspec import Destination, FallbackDatabase, RunSpec
 from export_runner.errors import ExportError
@@ -183,7 +183,7 @@ class Artifacts:
             "dataset": manifest.dataset,
             "format": manifest.format,
             "compression": manifest.compression,
-            "object_key": spec.destination.key,
+            "object_key": export_key(spec.destination.key, manifest.layout),
             "content_type": content_type(made.content_type, output.compression, inside=made.compresses_inside),
             "rows": manifest.rows,
             "bytes": sum(each.bytes for each in manifest.objects),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from export_contract.manifest import Manifest, ObjectRef
-from export_contract.names import part_object_key
+from export_contract.names import export_key, part_object_key
 from export_contract.report import Delivered
 from export_contract.runspec import RunSpec
 from export_runner.checkpoint import START, Checkpoint, Mark
@@ -118,7 +118,7 @@ class PartObjects(Bucket):
         if found is not None and found.upload_id not in {"", mine}:
             left = replace(self._target, key=self._key(found.mark.objects + 1))
             upload.Upload(self._caller, left, self._spec.run.id, "", found.upload_id).abort()
-        stem, _, end = part_object_key(self._target.key, 0).rpartition(f"{0:05d}")
+        stem, _, end = export_key(self._target.key, "PartObjects").rpartition("*")
         upload.abort_strangers(
             self._caller,
             stem,
