@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import duckdb
+import nanoarrow
 import numpy as np
 import psycopg
 import pyarrow.ipc
@@ -70,6 +71,17 @@ def table(name: str, data: bytes) -> Any:
     """By pyarrow."""
     source = io.BytesIO(data)
     return pyarrow.parquet.read_table(source) if name == "Parquet" else pyarrow.ipc.open_stream(source).read_all()
+
+
+def other_table(name: str, data: bytes) -> Any:
+    """By a second reader: DuckDB or nanoarrow. pyarrow is only handed what they have read."""
+    if name == "ArrowStream":
+        return pyarrow.table(nanoarrow.ArrayStream.from_readable(io.BytesIO(data)))
+    with tempfile.NamedTemporaryFile(suffix=".parquet") as file, duckdb.connect() as database:
+        file.write(data)
+        file.flush()
+        database.execute("SET TimeZone = 'UTC'")
+        return database.read_parquet(file.name).to_arrow_table()
 
 
 def typed(arrow: Any) -> Rows:

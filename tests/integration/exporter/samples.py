@@ -6,10 +6,14 @@ CREATE SCHEMA odd;
 CREATE EXTENSION IF NOT EXISTS hstore SCHEMA public;
 CREATE EXTENSION IF NOT EXISTS citext SCHEMA public;
 CREATE EXTENSION IF NOT EXISTS ltree SCHEMA public;
+CREATE EXTENSION IF NOT EXISTS cube SCHEMA public;
+CREATE EXTENSION IF NOT EXISTS isn SCHEMA public;
+CREATE EXTENSION IF NOT EXISTS seg SCHEMA public;
 CREATE TYPE odd.mood AS ENUM ('sad', 'so-so', 'happy, "very"');
 CREATE TYPE odd.pair AS (a integer, b text);
 CREATE DOMAIN odd.positive AS integer CHECK (VALUE > 0);
 CREATE DOMAIN odd.price AS numeric(10,2);
+CREATE DOMAIN odd.labels AS text[];
 CREATE FUNCTION odd.lie(odd.mood) RETURNS text LANGUAGE sql AS $$ SELECT 'a cast of its own' $$;
 CREATE CAST (odd.mood AS text) WITH FUNCTION odd.lie(odd.mood);
 """
@@ -77,9 +81,14 @@ SAMPLES: dict[str, list[str]] = {
     "circle": ["<(1,2),3>"],
     "tsvector": ["'fat':2 'rat':3A", "'it''s':1"],
     "tsquery": ["'fat' & ( 'rat' | !'cat' )", "'a' <-> 'b'"],
-    "integer[]": ["{}", "{1,NULL,3}", "{{1,2},{3,4}}", "[0:1]={5,6}", "[-1:0][2:3]={{1,2},{3,NULL}}"],
+    "integer[]": [
+        *("{}", "{1,NULL,3}", "{{1,2},{3,4}}", "[0:1]={5,6}", "[-1:0][2:3]={{1,2},{3,NULL}}"),
+        *("{{{1,2},{3,4}},{{5,NULL},{7,8}}}", "[0:0][1:1][-1:0]={{{1,NULL}}}"),
+    ],
     "text[]": ['{"",NULL,"NULL","a,b","q\\"q","{}","b\\\\s"," "}', "{}"],
     "timestamptz[]": ['{"2026-06-30 12:34:56+00",infinity,NULL}'],
+    "numeric[]": ["{0.10,NaN,NULL}"],
+    "bytea[]": ['{"\\\\x00ff",NULL}'],
     "int4range": ["[1,5)", "empty", "(,)"],
     "numrange": ["(1.50,NaN]"],
     "tstzrange": ['["2026-01-01 00:00:00+00",infinity)'],
@@ -87,13 +96,19 @@ SAMPLES: dict[str, list[str]] = {
     "odd.mood": ["so-so", 'happy, "very"'],
     "odd.mood[]": ['{sad,NULL,"happy, \\"very\\""}'],
     "odd.pair": ["(,)", '(1,"a ""b"", c")', '(2,"")'],
+    "odd.pair[]": ['{"(1,\\"a b\\")",NULL}'],
     "odd.positive": ["7"],
     "odd.price": ["12.50", "-0.01"],
+    "odd.labels": ['{a,"b c"}'],
     "public.hstore": ['"a"=>"1", "b"=>NULL, "c"=>"q\\"q"', ""],
     "public.ltree": ["top.science.maths", ""],
+    "public.cube": ["(1, 2),(3, 4.5)", "(0.1)"],
+    "public.isbn13": ["978-0-393-04002-9"],
+    "public.seg": ["1.50 .. 2.5", "~6"],
     "pg_lsn": ["16/B374D848", "0/0"],
     "pg_snapshot": ["10:20:10,14,15"],
     "xid": ["4294967295"],
+    "xid8": ["18446744073709551615"],
     "tid": ["(42,7)"],
     "regclass": ["pg_class", "odd.types"],
     "regtype": ["integer", "odd.mood"],

@@ -103,6 +103,22 @@ def test_generated_columns_and_foreign_tables_are_read_like_others(postgres: Pos
     assert made.data == b'id,twice,t\n1,2,""\n2,4,\n3,6,x\n'
 
 
+FILE = """
+CREATE EXTENSION IF NOT EXISTS file_fdw;
+DROP SERVER IF EXISTS files CASCADE; CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
+DROP SCHEMA IF EXISTS filed CASCADE; CREATE SCHEMA filed;
+CREATE FOREIGN TABLE filed.echoed (id integer, t text) SERVER files
+  OPTIONS (program 'printf "3,x\\n1,\\n2,a b\\n"', format 'csv');
+"""
+
+
+def test_a_foreign_table_that_is_a_file_is_read_in_the_order_asked_for_or_in_its_own(postgres: PostgresServer) -> None:
+    postgres.psql(FILE)
+    relation, columns = Relation(schema="filed", table="echoed"), ("id", "t")
+    made = [exported(postgres, columns, None, Output(), relation=relation, order_by=by) for by in ((), ("id",))]
+    assert [each.data for each in made] == [b"id,t\n3,x\n1,\n2,a b\n", b"id,t\n1,\n2,a b\n3,x\n"]
+
+
 ODD_NAMES = ("a,b", 'q"q', " both ", "", "l\nf", "=x", "é😀", "select", "\\", "{", "%s")
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from export_contract.runspec import Limits, Output
+from export_runner.frames.kinds import Kind
 from tests.integration.exporter import readers
 from tests.integration.exporter.exporting import exported
 from tests.integration.exporter.formats.subjects import READERS, SUBJECTS, Subject
@@ -61,6 +62,7 @@ VALUES: dict[str, st.SearchStrategy[str]] = {
     "double precision": st.floats().map(repr),
     "numeric": st.decimals(allow_nan=False, allow_infinity=False).map(lambda value: f"{value:f}")
     | st.sampled_from(["NaN", "Infinity", "-Infinity"]),
+    "numeric(38,10)": st.decimals(-(10**27), 10**27, places=10).map(lambda value: f"{value:f}"),
     "numeric(12,3)": st.decimals(-999_999_999, 999_999_999, places=3).map(str),
     "text": TEXT,
     "varchar(40)": TEXT,
@@ -71,7 +73,10 @@ VALUES: dict[str, st.SearchStrategy[str]] = {
     "timestamp": moments(""),
     "timestamptz": moments("+00"),
     "interval": st.timedeltas().map(lambda value: f"{value.days} days {value.seconds} s {value.microseconds} us"),
+    "json": DOCUMENTS.map(json.dumps),
     "jsonb": DOCUMENTS.map(json.dumps),
+    "time": st.times().map(str),
+    "int8range": st.tuples(st.integers(-(2**60), 0), st.integers(1, 2**60)).map(lambda pair: f"[{pair[0]},{pair[1]})"),
     "inet": st.ip_addresses().map(str),
     "varbit": st.text("01", max_size=20),
     "integer[]": array(st.integers(-(2**31), 2**31 - 1).map(str)),
@@ -125,5 +130,14 @@ def test_a_reader_sees_what_postgresql_holds(postgres: PostgresServer, subject: 
             limits=Limits(block_rows=chance.block_rows),
             chosen=subject.format,
         )
-        seen = subject.read(made.data, postgres)
-        assert readers.differing(connection, TABLE, seen, chance.columns, "n") == []
+        seen = [subject.read(made.data, postgres)]
+        if name in {"Parquet", "ArrowStream"}:
+            seen.append(readers.typed(readers.other_table(name, made.data)))
+        for rows in seen:
+            assert readers.differing(connection, TABLE, rows, chance.columns, "n") == []
+
+
+def test_every_kind_of_column_is_drawn(postgres: PostgresServer) -> None:
+    columns = tuple(f"c{number}" for number in range(len(VALUES)))
+    nulls = ", ".join(f"NULL::{kind} AS {name}" for kind, name in zip(VALUES, columns, strict=True))
+    assert {field.kind for field in exported(postgres, columns, f"SELECT {nulls}", Output()).fields} == set(Kind)
