@@ -48,7 +48,7 @@ def waiting(database: Database) -> list[Waiting]:
         " pg_catalog.concat('s3://', destination->>'bucket', '/', object_key) FROM {}"
         " WHERE redelivered_at IS NULL ORDER BY created_at, run"
     ).format(tables.table(database.target.schema, tables.ARTIFACTS))
-    rows = database("Listing artifacts", lambda connection: connection.execute(statement).fetchall())
+    rows = database("Listing artifacts", lambda connection: connection.execute(statement, ()).fetchall())
     return [
         Waiting(str(run), cast("int", count), cast("int", size), str(at), str(to)) for run, count, size, at, to in rows
     ]

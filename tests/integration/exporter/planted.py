@@ -11,7 +11,17 @@ from typing import Any
 from urllib.parse import quote
 
 from export_contract.failures import Failure
-from export_contract.runspec import Limits, Mask, Output, Parameter, Relation, RunSpec
+from export_contract.runspec import (
+    Destination,
+    Fallback,
+    FallbackDatabase,
+    Limits,
+    Mask,
+    Output,
+    Parameter,
+    Relation,
+    RunSpec,
+)
 from tests.integration.exporter.runner import Exporter, Running
 from tests.services.recorder import Answer, Call
 
@@ -133,6 +143,18 @@ def field_count(piece: bytes, begun: int) -> int:
     return piece.find(b"\0\x06\0\0\0\x04") + 1 or -1 if begun > 100_000 else -1
 
 
+def without_tls(spec: RunSpec) -> Destination:
+    """A client that speaks TLS to a server that does not."""
+    return replace(spec.destination, endpoint=spec.destination.endpoint.replace("http:", "https:"))
+
+
+def beside(spec: RunSpec) -> Fallback:
+    """Another database of the same server, which the planted password does not open."""
+    return Fallback(
+        name="spare", database=FallbackDatabase(host=spec.source.host, port=spec.source.port, database="postgres")
+    )
+
+
 SLOW = of_rows("email || pg_sleep(0.001)::text")
 PARAMETERS = (Parameter(name="p", type="date", value="tomorrow"),)
 
@@ -176,13 +198,12 @@ WAYS: tuple[Way, ...] = (
         F.BUCKET_NOT_FOUND,
         change=lambda spec: replace(spec, destination=replace(spec.destination, bucket="nowhere-to-be-found")),
     ),
+    Way("no TLS at S3", F.DESTINATION_UNAVAILABLE, change=lambda spec: replace(spec, destination=without_tls(spec))),
     Way(
-        "no TLS at S3",
+        "a fallback that refuses as well",
         F.DESTINATION_UNAVAILABLE,
-        change=lambda spec: replace(
-            spec,
-            destination=replace(spec.destination, endpoint=spec.destination.endpoint.replace("http:", "https:")),
-        ),
+        change=lambda spec: replace(spec, destination=replace(without_tls(spec), fallback=beside(spec))),
+        environment={"EXPORT_FALLBACK_PGUSER": "planted"},
     ),
     Way("too little time", F.DEADLINE_EXCEEDED, SLOW, limits={"run_deadline_seconds": 3}),
     Way("too many rows", F.ROW_LIMIT_EXCEEDED, limits={"max_rows": 100}),

@@ -12,7 +12,7 @@ import pytest
 from export_contract.failures import FAILURES, Failure
 from export_contract.runspec import RunSpec
 from tests.integration.exporter.runner import BUCKET, Exporter, Finished
-from tests.integration.exporter.spare import PASSWORD, SCHEMA, Spare
+from tests.integration.exporter.spare import PASSWORD, ROLE, SCHEMA, Spare
 from tests.services import host
 
 pytestmark = pytest.mark.integration
@@ -169,3 +169,23 @@ def test_a_role_with_the_documented_rights_alone_can_write_and_redeliver(back: B
     moved = back.command("redeliver", "--from", uri, "--all", **least)
     assert (moved.returncode, b"redelivered to s3://" in moved.stdout) == (0, True), moved
     assert len(back.exporter.keys(spec)) == 2
+
+
+def test_a_fallback_in_a_schema_of_any_name_takes_an_export_and_gives_it_back(back: Back, spare: Spare) -> None:
+    schema = "odd %s \"{}\" 'schema'"
+    spare.postgres.psql(
+        f'CREATE SCHEMA "{schema.replace(chr(34), chr(34) * 2)}" AUTHORIZATION {ROLE}',
+    )
+    spec = spare.in_database(back.exporter.spec(("id",)), database=dataclasses.replace(spare.place, schema=schema))
+    plain = spec.destination.endpoint
+    no_tls = dataclasses.replace(spec.destination, endpoint=plain.replace("http:", "https:"))
+    done = back.exporter.run(dataclasses.replace(spec, destination=no_tls))
+    assert done.code == 0, done.said
+    assert done.outcome.delivered is not None
+    uri = done.outcome.delivered.uri
+    fetched = back.command("fetch", uri, "--to", "-")
+    assert hashlib.sha256(fetched.stdout).hexdigest() == done.outcome.delivered.sha256, fetched.stderr
+    listed = back.command("redeliver", "--from", uri.rpartition("/")[0], "--dry-run")
+    assert (listed.returncode, spec.run.id.encode() in listed.stdout) == (0, True), listed.stderr
+    again = back.exporter.run(spec)
+    assert again.outcome.delivered == done.outcome.delivered

@@ -51,13 +51,13 @@ ALTER TABLE {parts} ALTER COLUMN data SET STORAGE EXTERNAL;
 """
 
 
-def table(schema: str, name: str) -> sql.Identifier:
-    """The qualified name of one of the tables."""
-    return sql.Identifier(schema, name)
+def table(schema: str, name: str) -> sql.SQL:
+    """The qualified name of one of the tables, for statements with parameters: there psycopg takes a % for one."""
+    return sql.SQL(sql.Identifier(schema, name).as_string(None).replace("%", "%%"))
 
 
 def script(schema: str) -> sql.Composed:
     """Creates what is not there; to be run by the owner."""
     return sql.SQL(_SCRIPT).format(
-        artifacts=table(schema, ARTIFACTS), parts=table(schema, PARTS), most=sql.Literal(MAX_PIECE)
+        artifacts=sql.Identifier(schema, ARTIFACTS), parts=sql.Identifier(schema, PARTS), most=sql.Literal(MAX_PIECE)
     )
