@@ -108,6 +108,18 @@ def test_each_request_carries_what_the_destination_asks_for_and_no_more(
         }
 
 
+def test_each_object_of_several_carries_it_as_well(exporter: Exporter, wire: Recorder) -> None:
+    spec = through(exporter, wire, encryption=KMS, **ASKED)
+    several = replace(spec.output, layout="PartObjects")
+    spec = replace(spec, output=several, limits=replace(SMALL, object_bytes=6 * 1024 * 1024))
+    done = exporter.run(spec)
+    assert done.code == 0, done.said
+    created = [own(call) for call in wire.of("CreateMultipartUpload")]
+    asked = ENCRYPTED["KMS"] | TAGGED | COLD
+    assert len(created) > 2
+    assert [{name: sent.get(name) for name in asked} for sent in created] == [asked] * len(created)
+
+
 def test_no_other_request_says_anything_of_the_object(exporter: Exporter, wire: Recorder) -> None:
     spec = through(exporter, wire, encryption=KMS, **ASKED)
     assert exporter.run(spec).code == 0
