@@ -65,4 +65,4 @@ def commit() -> str:
 def exporter_environment() -> dict[str, str]:
     """What the exporter's image sets and what matters for time and memory: the benchmark measures what is shipped."""
     text = (REPOSITORY / "exporter_image" / "Dockerfile").read_text()
-    return dict(re.findall(r"\b((?:MALLOC|POLARS)_\w+)=(\S+)", text))
+    return dict(re.findall(r"\b((?:MALLOC|OPENBLAS|POLARS)_\w+)=(\S+)", text))

@@ -20,7 +20,7 @@ PADDING = bytes(16)
 class Chunk:
     """Whole rows as COPY BINARY writes them, without file header and trailer. `lengths` are bytes by row."""
 
-    data: bytes
+    data: bytes | memoryview
     lengths: NDArray[np.int64]
 
     @property
@@ -53,7 +53,7 @@ class BlockCutter:
             raise ValueError("a block holds at least one row and one byte")
         self._block_rows = block_rows
         self._block_bytes = block_bytes
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes | memoryview] = []
         self._lengths: list[NDArray[np.int64]] = []
         self._bytes = 0
         self._rows = 0

@@ -69,13 +69,13 @@ def grown(number: int, base: int) -> int:
 
 
 class PartCutter:
-    """Takes encoded bytes of one object, gives parts; knows size, SHA-256 and CRC32 of the whole."""
+    """Takes encoded bytes of one object, gives parts; knows size and SHA-256 of the whole, CRC32 of what was cut."""
 
     def __init__(self, part_bytes: int, start: Mark = START, *, number: int = 1) -> None:
         """`number` is the object's; its parts come behind `start`."""
         from isal import isal_zlib
 
-        self._crc32 = isal_zlib.crc32
+        self._crc32, self._combine = isal_zlib.crc32, isal_zlib.crc32_combine
         self._base = part_bytes
         self._pieces: list[bytes] = []
         self._held = 0
@@ -101,7 +101,6 @@ class PartCutter:
             self._held += len(data)
             self.bytes += len(data)
             self._sha.update(data)
-            self.crc32 = self._crc32(data, self.crc32)
         if self._held >= part_size(self.number + 1, self._base):
             yield self._cut()
 
@@ -116,4 +115,6 @@ class PartCutter:
             raise ExportError(Failure.DESTINATION_REFUSED, f"S3 takes no object of more than {MAX_PARTS:,} parts.")
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces, self._held = [], 0
-        return Part(self.number, data, self._crc32(data), self._object)
+        crc = self._crc32(data)
+        self.crc32 = self._combine(self.crc32, crc, len(data))
+        return Part(self.number, data, crc, self._object)

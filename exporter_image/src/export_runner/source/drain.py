@@ -122,10 +122,14 @@ class NativeDrain:
 
     def take(self) -> Chunk:
         state = self._state
-        chunk = Chunk(self._out[: state.written].tobytes(), self._lengths[: state.rows].copy())
+        data: bytes | memoryview = self._out[: state.written].data
+        full = 2 * state.written > len(self._out)
+        if not full:
+            data = bytes(data)
+        if full or len(self._out) > CHUNK_BYTES:
+            self._out = np.empty(CHUNK_BYTES, dtype=np.uint8)  # given away, not copied
+        chunk = Chunk(data, self._lengths[: state.rows].copy())
         state.written = state.rows = 0
-        if len(self._out) > CHUNK_BYTES:
-            self._out = np.empty(CHUNK_BYTES, dtype=np.uint8)
         return chunk
 
     def close(self) -> None:

@@ -57,7 +57,7 @@ def copied(connection: Connection, statement: sql.Composed, look: Callable[[], N
                     chunk, first = _without_header(chunk), False
                 # The server sends each row as one message: src/backend/commands/copyto.c, CopySendEndOfRow. The
                 # decoder checks that what was taken for a row is one.
-                if chunk.rows and chunk.lengths[-1] == len(_TRAILER) and chunk.data.endswith(_TRAILER):
+                if chunk.rows and chunk.lengths[-1] == len(_TRAILER) and chunk.data[-len(_TRAILER) :] == _TRAILER:
                     chunk = Chunk(chunk.data[: -len(_TRAILER)], chunk.lengths[:-1])  # no row is: -1 is no count
                 if chunk.rows:
                     yield chunk
@@ -82,7 +82,7 @@ def _expect(result: pq.abc.PGresult | None, status: pq.ExecStatus) -> None:
 
 def _without_header(chunk: Chunk) -> Chunk:
     """The file header comes with the first row, or with the trailer."""
-    if not chunk.data.startswith(_SIGNATURE):
+    if chunk.data[: len(_SIGNATURE)] != _SIGNATURE:
         raise ExportError(Failure.SOURCE_QUERY_FAILED, "What answers is no COPY BINARY of PostgreSQL.")
     (extension,) = struct.unpack_from("!i", chunk.data, len(_SIGNATURE) + 4)
     header = len(_SIGNATURE) + 8 + int(extension)
