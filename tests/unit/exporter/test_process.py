@@ -25,3 +25,10 @@ os.abort()
 def test_a_sealed_process_dumps_no_core_and_says_nothing_but_its_own_words() -> None:
     done = subprocess.run([sys.executable, "-c", SEALED], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("(0, 0) 0\n", "before\nours\n")
+
+
+def test_without_a_standard_error_a_process_is_sealed_and_speaks_to_nobody() -> None:
+    spoken = "import sys; from export_runner import process; process.seal(); print('ours', file=sys.stderr, flush=True)"
+    command = ["sh", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, spoken]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
