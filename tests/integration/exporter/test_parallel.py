@@ -200,6 +200,26 @@ def test_a_connection_that_is_lost_ends_the_attempt_with_a_failure_that_may_pass
     assert (caught.value.failure, caught.value.transient) == (Failure.SOURCE_UNAVAILABLE, True)
 
 
+def test_a_run_that_lost_one_of_its_connections_reads_anew_and_delivers_the_same(
+    exporter: Exporter, postgres: PostgresServer, heap: str
+) -> None:
+    slow = "pg_catalog.pg_sleep(0.0001)::pg_catalog.text = ''"
+    undisturbed = exporter.spec(("id", "bio"), table=heap, limits=SMALL)
+    assert exporter.run(undisturbed).code == 0
+    spec = exporter.spec(("id", "bio"), table=heap, limits=SMALL, connections=3, row_filter=slow)
+    running = exporter.start(spec)
+    helper = (
+        "SELECT pid FROM pg_stat_activity WHERE application_name = 'export-runner' AND query LIKE 'COPY%ctid%'"
+        " ORDER BY backend_start DESC LIMIT 1"
+    )
+    running.until(lambda: postgres.psql(helper) != "", "a further connection that reads")
+    postgres.psql(f"SELECT pg_terminate_backend(pid) FROM ({helper}) AS found")
+    finished = running.finish()
+    assert (finished.code, exporter.manifest(spec).connections) == (0, 3)
+    assert "is tried again in 1 s" in finished.said
+    assert exporter.read(spec.destination.key) == exporter.read(undisturbed.destination.key)
+
+
 def test_a_value_that_is_too_large_is_named_with_its_place_by_any_number_of_connections(
     exporter: Exporter, postgres: PostgresServer
 ) -> None:
