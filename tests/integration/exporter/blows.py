@@ -15,7 +15,7 @@ from tests.services.proxies import Corrupter, Link, Stream
 
 SIZE = 16_000_000
 PACE = 8_000
-"""kB/s from PostgreSQL: two seconds for all of it, so that faults find something to strike."""
+"""kB/s from PostgreSQL and to S3: two seconds for all of it, so that faults find something to strike."""
 Way = Literal["from PostgreSQL", "to S3"]
 FORMS: tuple[tuple[Format, Compression], ...] = (("CSV", "None"), ("NDJSON", "Zstd"), ("JSON", "Gzip"), ("CSV", "Gzip"))
 
@@ -70,7 +70,6 @@ class Weather:
                 server.start()
         self.to_postgres.heal()
         self.to_s3.heal()
-        self.to_postgres.add("bandwidth", rate=PACE)
 
 
 Strike = Callable[[Weather, Running], None]
@@ -139,7 +138,8 @@ def _blow(dice: Random) -> Blow:
     way = dice.choice(get_args(Way))
     # From before the first byte to about the last, so that preparation and commit are struck as well; for a moment, or
     # for longer than the retries take.
-    return Blow(name, way, round(dice.uniform(-0.05, 1.01), 2), round(dice.choice((0.2, 1, 4, 12)) * dice.random(), 1))
+    share, seconds = dice.uniform(-0.05, 1.01), dice.choice((0.2, 2, 9, 15)) * dice.uniform(0.5, 1)
+    return Blow(name, way, round(share, 2), round(seconds, 1))
 
 
 def _terminate(weather: Weather) -> None:

@@ -59,9 +59,9 @@ rounds of a fixed seed.
 ## What cannot be noticed, or not be said
 
 Short of memory, the process seldom lives to tell: at the limit of its container the kernel kills it, which the operator
-reports as `OutOfMemory`; where an allocation is refused (`RLIMIT_AS`) the C library aborted it (SIGABRT) when tried:
-`PodCrashed`. The exporter itself says `OutOfMemory` of an allocation that Python sees fail. The upload stays
-for the next attempt to abort, as after any kill.
+reports as `OutOfMemory`; where an allocation is refused (`RLIMIT_AS`) a library may end it without a word, which is
+`PodCrashed`. The exporter itself says `OutOfMemory` of an allocation that Python sees fail. The upload stays for the
+next attempt to abort, as after any kill.
 
 Without TLS, PostgreSQL's protocol has no checksum beyond TCP's: a changed letter is delivered as it came. With
 `sslMode: VerifyFull` the connection ends instead. On the way to S3 every part carries a CRC32 and the object is checked

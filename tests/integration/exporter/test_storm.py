@@ -11,7 +11,7 @@ from tests.services.proxies import Toxiproxy
 
 pytestmark = pytest.mark.integration
 
-SEED = "4301"
+SEED = "7850"
 """Short, and yet: with a checkpoint and without, both connections broken, damage, a process killed."""
 
 
