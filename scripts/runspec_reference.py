@@ -13,10 +13,11 @@ from typing import Any
 from export_contract import environment, manifest, report, runspec
 from export_contract.codec import camel, encode
 from export_contract.failures import FAILURES
+from export_runner import checkpoint
 from scripts.runspec_meanings import FIELDS, VARIABLES
 
 HEAD = """\
-<!-- Rendered from exporter_image/contract by scripts/render-manifests. Do not edit. -->
+<!-- Rendered from the code by scripts/render-manifests. Do not edit. -->
 # RunSpec reference
 
 What `export-runner run` reads and writes. All documents are strict JSON: an unknown, missing or mistyped field is
@@ -42,6 +43,7 @@ SPEC = (
 )
 OUTCOME = (report.Progress, report.Outcome, report.Delivered, report.FailureReport)
 MANIFEST = (manifest.Manifest, manifest.Column, manifest.ObjectRef, manifest.Segment)
+CHECKPOINT = (checkpoint.Checkpoint, checkpoint.Mark)
 
 
 def type_of(hint: Any) -> str:
@@ -83,7 +85,7 @@ def paths() -> set[str]:
     """Every field of every document."""
     return {
         f"{kind.__name__}.{camel(field.name)}"
-        for kind in (*SPEC, *OUTCOME, *MANIFEST)
+        for kind in (*SPEC, *OUTCOME, *MANIFEST, *CHECKPOINT)
         for field in dataclasses.fields(kind)
     }
 
@@ -114,6 +116,11 @@ def page() -> str:
     parts.append("\n".join([*head, *codes]))
     parts.append("## Manifest\n\n`manifest.json` beside the object, written last: what it names is whole.")
     parts += [section(kind) for kind in MANIFEST]
+    parts.append(
+        "## Checkpoint\n\nAt `destination.checkpointKey` while a run keeps one; its size does not grow with the rows."
+        " It is for the exporter\nalone, and holds values of rows (`lastKey`)."
+    )
+    parts += [section(kind) for kind in CHECKPOINT]
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 

@@ -12,6 +12,9 @@ FINISH_SHARE = 0.1
 manifest; between `FINISH_MIN` and `FINISH_MAX` seconds."""
 FINISH_MIN = 1.0
 FINISH_MAX = 15.0
+READ_BACK_RATE = 64 * 1024 * 1024
+"""Bytes a second that an object is read back at, to get its hash: somewhat less than the 85 to 90 MB/s that Amazon
+names for one connection. docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance-design-patterns.html"""
 
 
 class Deadline:
@@ -32,9 +35,11 @@ class Deadline:
         """Seconds left; never negative."""
         return max(0.0, self.seconds - self.elapsed())
 
-    def reading_remaining(self) -> float:
-        """Seconds left for reading rows when a whole file must still be finished afterwards."""
-        reserve = min(max(self.seconds * FINISH_SHARE, FINISH_MIN), FINISH_MAX, self.seconds / 2)
+    def reading_remaining(self, read_back: int = 0) -> float:
+        """Seconds left for reading rows when a whole file must still be finished, and so many bytes of it be read back
+        from where they are stored. At most half of the deadline is kept for that."""
+        finishing = min(max(self.seconds * FINISH_SHARE, FINISH_MIN), FINISH_MAX)
+        reserve = min(finishing + read_back / READ_BACK_RATE, self.seconds / 2)
         return max(0.0, self.remaining() - reserve)
 
 

@@ -85,12 +85,9 @@ def limits(of: Limits, fallback: Fallback) -> Limits:
     return replace(of, max_bytes=min(most, default=0))
 
 
-def earlier(spec: RunSpec, retrier: Retrier) -> Delivered | None:
+def earlier(spec: RunSpec, fallback: Fallback, retrier: Retrier) -> Delivered | None:
     """What an earlier attempt of this run left in the fallback. One that cannot be asked has no say while the
     destination serves: None."""
-    fallback = spec.destination.fallback
-    if fallback is None:
-        return None
     try:
         asked = sink(spec, fallback, replace(retrier, delays=()))
         try:

@@ -134,7 +134,7 @@ class ObjectCutter:
 
     def _ended(self, opened: _Open, parts: list[Part], behind: Mark) -> list[Part]:
         parts = [*parts, *opened.cutter.add(opened.encoder.finish()), *opened.cutter.rest()]
-        whole = replace(opened.cutter.whole(), rows=self.rows - opened.rows_before)
+        whole = replace(opened.cutter.whole(), rows=self.rows - opened.rows_before, complete=behind.complete)
         self._wholes.append(whole)
         marked = self._marked(opened, parts, replace(behind, objects=self._number if self._several else 0))
         self._bytes_before = self.bytes

@@ -60,7 +60,7 @@ def encoded_before(start: Mark) -> Encoded:
     from export_runner.pipeline import Encoded
     from export_runner.sinks.parts import Whole
 
-    whole = Whole(start.bytes, start.parts, "", start.crc, rows=start.rows)
+    whole = Whole(start.bytes, start.parts, "", start.crc, rows=start.rows, complete=start.complete)
     return Encoded(start.rows, () if start.objects else (whole,), start.complete, dict(start.nulled))
 
 

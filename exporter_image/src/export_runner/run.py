@@ -71,13 +71,14 @@ class Run:
             Task("prepare-encoder", lambda: preparing.encoder(spec)),
         )
         source, destination, encoder = preparations
-        earlier = Task("ask-fallback", lambda: fallback.earlier(spec, retrier))
+        asked = spec.destination.fallback
+        earlier = Task("ask-fallback", lambda: fallback.earlier(spec, asked, retrier)) if asked else None
         try:
             found = self._wait(destination, stop)
             if isinstance(found, Delivered):
                 self._meter.rows, self._meter.bytes = found.rows, found.bytes
                 return found
-            if (before := self._wait(earlier, stop)) is not None:
+            if earlier is not None and (before := self._wait(earlier, stop)) is not None:
                 self._meter.rows, self._meter.bytes = before.rows, before.bytes
                 return before
             described = self._wait(source, stop)
@@ -87,6 +88,7 @@ class Run:
             way = self._wait(Task("settle", lambda: self._settle(opened, found, held, retrier)), stop)
             self._meter.add("connect", time.monotonic() - begun)
             self._meter.rows = self._meter.read_rows = way.start.rows
+            self._meter.bytes = way.start.bytes
             return self._transfer(opened, make, way, found, held=held, stop=stop.child(), limits=spec.limits)
         except ExportError as error:
             held.keep = (stop.reason or error).kind.retryable
@@ -218,6 +220,10 @@ class Run:
         from export_runner.source.copying import Reader
         from export_runner.source.parallel import ALONE
 
+        def late() -> bool:
+            read_back = self._meter.bytes if way.start.parts and not way.start.objects else 0
+            return self._deadline.reading_remaining(read_back) <= 0
+
         assert held.connection is not None, "the source is prepared"
         held.reading = True
         partial = self._spec.limits.on_deadline == "Partial"
@@ -227,6 +233,6 @@ class Run:
             self._spec.limits.max_value_bytes,
             stop,
             spread=way.spread or ALONE,
-            enough=(lambda: self._deadline.reading_remaining() <= 0) if partial else lambda: False,
+            enough=late if partial else lambda: False,
             beat=self._meter.beat,
         )

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.exporter.resuming import load_wide
 from tests.integration.exporter.runner import BUCKET, Exporter
 from tests.integration.exporter.spare import Spare
 from tests.services import data, host
+from tests.services.meddler import Meddler, meddler
 from tests.services.proxies import Toxiproxy, toxiproxy
 from tests.services.tls import Authority
 
@@ -22,6 +24,13 @@ def postgres() -> Iterator[host.PostgresServer]:
 
 
 @pytest.fixture(scope="session")
+def wide(postgres: host.PostgresServer) -> str:
+    """See `resuming.load_wide`."""
+    load_wide(postgres)
+    return "big"
+
+
+@pytest.fixture(scope="session")
 def s3() -> Iterator[host.S3Server]:
     with host.s3_server() as server:
         server.create_bucket(BUCKET)
@@ -31,6 +40,12 @@ def s3() -> Iterator[host.S3Server]:
 @pytest.fixture
 def exporter(postgres: host.PostgresServer, s3: host.S3Server, tmp_path: Path) -> Exporter:
     return Exporter(postgres, s3, tmp_path)
+
+
+@pytest.fixture
+def between(s3: host.S3Server) -> Iterator[Meddler]:
+    with meddler(s3.port) as made:
+        yield made
 
 
 @pytest.fixture

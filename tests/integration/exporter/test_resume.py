@@ -1,63 +1,28 @@
 """A run that keeps a checkpoint goes on where it was, whatever was killed, and its object is as if nothing had been."""
 
 import dataclasses
-import re
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from export_contract.failures import FAILURES, Failure
-from export_contract.runspec import Limits, RunSpec
-from tests.integration.exporter.runner import BUCKET, Exporter, Running, json_lines, with_limits
+from export_contract.runspec import Limits
+from tests.integration.exporter.resuming import (
+    ROWS,
+    checkpoint,
+    killed_at,
+    of_another_encoder,
+    sent,
+    spec_of,
+    until_parts,
+)
+from tests.integration.exporter.runner import Exporter, json_lines, with_limits
 from tests.services.host import PostgresServer
 
 pytestmark = pytest.mark.integration
-
-ROWS = 40_000
-LIMITS = Limits(run_deadline_seconds=300, block_rows=1_000, part_bytes=5 * 1024 * 1024)
-
-
-@pytest.fixture(scope="module")
-def wide(postgres: PostgresServer) -> Iterator[str]:
-    """About 45 MB that do not compress, stored in another order than that of the key."""
-    postgres.psql(
-        "CREATE TABLE big (region text NOT NULL, id bigint NOT NULL, made timestamptz NOT NULL, filler text,"
-        " PRIMARY KEY (region, made, id));"
-        "INSERT INTO big SELECT 'é' || n % 3, n, timestamptz '2026-01-01' + n * interval '1 second',"
-        " (SELECT string_agg(encode(sha512((n::text || i)::bytea), 'hex'), '') FROM generate_series(1, 8) AS i)"
-        f" FROM pg_catalog.generate_series(1, {ROWS}) AS n ORDER BY pg_catalog.md5(n::text); ANALYZE big"
-    )
-    yield "big"
-    postgres.psql("DROP TABLE big")
-
-
-def spec_of(exporter: Exporter, form: tuple[Any, Any], table: str = "big", **changes: Any) -> RunSpec:
-    made = exporter.spec(("id", "region", "made", "filler"), table=table, output=form, limits=LIMITS)
-    place = f".export-operator/{made.run.id}/checkpoint.json"
-    target = dataclasses.replace(made.destination, checkpoint_key=place)
-    return dataclasses.replace(made, destination=target, **{"resume": "Always", **changes})
-
-
-def checkpoint(exporter: Exporter, spec: RunSpec) -> bytes:
-    """As it stands on the server's disk: asking the server takes longer than a part does."""
-    with suppress(FileNotFoundError):
-        return (exporter.s3.data / BUCKET / spec.destination.checkpoint_key).read_bytes()
-    return b""
-
-
-def sent(exporter: Exporter, spec: RunSpec) -> int:
-    """Parts that the checkpoint counts."""
-    found = re.search(rb'"parts":(\d+)', checkpoint(exporter, spec))
-    return int(found[1]) if found else 0
-
-
-def until_parts(exporter: Exporter, spec: RunSpec, running: Running, parts: int) -> None:
-    running.until(lambda: sent(exporter, spec) >= parts, f"{parts} parts")
 
 
 @pytest.mark.parametrize("form", [("CSV", "Gzip"), ("NDJSON", "Zstd"), ("JSON", "None")])
@@ -66,7 +31,7 @@ def test_an_export_that_is_killed_again_and_again_has_the_bytes_of_an_undisturbe
 ) -> None:
     undisturbed, spec = spec_of(exporter, form, wide), spec_of(exporter, form, wide)
     assert exporter.run(undisturbed).code == 0
-    for number in range(8 if form[0] == "CSV" else 3):
+    for number in range(3):
         running = exporter.start(spec)
         before = sent(exporter, spec)
         while number % 3 != 1 and running.process.poll() is None and sent(exporter, spec) == before:
@@ -85,23 +50,6 @@ def test_an_export_that_is_killed_again_and_again_has_the_bytes_of_an_undisturbe
     assert done.outcome.delivered is not None
     assert done.outcome.delivered.resumed == manifest.resumed
     assert checkpoint(exporter, spec) == b""
-    assert not exporter.uploads(spec)
-
-
-def test_a_process_that_slept_while_another_did_its_work_spoils_nothing(exporter: Exporter, wide: str) -> None:
-    spec = spec_of(exporter, ("CSV", "None"), wide)
-    zombie = exporter.start(spec)
-    until_parts(exporter, spec, zombie, 2)
-    zombie.signal(signal.SIGSTOP)
-    done = exporter.run(spec)
-    assert done.code == 0, done.said
-    whole = exporter.read(spec.destination.key)
-    told = exporter.manifest(spec)
-    zombie.signal(signal.SIGCONT)
-    late = zombie.finish()
-    assert late.code == 0 or late.reason == "Interrupted"
-    assert exporter.read(spec.destination.key) == whole
-    assert exporter.manifest(spec) == told
     assert not exporter.uploads(spec)
 
 
@@ -150,10 +98,7 @@ def test_no_row_is_doubled_or_lost_while_rows_change_and_processes_die(
     try:
         spec = spec_of(exporter, ("NDJSON", "None"), "moving")
         for parts in (1, 3):
-            running = exporter.start(spec)
-            until_parts(exporter, spec, running, parts)
-            running.signal(signal.SIGKILL)
-            running.end()
+            killed_at(exporter, spec, parts)
         done = exporter.run(spec)
     finally:
         ended.set()
@@ -174,14 +119,8 @@ def test_consistency_snapshot_starts_anew(exporter: Exporter, wide: str) -> None
 
 def test_a_checkpoint_of_another_encoder_is_not_gone_on_from(exporter: Exporter, wide: str) -> None:
     spec = spec_of(exporter, ("CSV", "None"), wide)
-    running = exporter.start(spec)
-    until_parts(exporter, spec, running, 2)
-    running.signal(signal.SIGKILL)
-    running.end()
-    text = checkpoint(exporter, spec)
-    at = text.index(b'"fingerprint":"') + 15
-    other = text[:at] + b"0" * 64 + text[at + 64 :]
-    exporter.client().put_object(Bucket=BUCKET, Key=spec.destination.checkpoint_key, Body=other)
+    killed_at(exporter, spec, 2)
+    of_another_encoder(exporter, spec)
     assert exporter.run(spec).code == 0
     assert exporter.manifest(spec).resumed == 0
     assert not exporter.uploads(spec)

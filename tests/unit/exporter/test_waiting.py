@@ -224,3 +224,9 @@ def test_time_is_kept_back_for_finishing_a_partial_file() -> None:
     assert 0.9 < Deadline(2).reading_remaining() <= 1
     assert 580 < Deadline(600).reading_remaining() <= 585
     assert Deadline(1, started=time.monotonic() - 2).reading_remaining() == 0
+
+
+def test_time_to_read_the_object_back_is_kept_too_but_never_more_than_half_of_the_deadline() -> None:
+    mib = 1024 * 1024
+    assert 42 < Deadline(60).reading_remaining(read_back=640 * mib) <= 44
+    assert 29 < Deadline(60).reading_remaining(read_back=64_000 * mib) <= 30

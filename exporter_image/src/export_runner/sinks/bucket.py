@@ -22,7 +22,7 @@ from export_runner.formats.compression import content_type
 from export_runner.retry import Retrier
 from export_runner.sinks import client, delivery, probe, upload
 from export_runner.sinks.checkpoints import Checkpoints, Fenced
-from export_runner.sinks.errors import ABSENT, INVALID_PART, NO_UPLOAD, REPLACED, S3Error
+from export_runner.sinks.errors import ABSENT, CONFLICT, INVALID_PART, NO_UPLOAD, REPLACED, S3Error, code_of
 from export_runner.sinks.parts import SENDERS, Part, Whole
 
 
@@ -89,7 +89,7 @@ class Bucket(ABC):
         checkpoint is kept. From here on, no other process can write one. Raises `ExportError`, `Stopped`."""
         found = self._found
         if found is not None and terms is not None and found.fits(self._spec.run.id, terms) and self._adopt(found):
-            self._terms, self._start = terms, found.mark
+            self._terms, self._start, self._current = terms, found.mark, found
             self._claim(replace(found, attempt=found.attempt + 1))
             self._abort_strangers()
             return found
@@ -117,17 +117,22 @@ class Bucket(ABC):
         return None
 
     def commit(self, manifest: Manifest) -> Delivered:
-        made = delivery.commit(self._caller, self._target, manifest)
-        if self._terms is not None:
+        try:
+            made = delivery.commit(self._caller, self._target, manifest)
+        except Fenced:
+            self._fenced = True
+            raise
+        if self._current is not None:
             self._checkpoints.delete()
+            self._current = None
         return made
 
     def probe(self) -> tuple[str, ...]:
         return probe.probe(self._caller, self._target, self._spec.run.id)
 
     def hold(self) -> bool:
-        """Leaves the upload and its checkpoint for another process; False when none is kept."""
-        return self._terms is not None or self._fenced
+        """Leaves the upload and its checkpoint for another process; False when no checkpoint is there yet."""
+        return self._current is not None or self._fenced
 
     def _begin_upload(self, key: str) -> upload.Upload:
         output = self._spec.output
@@ -141,9 +146,9 @@ class Bucket(ABC):
         try:
             begun.send(part)
         except S3Error as error:
-            if error.code in NO_UPLOAD:
-                raise _vanished() from None
-            raise
+            if error.code not in NO_UPLOAD:
+                raise
+            raise self._vanished() from None
 
     def _ref(self, key: str, whole: Whole, stored: upload.Stored) -> ObjectRef:
         return ObjectRef(
@@ -178,15 +183,26 @@ class Bucket(ABC):
         self._current = made
 
     def _completed(self, begun: upload.Upload, whole: Whole) -> upload.Stored:
+        """An upload that can no longer be completed is made anew, all parts of it. InvalidPart: another process, asleep
+        for a while, had sent a part of its own. A conflict: S3 may have ended the upload.
+        docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html"""
         try:
             return self._replace(begun, whole)
-        except S3Error as error:
-            if error.code in INVALID_PART:  # another process, asleep for a while, sent a part of its own
-                begun.abort()
-                if self._terms is not None:
-                    self._checkpoints.delete()
-                raise _vanished() from None
-            raise
+        except ExportError as error:
+            if code_of(error) not in INVALID_PART | NO_UPLOAD | CONFLICT:
+                raise
+        vanished = self._vanished()
+        begun.abort()
+        raise vanished
+
+    def _vanished(self) -> ExportError:
+        """The failure of an upload that is this process's own. Raises `Fenced` when it is another's by now."""
+        if self._current is not None and not self._checkpoints.stands():
+            self._fenced = True
+            raise Fenced
+        return ExportError(
+            Failure.DESTINATION_UNAVAILABLE, "The upload was changed or aborted by another process.", transient=True
+        )
 
     def _replace(self, begun: upload.Upload, whole: Whole) -> upload.Stored:
         """Completes; an object that an earlier attempt left is replaced, unless its manifest has come meanwhile."""
@@ -214,9 +230,3 @@ class Bucket(ABC):
     def _begun(self) -> upload.Upload:
         assert self._upload is not None, "begin comes first"
         return self._upload
-
-
-def _vanished() -> ExportError:
-    return ExportError(
-        Failure.DESTINATION_UNAVAILABLE, "The upload was changed or aborted by another process.", transient=True
-    )

@@ -84,6 +84,19 @@ class Checkpoints:
             self._etag = found[1]
         self._remove(self._lists_before)
 
+    def upload(self) -> str:
+        """The upload that the checkpoint names, whoever's it is; "" when there is none. Raises nothing."""
+        try:
+            found = self._get(self._destination.checkpoint_key, _MAX_BYTES)
+            return Checkpoint.from_json(found[0]).upload_id if found is not None else ""
+        except (ExportError, ContractError):
+            return ""
+
+    def stands(self) -> bool:
+        """Is there still what was written last, or nothing?"""
+        found = self._get(self._destination.checkpoint_key, _MAX_BYTES)
+        return found is None or found[1] == self._etag
+
     def delete(self) -> None:
         """Removes it, if it is still ours; one that stays does no harm, since the manifest is looked for first."""
         if self._etag and self._delete(self._destination.checkpoint_key, IfMatch=self._etag):

@@ -8,23 +8,31 @@ from export_contract.names import export_uri, part_object_key
 from export_contract.report import Delivered
 from export_contract.runspec import Destination, Layout
 from export_runner.sinks import documents
+from export_runner.sinks.checkpoints import Fenced
 from export_runner.sinks.client import Caller
-from export_runner.sinks.errors import ABSENT, NOT_READABLE, S3Error
+from export_runner.sinks.errors import ABSENT, NOT_READABLE, REPLACED, S3Error
 
 
 def read(caller: Caller, destination: Destination, run: str) -> Manifest | None:
     """This run's manifest, if one is there. Raises `ExportError`."""
+    return _read(caller, destination, run)[0]
+
+
+def _read(caller: Caller, destination: Destination, run: str) -> tuple[Manifest | None, str]:
+    """See `read`; and the ETag of what stands there, "" if it is nothing, or nothing that may be read."""
     try:
-        text, _ = documents.read(caller, caller.bucket, destination.manifest_key, documents.MAX_MANIFEST)
-        manifest = Manifest.from_json(text)
+        text, etag = documents.read(caller, caller.bucket, destination.manifest_key, documents.MAX_MANIFEST)
     except S3Error as error:
         if error.code in ABSENT | NOT_READABLE:
-            return None
+            return None, ""
         raise
+    try:
+        manifest = Manifest.from_json(text)
     except ContractError:
-        return None
+        return None, etag
     keys = object_keys(destination.key, manifest.layout, len(manifest.objects))
-    return manifest if manifest.run.id == run and [each.key for each in manifest.objects] == keys else None
+    ours = manifest.run.id == run and [each.key for each in manifest.objects] == keys
+    return manifest if ours else None, etag
 
 
 def proven(caller: Caller, manifest: Manifest | None) -> bool:
@@ -51,9 +59,33 @@ def stands(caller: Caller, told: ObjectRef) -> bool:
 
 
 def commit(caller: Caller, destination: Destination, manifest: Manifest) -> Delivered:
-    """Writes the manifest. Raises `ExportError`, `Stopped`."""
-    documents.write(caller, destination, caller.bucket, destination.manifest_key, manifest.to_json())
-    return delivered(manifest, destination)
+    """Writes the manifest where none stands, so that a process that slept before this call replaces nobody's.
+
+    What stands there and tells the same counts as written: by a try whose answer was lost, or by another process. What
+    is none of this run, or tells of an object that is not there, is replaced. Raises `Fenced`, `ExportError`,
+    `Stopped`.
+    """
+    text, condition = manifest.to_json(), {"IfNoneMatch": "*"}
+    for again in (True, False):
+        try:
+            documents.write(caller, destination, caller.bucket, destination.manifest_key, text, **condition)
+            return delivered(manifest, destination)
+        except S3Error as error:
+            if error.code not in REPLACED | ABSENT:
+                raise
+        found, etag = _read(caller, destination, manifest.run.id)
+        if found is not None and _same(found, manifest):
+            return delivered(found, destination)
+        if not again or not etag or proven(caller, found):
+            break
+        condition = {"IfMatch": etag}
+    raise Fenced
+
+
+def _same(found: Manifest, manifest: Manifest) -> bool:
+    """Do both tell the same of the same bytes? When and by how many attempts they were made may differ."""
+    told = (found.run, found.objects, found.rows, found.complete)
+    return told == (manifest.run, manifest.objects, manifest.rows, manifest.complete)
 
 
 def delivered(manifest: Manifest, destination: Destination) -> Delivered:

@@ -44,6 +44,8 @@ _ACCESS = frozenset(
         "KMS.DisabledException",
     }
 )
+CONFLICT = frozenset({"ConditionalRequestConflict"})
+"""Another conditional call was under way."""
 _TRANSIENT = frozenset(
     {
         "InternalError",
@@ -55,7 +57,7 @@ _TRANSIENT = frozenset(
         "RequestTimeoutException",
         "RequestTimeTooSkewed",
         "OperationAborted",
-        "ConditionalRequestConflict",
+        *CONFLICT,
         "Throttling",
         "ThrottlingException",
         "TooManyRequestsException",
@@ -99,6 +101,12 @@ class S3Error(ExportError):
     def __init__(self, failure: Failure, message: str, *, transient: bool, code: str) -> None:
         super().__init__(failure, message, transient=transient)
         self.code = code
+
+
+def code_of(error: ExportError) -> str:
+    """The code of S3's answer, also of the last one when it was asked several times; "" when there was none."""
+    answer = error if isinstance(error, S3Error) else error.__cause__
+    return answer.code if isinstance(answer, S3Error) else ""
 
 
 def from_botocore(error: Exception, operation: str, bucket: str) -> S3Error:

@@ -56,6 +56,8 @@ class Whole:
     crc32: int
     object: int = 1
     rows: int = 0
+    complete: bool = True
+    """No row was left unread."""
 
 
 def part_size(number: int, base: int) -> int:

@@ -84,7 +84,7 @@ class PartObjects(Bucket):
             self._delete(self._caller.once, [each.key for each in self._made])
         except ExportError:
             gone = False
-        if self._terms is not None and gone:
+        if self._current is not None and gone:
             self._checkpoints.delete()
         return gone
 
@@ -155,6 +155,10 @@ class PartObjects(Bucket):
         stored = self._completed(self._under_way[whole.object].upload, whole)
         self._made.append(self._ref(self._key(whole.object), whole, stored))
         del self._under_way[whole.object]
+
+    def _vanished(self) -> ExportError:
+        with self._turn:  # no checkpoint is being written
+            return super()._vanished()
 
     def _abort_uploads(self) -> bool:
         gone = [each.upload.abort() for each in self._under_way.values()]

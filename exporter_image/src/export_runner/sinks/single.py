@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -11,9 +10,11 @@ from export_contract.manifest import ObjectRef
 from export_contract.runspec import RunSpec
 from export_runner import checkpoint
 from export_runner.checkpoint import Checkpoint, Mark
+from export_runner.errors import ExportError
 from export_runner.retry import Retrier
 from export_runner.sinks import upload
 from export_runner.sinks.bucket import Bucket
+from export_runner.sinks.keeper import Keeper
 from export_runner.sinks.parts import Part, Whole
 
 _READ_BYTES = 1024 * 1024
@@ -24,33 +25,60 @@ class SingleObject(Bucket):
 
     def __init__(self, spec: RunSpec, retrier: Retrier, keys: Mapping[str, str] | None = None) -> None:
         super().__init__(spec, retrier, keys)
-        self._prefix = Prefix()
-        self._writing = threading.Lock()
+        self._keeper: Keeper | None = None
 
     def send(self, part: Part) -> None:
+        if self._keeper is not None:
+            self._keeper.make_room(part.number)
         self._send(self._begun, part)
-        if self._terms is None:
-            return
-        self._prefix.add(part.mark)
-        with self._writing:
-            newest = self._prefix.newest
-            if self._current is not None and newest.parts > self._current.mark.parts:
-                self._write(newest, checkpoint.etag_digest(self._begun.etags(newest.parts)))
+        if self._keeper is not None:
+            self._keeper.stored(part.mark)
 
     def complete(self, wholes: Sequence[Whole]) -> tuple[ObjectRef, ...]:
         (whole,) = wholes
+        if self._keeper is not None:
+            self._keeper.finish(complete=whole.complete)
         stored = self._completed(self._begun, whole)
         self._upload = None  # there is nothing to abort any more
         made = self._ref(self._target.key, whole, stored)
         return (made if whole.sha256 else replace(made, sha256=self._read_back(stored.etag)),)
 
+    def hold(self) -> bool:
+        if self._keeper is not None:
+            self._keeper.leave()
+        self._abort_if_left()
+        return super().hold()
+
     def abort(self) -> bool:
+        self._close()
         if self._fenced:
+            self._abort_if_left()
             return True  # what is there is another's
         gone = self._upload is None or self._upload.abort()
-        if self._terms is not None and gone:
+        if self._current is not None and gone:
             self._checkpoints.delete()
         return gone
+
+    def _claim(self, first: Checkpoint) -> None:
+        super()._claim(first)
+        self._keeper = Keeper(first.mark, self._count)
+
+    def _count(self, mark: Mark) -> None:
+        self._write(mark, checkpoint.etag_digest(self._begun.etags(mark.parts)))
+
+    def _vanished(self) -> ExportError:
+        self._close()
+        return super()._vanished()
+
+    def _abort_if_left(self) -> None:
+        """Whoever took the run over may have aborted this upload while a part of it was under way: S3 then keeps that.
+        docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html"""
+        if self._fenced and self._upload is not None and self._checkpoints.upload() != self._upload.upload_id:
+            self._upload.abort()
+
+    def _close(self) -> None:
+        if self._keeper is not None:
+            self._keeper.close()
 
     def _open(self) -> None:
         self._upload = self._begin_upload(self._target.key)
@@ -59,11 +87,11 @@ class SingleObject(Bucket):
         """Also when the upload is completed already."""
         taken = upload.Upload(self._caller, self._target, self._spec.run.id, "")
         etags = taken.go_on(found.upload_id, found.nonce, found.mark.parts)
-        if etags is None and not (found.mark.ended and taken.stands(found.mark.bytes)):
+        if etags is None and not (found.mark.ended and taken.stands(found.mark.bytes, found.mark.parts)):
             return False
         if etags is not None and checkpoint.etag_digest(etags) != found.etag_digest:
             return False
-        self._upload, self._prefix = taken, Prefix(found.mark.parts)
+        self._upload = taken
         return True
 
     def _abort_strangers(self) -> None:
@@ -83,23 +111,3 @@ class SingleObject(Bucket):
             return digest.hexdigest()
 
         return self._caller("GetObject", read)
-
-
-class Prefix:
-    """Parts come in any order; only the longest run of them from the first counts."""
-
-    def __init__(self, parts: int = 0) -> None:
-        self._lock = threading.Lock()
-        self._waiting: dict[int, Mark] = {}
-        self._newest = Mark(parts=parts)
-
-    @property
-    def newest(self) -> Mark:
-        return self._newest
-
-    def add(self, mark: Mark) -> None:
-        """The part that ends at `mark` is stored."""
-        with self._lock:
-            self._waiting[mark.parts] = mark
-            while (following := self._waiting.pop(self._newest.parts + 1, None)) is not None:
-                self._newest = following

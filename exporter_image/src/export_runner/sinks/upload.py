@@ -53,6 +53,7 @@ class Upload:
     upload_id: str = ""
     nonce: str = field(default_factory=lambda: secrets.token_hex(16))
     _sent: dict[int, CompletedPartTypeDef] = field(default_factory=dict)
+    _stored: Stored | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self) -> None:
@@ -139,6 +140,8 @@ class Upload:
         `replacing` is the ETag of the object that may stand there, "" for none: any other is left alone, with the code
         PreconditionFailed. None asks nothing.
         """
+        if self._stored is not None:
+            return self._stored
         condition: dict[str, Any] = {}
         if replacing is not None:
             condition = {"IfMatch": replacing} if replacing else {"IfNoneMatch": "*"}
@@ -163,9 +166,11 @@ class Upload:
             return Stored(etag, len(parts))
         return Stored(answer["ETag"].strip('"'), len(parts))
 
-    def stands(self, size: int) -> bool:
-        """Is what this upload makes there already? Raises `ExportError`."""
-        return self._made(size) is not None
+    def stands(self, size: int, parts: int) -> bool:
+        """Is what this upload makes there already? Then it is complete. Raises `ExportError`."""
+        etag = self._made(size)
+        self._stored = Stored(etag, parts) if etag is not None else None
+        return etag is not None
 
     def standing(self) -> str:
         """The ETag of the object that is there; "" if none is, or none that may be read."""

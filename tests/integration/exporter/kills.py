@@ -1,0 +1,111 @@
+"""Kills an export again and again at random moments, and measures what each kill cost.
+
+What a kill costs is what the next process does again: its own start, and the rows that the killed one had read and no
+checkpoint counts. PostgreSQL tells how many it had given (pg_stat_progress_copy), S3 which parts it had taken.
+"""
+
+import random
+import re
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psycopg
+
+from export_contract.runspec import RunSpec
+from tests.integration.exporter.resuming import checkpoint, sent
+from tests.integration.exporter.runner import BUCKET, Exporter
+
+ROWS = 300_000
+TABLE = f"""
+CREATE TABLE long_table (id bigint PRIMARY KEY, filler text NOT NULL);
+INSERT INTO long_table
+SELECT n, pg_catalog.repeat(pg_catalog.md5(n::text), 32) FROM pg_catalog.generate_series(1, {ROWS}) AS n;
+ANALYZE long_table
+"""
+"""About 310 MB, and 59 parts of 5 MiB."""
+
+_GIVEN = """
+SELECT c.tuples_processed FROM pg_stat_progress_copy AS c JOIN pg_stat_activity AS a USING (pid)
+WHERE a.application_name = 'export-runner' ORDER BY a.backend_start DESC LIMIT 1
+"""
+LOOK_SECONDS = 0.003
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One SIGKILL, `after` so many seconds of its process. `parts` and `rows` are those that the checkpoint counted,
+    `parts_again` what S3 had beyond that, `rows_again` what PostgreSQL had given beyond that. `first_row` is when the
+    process got its first row, in seconds from its start; None when it did not live to."""
+
+    after: float
+    parts: int
+    rows: int
+    parts_again: int
+    rows_again: int
+    first_row: float | None
+
+
+class Killer:
+    """Draws the moments from `seed`: while a process starts, or some time after it has stored none to two parts."""
+
+    def __init__(self, exporter: Exporter, spec: RunSpec, seed: int) -> None:
+        self._exporter = exporter
+        self._spec = spec
+        self._chance = random.Random(seed)
+        self._server = psycopg.connect(exporter.postgres.dsn, autocommit=True)
+
+    def close(self) -> None:
+        self._server.close()
+
+    def kill(self) -> Kill:
+        """Starts a process and kills it."""
+        starts_at, parts = self._rows(), sent(self._exporter, self._spec)
+        wanted = parts + self._chance.choice((0, 1, 1, 2))
+        pause = self._chance.uniform(0, 1.2 if wanted == parts else 0.1)
+        begun, first, due = time.monotonic(), None, None
+        running = self._exporter.start(self._spec)
+        while due is None or time.monotonic() < due:
+            assert not running.ends_within(LOOK_SECONDS), "the export ended before it was killed"
+            if first is None and self._given():
+                first = time.monotonic() - begun
+            if due is None and sent(self._exporter, self._spec) >= wanted:
+                due = time.monotonic() + pause
+        given = self._given()
+        running.signal(signal.SIGKILL)
+        after = time.monotonic() - begun
+        running.end()
+        parts, rows = sent(self._exporter, self._spec), self._rows()
+        again = max(0, starts_at + given - rows)
+        return Kill(after, parts, rows, self._stored() - parts, again, first)
+
+    def _given(self) -> int:
+        found = self._server.execute(_GIVEN).fetchone()
+        return int(found[0]) if found else 0
+
+    def _rows(self) -> int:
+        found = re.search(rb'"mark":\{"parts":\d+,"rows":(\d+)', checkpoint(self._exporter, self._spec))
+        return int(found[1]) if found else 0
+
+    def _stored(self) -> int:
+        """Parts that S3 has."""
+        client, key = self._exporter.client(), self._spec.destination.key
+        found = re.search(rb'"uploadID":"([^"]+)"', checkpoint(self._exporter, self._spec))
+        if found is None:
+            return 0
+        return len(client.list_parts(Bucket=BUCKET, Key=key, UploadId=found[1].decode()).get("Parts", []))
+
+
+def table(kills: Sequence[Kill], rows_per_part: float) -> str:
+    """For people, in Markdown."""
+    lines = [
+        "| kill | after | parts counted | parts sent again | rows read again | as parts | first row |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {number} | {kill.after:.2f} s | {kill.parts} | {kill.parts_again} | {kill.rows_again:,} |"
+        f" {kill.rows_again / rows_per_part:.1f} | {f'{kill.first_row:.2f} s' if kill.first_row else ''} |"
+        for number, kill in enumerate(kills, 1)
+    ]
+    return "\n".join(lines)
