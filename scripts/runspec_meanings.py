@@ -122,6 +122,7 @@ FIELDS: Mapping[str, str] = {
     "Delivered.bytes": "Its bytes as stored.",
     "Delivered.sha256": "SHA-256 as stored, hexadecimal; empty with layout PartObjects.",
     "Delivered.objects": "How many objects there are.",
+    "Delivered.connections": "How many connections read at once.",
     "Delivered.complete": "false: the deadline came first.",
     "Delivered.consistency": "Consistency that was reached.",
     "Delivered.snapshotTime": "The moment of the first rows, RFC 3339.",

@@ -61,9 +61,11 @@ def checkpoint(world: World, team: Team, name: str) -> Json:
 def in_mid_upload(world: World, team: Team, name: str, parts: int = 1) -> Json:
     """The pod of a run, when so many parts of its object are in S3."""
     pod = team.running_pod(name, SECONDS)
-    until(
-        f"{parts} parts of {name}", lambda: checkpoint(world, team, name).get("mark", {}).get("parts", 0) >= parts, 60
-    )
+
+    def look() -> bool:
+        return bool(checkpoint(world, team, name).get("mark", {}).get("parts", 0) >= parts)
+
+    until(f"{parts} parts of {name}", look, SECONDS)
     return pod
 
 

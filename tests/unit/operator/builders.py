@@ -187,7 +187,7 @@ def delivered(**changes: Any) -> Delivered:
 def success(**changes: Any) -> str:
     """The termination message of an attempt that delivered."""
     return Outcome(
-        run=RUN, delivered=delivered(**changes), timings={"fetch": 1.25}, peak_memory_bytes=1 << 20, rows=100
+        run=RUN, delivered=delivered(**changes), timings={"total": 1.25}, peak_memory_bytes=1 << 20, rows=100
     ).to_json()
 
 

@@ -559,6 +559,7 @@ def test_a_delivered_run_tells_object_progress_and_how_long_it_took() -> None:
             "bytes": 2048,
             "sha256": "ab" * 32,
             "objects": 1,
+            "connections": 1,
             "complete": True,
             "consistency": "Snapshot",
             "snapshotTime": "2026-11-24T12:00:01Z",
@@ -566,9 +567,15 @@ def test_a_delivered_run_tells_object_progress_and_how_long_it_took() -> None:
             "resumed": 0,
             "usedFallback": False,
             "peakMemoryBytes": 1 << 20,
-            "timings": {"fetch": 1.25},
+            "timings": {"total": 1.25},
         },
-        "progress": {"rows": 100, "bytes": 2048, "percent": 100, "heartbeatTime": "2026-11-24T12:00:00Z"},
+        "progress": {
+            "rows": 100,
+            "bytes": 2048,
+            "percent": 100,
+            "rowsPerSecond": 80,
+            "heartbeatTime": "2026-11-24T12:00:00Z",
+        },
     }
 
 

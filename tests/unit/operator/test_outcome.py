@@ -34,7 +34,7 @@ COMPLETE = job(complete=True)
 FAILED = job(
     failed=True, failed_reason="BackoffLimitExceeded", failed_message="Job has reached the limit", failed_pods=1
 )
-DELIVERED = Ended(delivered(), None, 1, 1 << 20, (("fetch", 1.25),))
+DELIVERED = Ended(delivered(), None, 1, 1 << 20, (("total", 1.25),))
 
 
 def failed_with(problem: Problem, attempts: int = 1) -> Ended:
@@ -51,7 +51,7 @@ ENDS: dict[str, tuple[Job, tuple[Pod, ...], Ended]] = {
     "delivered by the second attempt": (
         job(complete=True, failed_pods=1),
         (ended_pod(82, failure(), name="a"), ended_pod(0, success(), name="b", finished=later(9))),
-        Ended(delivered(), None, 2, 1 << 20, (("fetch", 1.25),)),
+        Ended(delivered(), None, 2, 1 << 20, (("total", 1.25),)),
     ),
     "delivered just before the Job was failed": (FAILED, (ended_pod(0, success()),), DELIVERED),
     "delivered although it was cancelled meanwhile": (
@@ -258,7 +258,7 @@ def test_a_message_that_status_could_not_hold_is_none(message: str) -> None:
 
 def test_a_sound_message_is_read_whole() -> None:
     assert read_outcome(ended_pod(0, success()), RUN) == Outcome(
-        run=RUN, delivered=delivered(), timings={"fetch": 1.25}, peak_memory_bytes=1 << 20, rows=100
+        run=RUN, delivered=delivered(), timings={"total": 1.25}, peak_memory_bytes=1 << 20, rows=100
     )
 
 
@@ -379,6 +379,6 @@ def test_what_the_fallback_took_counts_under_its_own_uri_alone(uri: str, used_fa
     assert (found.delivered is not None, found.problem is None) == (counts, counts)
 
 
-@pytest.mark.parametrize("field", ["segments", "resumed"])
+@pytest.mark.parametrize("field", ["segments", "resumed", "objects", "connections"])
 def test_a_count_that_status_cannot_hold_is_no_outcome(field: str) -> None:
     assert read_outcome(ended_pod(0, success(**{field: 2**31})), RUN) is None

@@ -334,7 +334,7 @@ def test_a_delivery_leaves_a_small_status() -> None:
     place = f"s3://{'b' * 63}/{'p' * 256}/{LONG}/{'k' * 256}/{LONG}/{run}/{LONG}.csv"
     timings = json.dumps({f"{'s' * 30}{index}": 1.123456 for index in range(20)})
     warnings = json.dumps(["語" * 400] * 20)
-    message = success(uri=place).replace('{"fetch":1.25}', timings)[:-1] + f',"warnings":{warnings}}}'
+    message = success(uri=place).replace('{"total":1.25}', timings)[:-1] + f',"warnings":{warnings}}}'
     assert size(big_end(message, 0)) <= BOUND
 
 

@@ -60,6 +60,7 @@ class Delivered:
     bytes: int
     sha256: str
     objects: int = 1
+    connections: int = 1
     complete: bool = True
     consistency: str = "Snapshot"
     snapshot_time: str = ""

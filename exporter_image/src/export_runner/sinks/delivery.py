@@ -106,6 +106,7 @@ def told(manifest: Manifest, uri: str, manifest_uri: str) -> Delivered:
         bytes=sum(each.bytes for each in manifest.objects),
         sha256=manifest.objects[0].sha256 if manifest.layout == "SingleObject" else "",
         objects=len(manifest.objects),
+        connections=manifest.connections,
         complete=manifest.complete,
         consistency=manifest.consistency,
         snapshot_time=manifest.snapshot_time,

@@ -108,7 +108,8 @@ def _plausible(outcome: Outcome) -> bool:
     words = []
     if delivered is not None:
         counts += [delivered.rows, delivered.bytes]
-        if not all(0 <= count <= MAX_ATTEMPTS for count in (delivered.segments, delivered.resumed, delivered.objects)):
+        small = (delivered.segments, delivered.resumed, delivered.objects, delivered.connections)
+        if not all(0 <= count <= MAX_ATTEMPTS for count in small):
             return False
         words += [delivered.consistency]
         if SHA256.fullmatch(delivered.sha256) is None or MOMENT.fullmatch(delivered.snapshot_time) is None:

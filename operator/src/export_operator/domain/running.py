@@ -148,6 +148,8 @@ def _end(turn: Turn, job: Job, document: status.Document) -> Decision:
         "percent": 100 if delivered.complete else before.get("percent", 99),
         "heartbeatTime": times.render(finished),
     }
+    if seconds := dict(ended.timings).get("total"):
+        fields["progress"]["rowsPerSecond"] = int(delivered.rows / seconds)
     text = f"delivered {delivered.rows} rows ({delivered.bytes} bytes) to {fields['result']['uri']}"
     first: tuple[Action, ...] = ()
     reason = "Delivered"

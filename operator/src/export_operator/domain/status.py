@@ -16,7 +16,7 @@ from export_operator.domain.quota import WindowState
 
 # Bytes of JSON, chosen so that the largest status stays below 8 KiB.
 MAX_MESSAGE = 1024
-MAX_CONDITION_MESSAGE = 496
+MAX_CONDITION_MESSAGE = 480
 MAX_LOG_TAIL = 2048
 MAX_COLUMNS = 1024
 PROGRESS_SECONDS = 10  # a running pod costs at most one status write in this time
@@ -167,6 +167,7 @@ def result_status(ended: Ended, places: Places) -> dict[str, Any]:
         "bytes": delivered.bytes,
         "sha256": delivered.sha256,
         "objects": delivered.objects,
+        "connections": delivered.connections,
         "complete": delivered.complete,
         "consistency": delivered.consistency,
         "snapshotTime": delivered.snapshot_time,
