@@ -13,7 +13,6 @@ from export_contract.runspec import Layout, Limits
 from export_runner.checkpoint import START, Mark
 from export_runner.formats.base import Format
 from export_runner.formats.compression import Compressor
-from export_runner.frames import compiled, native
 from export_runner.frames.blocks import Block
 from export_runner.frames.decoder import decode, slices
 from export_runner.frames.kinds import Field
@@ -27,7 +26,6 @@ class Encoder:
         self._format = output_format
         self._compressor = compressor
         self._begun = start.parts > 0
-        self._decode = decode if native.library() is None else compiled.decode
 
     @property
     def nulled(self) -> Counter[str]:
@@ -44,7 +42,7 @@ class Encoder:
         head = self._head()
         pieces = self._format.compiled(block)
         if pieces is None:
-            parts = [self._decode(block, fields)] if self._format.whole_blocks else slices(block, fields)
+            parts = [decode(block, fields)] if self._format.whole_blocks else slices(block, fields)
             pieces = [self._format.block(columns) for columns in parts]
         return self._compressor.block([head, *pieces])
 

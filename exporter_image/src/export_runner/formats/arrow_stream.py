@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Sequence
 from typing import ClassVar
 
 import polars as pl
 
 from export_runner.formats.typed import TypedFormat
-from export_runner.frames.decoder import Column
 
 _END = struct.pack("<II", 0xFFFFFFFF, 0)
 """A message of no bytes ends a stream."""
@@ -28,23 +26,26 @@ class ArrowStreamFormat(TypedFormat):
     content_type: ClassVar[str] = "application/vnd.apache.arrow.stream"
 
     def header(self) -> bytes:
-        return self._written(self.empty())[0]
-
-    def block(self, columns: Sequence[Column]) -> bytes:
-        return self._written(self.frame(columns))[1]
+        return _parted(self.file(self.empty()))[0]
 
     def footer(self) -> bytes:
         return _END
 
-    def _written(self, frame: pl.DataFrame) -> tuple[bytes, bytes]:
-        """The schema's message, and the messages of the rows."""
+    def file(self, frame: pl.DataFrame) -> bytes:
         out = io.BytesIO()
         frame.write_ipc_stream(
             out,
             compression="zstd" if self._output.compression == "Zstd" else "uncompressed",
             compat_level=pl.CompatLevel.oldest(),
         )
-        stream = out.getvalue()
-        _, length = struct.unpack_from("<II", stream)  # the mark of a message, and its metadata's length
-        edge = 8 + length  # a schema has no body
-        return stream[:edge], stream[edge : -len(_END)]
+        return out.getvalue()
+
+    def taken(self, file: bytes) -> bytes:
+        return _parted(file)[1]
+
+
+def _parted(stream: bytes) -> tuple[bytes, bytes]:
+    """The schema's message, and the messages of the rows."""
+    _, length = struct.unpack_from("<II", stream)  # the mark of a message, and its metadata's length
+    edge = 8 + length  # a schema has no body
+    return stream[:edge], stream[edge : -len(_END)]

@@ -18,7 +18,6 @@ from export_contract.runspec import Compression, Output
 from export_runner.formats import thrift
 from export_runner.formats.base import Resumes
 from export_runner.formats.typed import TypedFormat
-from export_runner.frames.decoder import Column
 from export_runner.frames.kinds import Field
 
 _MAGIC = b"PAR1"
@@ -57,8 +56,8 @@ class ParquetFormat(TypedFormat):
     def header(self) -> bytes:
         return _MAGIC
 
-    def block(self, columns: Sequence[Column]) -> bytes:
-        body, footer = self._written(self.frame(columns))
+    def taken(self, file: bytes) -> bytes:
+        body, footer = _parted(file)
         for group in footer.structs(_FILE_ROW_GROUPS):
             self._take(group)
         self._footer = footer
@@ -67,7 +66,7 @@ class ParquetFormat(TypedFormat):
 
     def footer(self) -> bytes:
         if self._footer is None:
-            _, self._footer = self._written(self.empty())
+            _, self._footer = _parted(self.file(self.empty()))
             self._groups = list(self._footer.structs(_FILE_ROW_GROUPS))
         self._footer.set(_FILE_ROWS, thrift.I64, self._rows)
         self._footer.set(_FILE_ROW_GROUPS, thrift.LIST, thrift.List(thrift.STRUCT, self._groups))
@@ -75,8 +74,7 @@ class ParquetFormat(TypedFormat):
         metadata = thrift.write(self._footer)
         return metadata + struct.pack("<I", len(metadata)) + _MAGIC
 
-    def _written(self, frame: pl.DataFrame) -> tuple[bytes, thrift.Struct]:
-        """The frame as a file: what stands between its first magic number and its footer, and the footer."""
+    def file(self, frame: pl.DataFrame) -> bytes:
         out = io.BytesIO()
         frame.write_parquet(
             out,
@@ -85,10 +83,7 @@ class ParquetFormat(TypedFormat):
             statistics=True,
             row_group_size=max(1, frame.height),
         )
-        file = out.getvalue()
-        (length,) = struct.unpack("<I", file[-8:-4])
-        edge = len(file) - 8 - length
-        return file[len(_MAGIC) : edge], thrift.Reader(file[edge:-8]).struct()
+        return out.getvalue()
 
     def _take(self, group: thrift.Struct) -> None:
         by = self._offset - len(_MAGIC)
@@ -107,3 +102,10 @@ class ParquetFormat(TypedFormat):
                 del group.fields[_GROUP_ORDINAL]  # optional, and 16 bits wide
         self._rows += group.integer(_GROUP_ROWS)
         self._groups.append(group)
+
+
+def _parted(file: bytes) -> tuple[bytes, thrift.Struct]:
+    """What stands between a file's first magic number and its footer, and the footer."""
+    (length,) = struct.unpack("<I", file[-8:-4])
+    edge = len(file) - 8 - length
+    return file[len(_MAGIC) : edge], thrift.Reader(file[edge:-8]).struct()

@@ -7,6 +7,7 @@ more than 38 digits, is text from the start, as are all types without a counterp
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
@@ -19,7 +20,8 @@ from export_contract.failures import Failure
 from export_contract.runspec import Output
 from export_runner.errors import ExportError
 from export_runner.formats.base import Format
-from export_runner.frames import series
+from export_runner.frames import compiled, native, series
+from export_runner.frames.blocks import Block
 from export_runner.frames.decoder import Column, Fixed
 from export_runner.frames.kinds import MOMENTS, Field, Kind
 from export_runner.frames.text import DAY_US, EPOCH_DAYS, POSTGRESQL, is_infinite, rendered
@@ -64,6 +66,23 @@ class TypedFormat(Format):
         if output.on_unrepresentable != "ColumnAsText":
             return tuple(fields)
         return tuple(replace(field, as_text=True) if _may_not_fit(field) else field for field in fields)
+
+    @abstractmethod
+    def file(self, frame: pl.DataFrame) -> bytes:
+        """The frame as a small file of its own."""
+
+    @abstractmethod
+    def taken(self, file: bytes) -> bytes:
+        """What the object takes over of it, as its next rows."""
+
+    def block(self, columns: Sequence[Column]) -> bytes:
+        return self.taken(self.file(self.frame(columns)))
+
+    def compiled(self, block: Block) -> list[bytes] | None:
+        if native.library() is None:
+            return None
+        # Step by step, so that each is given back when the next is made of it.
+        return [self.taken(self.file(self.frame(compiled.decode(block, self._fields))))]
 
     def frame(self, columns: Sequence[Column]) -> pl.DataFrame:
         """The rows with their types. Raises `ExportError` for a value that its type cannot hold."""

@@ -32,7 +32,7 @@ class Chunk:
 class Block:
     """The unit of encoding, compression and row group: rows, then `PADDING`. `first_row` counts from 0."""
 
-    data: bytes
+    data: bytes | bytearray
     lengths: NDArray[np.int64]
     first_row: int
 
@@ -53,9 +53,8 @@ class BlockCutter:
             raise ValueError("a block holds at least one row and one byte")
         self._block_rows = block_rows
         self._block_bytes = block_bytes
-        self._pieces: list[bytes | memoryview] = []
+        self._data = bytearray()  # grows as rows come: pieces to be joined would be there twice
         self._lengths: list[NDArray[np.int64]] = []
-        self._bytes = 0
         self._rows = 0
         self._first_row = 0
 
@@ -65,14 +64,13 @@ class BlockCutter:
         row = offset = 0
         while row < chunk.rows:
             # The first row whose bytes or whose count reaches a bound belongs to the block and ends it.
-            by_bytes = int(np.searchsorted(ends, offset + self._block_bytes - self._bytes, side="left"))
+            by_bytes = int(np.searchsorted(ends, offset + self._block_bytes - len(self._data), side="left"))
             by_rows = row + self._block_rows - self._rows - 1
             last = min(by_bytes, by_rows)
             stop = min(last + 1, chunk.rows)
             end = int(ends[stop - 1])
-            self._pieces.append(chunk.data[offset:end])
+            self._data += memoryview(chunk.data)[offset:end]
             self._lengths.append(chunk.lengths[row:stop])
-            self._bytes += end - offset
             self._rows += stop - row
             row, offset = stop, end
             if last < chunk.rows:
@@ -84,7 +82,8 @@ class BlockCutter:
             yield self._cut()
 
     def _cut(self) -> Block:
-        block = Block(b"".join((*self._pieces, PADDING)), np.concatenate(self._lengths), self._first_row)
+        self._data += PADDING
+        block = Block(self._data, np.concatenate(self._lengths), self._first_row)
         self._first_row += self._rows
-        self._pieces, self._lengths, self._bytes, self._rows = [], [], 0, 0
+        self._data, self._lengths, self._rows = bytearray(), [], 0
         return block
