@@ -61,6 +61,16 @@ def test_a_second_attempt_of_a_delivered_run_reports_the_first_ones_result(expor
     assert after["ETag"] == before["ETag"]
 
 
+def test_the_manifest_counts_by_column_what_became_null_for_want_of_a_place(exporter: Exporter) -> None:
+    values = "(1, date 'infinity', timestamp 'infinity'), (2, '2026-01-01', '-infinity'), (3, NULL, '2026-01-01')"
+    query = f"SELECT id, d, t FROM (VALUES {values}) AS v (id, d, t)"
+    made = exporter.spec(("id", "d", "t"), table=None, query=query, output=("Parquet", "None"))
+    spec = dataclasses.replace(made, output=dataclasses.replace(made.output, on_unrepresentable="Null"))
+    done = exporter.run(spec)
+    assert done.code == 0, done.said
+    assert (exporter.manifest(spec).rows, exporter.manifest(spec).nulled) == (3, {"d": 1, "t": 2})
+
+
 def test_a_manifest_without_its_object_is_not_believed(exporter: Exporter) -> None:
     spec = exporter.spec(("id",))
     exporter.run(spec)
