@@ -112,7 +112,8 @@ class Storm:
             "it is no bug": failure is None or failure.reason != Failure.INTERNAL_ERROR,
             "it is delivered": bool(blows) or late or code == 0,
         }
-        assert [name for name, true in holds.items() if not true] == [], said
+        broken = [name for name, true in holds.items() if not true]
+        assert not broken, f"not so: {'; '.join(broken)}\n{said}"
         if outcome and outcome.failure:
             return f"{outcome.failure.reason} ({outcome.failure.message})"
         return "Killed" if code else "Delivered"
