@@ -172,18 +172,18 @@ def test_the_key_that_a_dataset_declares_is_the_order_of_its_object(exporter: Ex
         "CREATE TABLE keyed (id bigint PRIMARY KEY, code text NOT NULL UNIQUE, other text NOT NULL);"
         "INSERT INTO keyed SELECT n, pg_catalog.md5(n::text), 'x' FROM generate_series(1, 1000) AS n"
     )
-    made = spec_of(exporter, ("CSV", "None"), "keyed")
-    source = dataclasses.replace(made.source, columns=("id", "code"), key=("code",))
-    spec = dataclasses.replace(made, source=source)
+    spec = _keyed_by(exporter, "code")
     done = exporter.run(spec)
     assert done.code == 0, done.said
     codes = [line.split(",")[1] for line in exporter.read(spec.destination.key).decode().splitlines()[1:]]
     assert codes == sorted(codes)
     assert len(codes) == 1000
-    wrong = dataclasses.replace(spec, source=dataclasses.replace(source, columns=("id", "other"), key=("other",)))
-    refused = exporter.run(wrong)
-    assert (refused.reason, "is not that of a valid, complete unique index" in refused.message) == (
-        "DatasetInvalid",
-        True,
-    )
+    refused = exporter.run(_keyed_by(exporter, "other"))
+    assert refused.reason == "DatasetInvalid", refused.said
+    assert "is not that of a valid, complete unique index" in refused.message
     exporter.postgres.psql("DROP TABLE keyed")
+
+
+def _keyed_by(exporter: Exporter, column: str) -> RunSpec:
+    made = spec_of(exporter, ("CSV", "None"), "keyed")
+    return dataclasses.replace(made, source=dataclasses.replace(made.source, columns=("id", column), key=(column,)))
