@@ -17,14 +17,14 @@ from export_contract.runspec import RunSpec
 from tests.integration.exporter.resuming import checkpoint, sent
 from tests.integration.exporter.runner import BUCKET, Exporter
 
-ROWS = 300_000
+ROWS = 400_000
 TABLE = f"""
 CREATE TABLE long_table (id bigint PRIMARY KEY, filler text NOT NULL);
 INSERT INTO long_table
 SELECT n, pg_catalog.repeat(pg_catalog.md5(n::text), 32) FROM pg_catalog.generate_series(1, {ROWS}) AS n;
 ANALYZE long_table
 """
-"""About 310 MB, and 59 parts of 5 MiB."""
+"""About 414 MB, and 79 parts of 5 MiB: the fastest machine does not come to its end in twenty goes."""
 
 _GIVEN = """
 SELECT c.tuples_processed FROM pg_stat_progress_copy AS c JOIN pg_stat_activity AS a USING (pid)
@@ -48,7 +48,7 @@ class Kill:
 
 
 class Killer:
-    """Draws the moments from `seed`: while a process starts, or some time after it has stored none to two parts."""
+    """Draws the moments from `seed`: while a process starts, or soon after the checkpoint counts one part more."""
 
     def __init__(self, exporter: Exporter, spec: RunSpec, seed: int) -> None:
         self._exporter = exporter
@@ -62,8 +62,8 @@ class Killer:
     def kill(self) -> Kill:
         """Starts a process and kills it."""
         starts_at, parts = self._rows(), sent(self._exporter, self._spec)
-        wanted = parts + self._chance.choice((0, 1, 1, 2))
-        pause = self._chance.uniform(0, 1.2 if wanted == parts else 0.1)
+        wanted = parts + self._chance.choice((0, 1, 1))
+        pause = self._chance.uniform(0, 0.8 if wanted == parts else 0.05)
         begun, first, due = time.monotonic(), None, None
         running = self._exporter.start(self._spec)
         while due is None or time.monotonic() < due:

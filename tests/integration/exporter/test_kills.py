@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from export_runner.sinks.keeper import MOST_AHEAD
+from export_runner.sinks.parts import SENDERS
 from tests.integration.exporter.kills import ROWS, TABLE, Killer, table
 from tests.integration.exporter.resuming import LIMITS, checkpoint, spec_of
 from tests.integration.exporter.runner import Exporter
@@ -13,6 +14,8 @@ pytestmark = pytest.mark.integration
 
 SEED = 20
 KILLS = 20
+MOST_READ = MOST_AHEAD + SENDERS + 5
+"""In parts: stored and not counted, waiting to be sent, being filled; and four for blocks in memory and the sockets."""
 
 
 def test_an_export_that_is_killed_twenty_times_has_the_bytes_of_an_undisturbed_one(exporter: Exporter) -> None:
@@ -40,4 +43,5 @@ def test_an_export_that_is_killed_twenty_times_has_the_bytes_of_an_undisturbed_o
     assert checkpoint(exporter, spec) == b""
     assert not exporter.uploads(spec)
     assert max(kill.parts_again for kill in kills) <= MOST_AHEAD
+    assert max(kill.rows_again for kill in kills) <= MOST_READ * per_part
     exporter.postgres.psql("DROP TABLE long_table")
