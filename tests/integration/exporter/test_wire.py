@@ -1,6 +1,5 @@
 """What goes over the wire to S3, request by request: each carries what the destination asks for, and no more."""
 
-import hashlib
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -130,10 +129,11 @@ def test_no_other_request_says_anything_of_the_object(exporter: Exporter, wire: 
     assert {call.operation for call in wire.calls} <= known
 
 
-SIGNED, TRAILED = "the body's own SHA-256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+UNSIGNED, TRAILED = "UNSIGNED-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+"""The body is then covered by TLS on its way, and by the CRC32 of its request whatever stands behind TLS."""
 
 
-@pytest.mark.parametrize(("operation", "covered_by"), [("UploadPart", SIGNED), ("PutObject", TRAILED)])
+@pytest.mark.parametrize(("operation", "covered_by"), [("UploadPart", UNSIGNED), ("PutObject", TRAILED)])
 def test_a_body_that_was_changed_behind_tls_is_refused_each_time(
     exporter: Exporter, authority: Authority, operation: str, covered_by: str
 ) -> None:
@@ -142,8 +142,7 @@ def test_a_body_that_was_changed_behind_tls_is_refused_each_time(
     def damage(call: Call) -> bytes:
         if call.operation != operation:
             return call.body
-        told = call.headers["x-amz-content-sha256"]
-        struck.append(SIGNED if told == hashlib.sha256(call.body).hexdigest() else told)
+        struck.append(call.headers["x-amz-content-sha256"])
         at = len(call.body) // 2
         return call.body[:at] + bytes([call.body[at] ^ 1]) + call.body[at + 1 :]
 
