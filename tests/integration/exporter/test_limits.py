@@ -35,7 +35,7 @@ class Exceeded:
             0,
             10_000_000,
             Failure.BYTE_LIMIT_EXCEEDED,
-            "The object is larger than 10,000,000 bytes (maxBytes).",
+            "There are more than 10,000,000 bytes (maxBytes).",
         ),
     ],
     ids=["rows", "bytes"],
