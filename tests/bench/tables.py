@@ -25,7 +25,6 @@ SETTINGS: Mapping[str, str] = {
     "maintenance_work_mem": "256MB",
     "max_wal_size": "16GB",
     "shared_buffers": "2GB",
-    "synchronize_seqscans": "off",  # else what psql writes begins where another reading happened to be
     "work_mem": "64MB",
 }
 """Over those of `tests.services.host`. Nothing but the contestants makes the server work while they are measured."""
