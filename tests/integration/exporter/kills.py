@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
 
@@ -31,19 +32,23 @@ SELECT c.tuples_processed FROM pg_stat_progress_copy AS c JOIN pg_stat_activity 
 WHERE a.application_name = 'export-runner' ORDER BY a.backend_start DESC LIMIT 1
 """
 LOOK_SECONDS = 0.003
+ROW_BYTES = 5 + 2 + 4 + 8 + 4 + 1024
+"""Of a row of the table in COPY BINARY, with its message's head."""
 
 
 @dataclass(frozen=True)
 class Kill:
     """One SIGKILL, `after` so many seconds of its process. `parts` and `rows` are those that the checkpoint counted,
-    `parts_again` what S3 had beyond that, `rows_again` what PostgreSQL had given beyond that. `first_row` is when the
-    process got its first row, in seconds from its start; None when it did not live to."""
+    `parts_again` what S3 had beyond that, `rows_again` what PostgreSQL had given beyond that, of which about
+    `rows_on_the_way` still were in the sockets. `first_row` is when the process got its first row, in seconds from its
+    start; None when it did not live to."""
 
     after: float
     parts: int
     rows: int
     parts_again: int
     rows_again: int
+    rows_on_the_way: int
     first_row: float | None
 
 
@@ -72,17 +77,24 @@ class Killer:
                 first = time.monotonic() - begun
             if due is None and sent(self._exporter, self._spec) >= wanted:
                 due = time.monotonic() + pause
-        given = self._given()
+        queued, given = self._queued(), self._given()
         running.signal(signal.SIGKILL)
         after = time.monotonic() - begun
         running.end()
         parts, rows = sent(self._exporter, self._spec), self._rows()
         again = max(0, starts_at + given - rows)
-        return Kill(after, parts, rows, self._stored() - parts, again, first)
+        return Kill(after, parts, rows, self._stored() - parts, again, queued // ROW_BYTES, first)
 
     def _given(self) -> int:
         found = self._server.execute(_GIVEN).fetchone()
         return int(found[0]) if found else 0
+
+    def _queued(self) -> int:
+        """Bytes in the sockets of all connections to PostgreSQL, at both ends: proc_net_tcp in the kernel's docs."""
+        port = f":{int(self._exporter.postgres.port):04X}"
+        lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        queues = [each[4] for each in lines if port in (each[1][-5:], each[2][-5:])]
+        return sum(int(size, 16) for each in queues for size in each.split(":"))
 
     def _rows(self) -> int:
         found = re.search(rb'"mark":\{"parts":\d+,"rows":(\d+)', checkpoint(self._exporter, self._spec))
