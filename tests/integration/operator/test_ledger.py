@@ -15,7 +15,8 @@ from export_operator.adapters.ledger import SLOTS, Ledger, LedgerError, parse_us
 from export_operator.domain.actions import Admission
 from export_operator.domain.identity import Subject
 from export_operator.domain.model import GROUP, VERSION, Key
-from export_operator.domain.quota import MAX_ENTRIES, Entry, SlotLimits, WindowLimit
+from export_operator.domain.quota import MAX_ENTRIES, Entry, WindowLimit
+from export_operator.domain.slots import SlotLimits
 
 from .connections import Connect, Counting, synced, until
 

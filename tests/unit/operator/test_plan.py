@@ -11,7 +11,7 @@ from export_operator.domain.lookup import RefusalError
 from export_operator.domain.model import Catalogue, Named, Request
 from export_operator.domain.plan import Effective, Plan, Secrets
 from export_operator.domain.policy import Policy
-from export_operator.domain.quota import SlotLimits
+from export_operator.domain.slots import SlotLimits
 
 from .builders import (
     BUCKET_FALLBACK,

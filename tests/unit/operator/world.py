@@ -20,6 +20,7 @@ from export_operator.domain import quota, times
 from export_operator.domain.actions import Admission, Emit, Settings
 from export_operator.domain.identity import Subject
 from export_operator.domain.model import TERMINAL_PHASES, Job, Key, Pod, Request, parse_job
+from export_operator.domain.slots import SlotLimits, take_slot
 from export_operator.reconcile import Reconciler
 from export_operator.store import Store
 
@@ -337,7 +338,7 @@ class Operator:
         return self._slots
 
     async def admit(
-        self, entry: quota.Entry, limits: Sequence[quota.WindowLimit], slot_limits: quota.SlotLimits, now: datetime
+        self, entry: quota.Entry, limits: Sequence[quota.WindowLimit], slot_limits: SlotLimits, now: datetime
     ) -> Admission:
         states: list[quota.WindowState] = []
         fresh: list[Subject] = []
@@ -354,7 +355,7 @@ class Operator:
             if answer.changed:
                 fresh.append(limit.subject)
         with self._hand.call(self._away):
-            grant = quota.take_slot(self._world.slots, entry, slot_limits)
+            grant = take_slot(self._world.slots, entry, slot_limits)
             self._world.slots = grant.entries
             self._slots = {item.run: item for item in grant.entries}
         return Admission(tuple(states), windows_granted=True, slot_granted=grant.granted, slot_reason=grant.reason)

@@ -19,6 +19,7 @@ from export_operator.domain import quota, times
 from export_operator.domain.actions import Admission
 from export_operator.domain.identity import Subject
 from export_operator.domain.model import API_VERSION, GROUP, VERSION, Key
+from export_operator.domain.slots import SlotGrant, SlotLimits, take_slot
 
 R = TypeVar("R")
 
@@ -117,7 +118,7 @@ class Ledger:
         return self._runs
 
     async def admit(
-        self, entry: quota.Entry, limits: Sequence[quota.WindowLimit], slot_limits: quota.SlotLimits, now: datetime
+        self, entry: quota.Entry, limits: Sequence[quota.WindowLimit], slot_limits: SlotLimits, now: datetime
     ) -> Admission:
         """Reserve every window in order, then a slot. A window without room releases the earlier ones that this call
         reserved; a missing slot releases nothing: a run that waits for its turn keeps its place in the windows."""
@@ -166,9 +167,9 @@ def _reserve(entry: quota.Entry, limit: quota.WindowLimit, now: datetime) -> Cha
     return change
 
 
-def _take_slot(entry: quota.Entry, limits: quota.SlotLimits) -> Change[quota.SlotGrant]:
-    def change(entries: Entries) -> tuple[Entries, quota.SlotGrant]:
-        grant = quota.take_slot(entries, entry, limits)
+def _take_slot(entry: quota.Entry, limits: SlotLimits) -> Change[SlotGrant]:
+    def change(entries: Entries) -> tuple[Entries, SlotGrant]:
+        grant = take_slot(entries, entry, limits)
         return grant.entries, grant
 
     return change

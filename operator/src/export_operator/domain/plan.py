@@ -21,7 +21,7 @@ from export_operator.domain.model import Catalogue, Named, Request
 from export_operator.domain.origin import source_spec
 from export_operator.domain.places import Coordinates, destination_spec
 from export_operator.domain.policy import Policy
-from export_operator.domain.quota import SlotLimits
+from export_operator.domain.slots import SlotLimits
 
 
 @dataclass(frozen=True, slots=True)
