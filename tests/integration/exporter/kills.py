@@ -15,6 +15,7 @@ from pathlib import Path
 import psycopg
 
 from export_contract.runspec import RunSpec
+from export_runner.checkpoint import Checkpoint
 from tests.integration.exporter.resuming import checkpoint, sent
 from tests.integration.exporter.runner import BUCKET, Exporter
 
@@ -97,8 +98,8 @@ class Killer:
         return sum(int(size, 16) for each in queues for size in each.split(":"))
 
     def _rows(self) -> int:
-        found = re.search(rb'"mark":\{"parts":\d+,"rows":(\d+)', checkpoint(self._exporter, self._spec))
-        return int(found[1]) if found else 0
+        found = checkpoint(self._exporter, self._spec)
+        return Checkpoint.from_json(found).mark.rows if found else 0
 
     def _stored(self) -> int:
         """Parts that S3 has."""
