@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from export_operator import __version__
 from export_operator.adapters.kube import ApiError
+from export_operator.adapters.metrics import Metrics
 from export_operator.app import App, StartError, check_access, check_served, connection
 from export_operator.logs import configure
 from export_operator.settings import PREFIX, ProcessSettings, SettingsError, read_settings
@@ -40,12 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _run(settings: ProcessSettings) -> None:
-    async with connection() as kube:
-        await App(settings, kube).run()
+    metrics = Metrics()
+    async with connection(metrics) as kube:
+        await App(settings, kube, metrics).run()
 
 
 async def _check(settings: ProcessSettings) -> None:
-    async with connection() as kube:
+    async with connection(Metrics()) as kube:
         await check_served(kube)
         await check_access(kube, settings.decisions.pods.namespace)
     print("ok: the CRDs are served and the run namespace can be read")

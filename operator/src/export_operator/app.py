@@ -16,6 +16,7 @@ from export_operator.adapters.cluster import Cluster
 from export_operator.adapters.health import HealthServer
 from export_operator.adapters.kube import ApiError, Kube, path_of
 from export_operator.adapters.ledger import Ledger, LedgerError
+from export_operator.adapters.metrics import Metrics
 from export_operator.adapters.probe import Prober
 from export_operator.adapters.progress import ProgressPoller
 from export_operator.adapters.runs import Runs
@@ -40,10 +41,11 @@ class StartError(Exception):
 class App:
     """Everything the operator is made of. `run` returns when it is asked to stop, and raises when a part breaks."""
 
-    def __init__(self, settings: ProcessSettings, kube: Kube) -> None:
+    def __init__(self, settings: ProcessSettings, kube: Kube, metrics: Metrics) -> None:
         decisions = settings.decisions
         self._settings = settings
         self._kube = kube
+        self._metrics = metrics
         self._ready = False
         self._queue: WorkQueue[Key] = WorkQueue(self._reconcile, settings.workers, (ApiError, LedgerError))
         self._store = Store(self._wake)
@@ -61,6 +63,7 @@ class App:
             settings=decisions,
             progress=self._progress.latest,
             clock=now,
+            metrics=metrics,
         )
 
     async def run(self) -> None:
@@ -70,7 +73,7 @@ class App:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         await check_served(self._kube)
-        health = HealthServer(self._settings.http_port, alive=lambda: True, ready=lambda: self._ready)
+        health = HealthServer(self._settings.http_port, self._metrics, alive=lambda: True, ready=lambda: self._ready)
         await health.start()
         tasks: list[asyncio.Task[Any]] = []
 
@@ -162,8 +165,9 @@ async def check_access(kube: Kube, run_namespace: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def connection() -> Any:
-    kube = await Kube.connect()
+async def connection(metrics: Metrics) -> Any:
+    """To the API server, its calls counted; closed at the end. Raises `ApiError` when there is no way to a cluster."""
+    kube = await Kube.connect(metrics.count_call)
     try:
         yield kube
     finally:

@@ -11,6 +11,7 @@ from export_contract.report import Progress
 from export_operator.adapters.cluster import Cluster, request_path
 from export_operator.adapters.kube import ApiError
 from export_operator.adapters.ledger import Ledger, LedgerError
+from export_operator.adapters.metrics import Metrics
 from export_operator.adapters.runs import Runs
 from export_operator.domain import actions, decide
 from export_operator.domain.model import Key, Request, parse_request
@@ -32,6 +33,7 @@ class Reconciler:
         settings: actions.Settings,
         progress: Callable[[str], Progress | None],
         clock: Callable[[], datetime],
+        metrics: Metrics,
     ) -> None:
         self._store = store
         self._runs = runs
@@ -40,6 +42,7 @@ class Reconciler:
         self._settings = settings
         self._progress = progress
         self._clock = clock
+        self._metrics = metrics
 
     async def reconcile(self, key: Key) -> float | None:
         """Do what is to be done about `key` now; the answer is when to look again (seconds), None for "on change"."""
@@ -51,7 +54,8 @@ class Reconciler:
             return None
         try:
             seen = await self._observe(request, current)
-            decision = decide.decide(seen, self._settings, self._clock())
+            with self._metrics.deciding():
+                decision = decide.decide(seen, self._settings, self._clock())
             return await self._act(seen, decision)
         except ApiError as error:
             if not (error.conflict or error.not_found):

@@ -29,7 +29,7 @@ class ProcessSettings:
     """`text` or `json`, one line a fact."""
     log_level: str = "INFO"
     http_port: int = 8080
-    """Of /livez and /readyz."""
+    """Of /livez, /readyz and /metrics."""
     workers: int = 8
     """Requests looked at at once; more only helps when the API server is slow."""
 

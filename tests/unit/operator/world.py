@@ -16,6 +16,7 @@ from export_contract import names
 from export_contract.report import Delivered, Outcome
 from export_operator.adapters.kube import ApiError
 from export_operator.adapters.ledger import LedgerError
+from export_operator.adapters.metrics import Metrics
 from export_operator.domain import quota, times
 from export_operator.domain.actions import Admission, Emit, Settings
 from export_operator.domain.identity import Subject
@@ -211,6 +212,7 @@ class Operator:
             settings=settings,
             progress=lambda _: None,
             clock=lambda: world.now,
+            metrics=Metrics(),
         )
         self.look()
 

@@ -1,4 +1,4 @@
-"""/livez and /readyz, by a server of our own: kopf's lives inside its task and dies with it."""
+"""/livez, /readyz and /metrics, by a server of our own: kopf's lives inside its task and dies with it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from export_operator.adapters.metrics import Metrics
+
 
 class HealthServer:
     """`ready` says whether requests are being served; `alive` whether the process should go on."""
 
-    def __init__(self, port: int, *, alive: Callable[[], bool], ready: Callable[[], bool]) -> None:
+    def __init__(self, port: int, metrics: Metrics, *, alive: Callable[[], bool], ready: Callable[[], bool]) -> None:
         self._port = port
+        self._metrics = metrics
         self._checks = {"/livez": alive, "/readyz": ready}
         self._runner: web.AppRunner | None = None
 
@@ -19,6 +22,7 @@ class HealthServer:
         app = web.Application()
         for path in self._checks:
             app.router.add_get(path, self._answer)
+        app.router.add_get("/metrics", self._show_metrics)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         await web.TCPSite(self._runner, port=self._port).start()
@@ -30,3 +34,7 @@ class HealthServer:
     async def _answer(self, request: web.Request) -> web.Response:
         fine = self._checks[request.path]()
         return web.Response(status=200 if fine else 503, text="ok\n" if fine else "not ready\n")
+
+    async def _show_metrics(self, request: web.Request) -> web.Response:
+        body, content_type = self._metrics.render(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -20,6 +20,20 @@ from export_operator import __version__
 TIMEOUT_SECONDS = 15.0
 PAGE = 500  # objects of one LIST answer
 MERGE_PATCH = "application/merge-patch+json"
+
+METHODS = {
+    "get": "GET",
+    "list": "GET",
+    "watch": "GET",
+    "create": "POST",
+    "update": "PUT",
+    "patch": "PATCH",
+    "delete": "DELETE",
+}
+"""By the verbs of Kubernetes, which metrics and permissions speak of."""
+
+Count = Callable[[str, str, int], None]
+"""Is told path, verb and status of each call; 0 where no answer came."""
 
 
 class ApiError(Exception):
@@ -53,12 +67,13 @@ class ApiError(Exception):
 class Kube:
     """One connection pool to the API server. `close` it at the end."""
 
-    def __init__(self, api: client.ApiClient) -> None:
+    def __init__(self, api: client.ApiClient, count: Count = lambda *_: None) -> None:
         self._api = api
+        self._count = count
         self._api.user_agent = f"export-operator/{__version__}"
 
     @staticmethod
-    async def connect() -> Kube:
+    async def connect(count: Count = lambda *_: None) -> Kube:
         """By the pod's service account, or outside a cluster by KUBECONFIG. Raises `ApiError` when neither is there."""
         configuration = client.Configuration()
         try:
@@ -68,20 +83,20 @@ class Kube:
                 await config.load_kube_config(client_configuration=configuration)
         except (config.ConfigException, OSError) as error:
             raise ApiError(0, "NotConfigured", f"no way to reach a cluster: {error}") from error
-        return Kube(client.ApiClient(configuration))
+        return Kube(client.ApiClient(configuration), count)
 
     async def close(self) -> None:
         await self._api.close()
 
     async def get(self, path: str, **query: str | int) -> dict[str, Any]:
-        return await self._json("GET", path, query)
+        return await self._json("get", path, query)
 
     async def list(self, path: str, **query: str | int) -> tuple[list[dict[str, Any]], str]:
         """Every object, page by page, and the resourceVersion to watch from."""
         items: list[dict[str, Any]] = []
         parameters: dict[str, str | int] = {"limit": PAGE, **query}
         while True:
-            page = await self._json("GET", path, parameters)
+            page = await self._json("list", path, parameters)
             items.extend(page.get("items") or ())
             metadata = page.get("metadata") or {}
             if not metadata.get("continue"):
@@ -89,15 +104,15 @@ class Kube:
             parameters["continue"] = metadata["continue"]
 
     async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        return await self._json("POST", path, body=body)
+        return await self._json("create", path, body=body)
 
     async def replace(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """PUT: fails with a conflict unless `metadata.resourceVersion` is the present one."""
-        return await self._json("PUT", path, body=body)
+        return await self._json("update", path, body=body)
 
     async def patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """JSON merge patch; a `metadata.resourceVersion` in it makes it conditional."""
-        return await self._json("PATCH", path, body=body, content_type=MERGE_PATCH)
+        return await self._json("patch", path, body=body, content_type=MERGE_PATCH)
 
     async def delete(self, path: str, *, uid: str) -> None:
         """Delete in the background exactly the object of this UID; one that is gone or another is success."""
@@ -108,14 +123,14 @@ class Kube:
             "preconditions": {"uid": uid},
         }
         try:
-            await self._json("DELETE", path, body=body)
+            await self._json("delete", path, body=body)
         except ApiError as error:
             if not (error.not_found or error.status == 409):
                 raise
 
     async def text(self, path: str, **query: str | int) -> str:
         """A body that is not JSON: a pod's log."""
-        response = await self._send("GET", path, query)
+        response = await self._send("get", path, query)
         try:
             data = await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -129,7 +144,7 @@ class Kube:
         promised is broken off."""
         parameters = {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": seconds, **query}
         bounds = aiohttp.ClientTimeout(total=seconds + 30, sock_connect=TIMEOUT_SECONDS)
-        response = await self._send("GET", path, parameters, bounds=bounds)
+        response = await self._send("watch", path, parameters, bounds=bounds)
         try:
             async for line in response.content:
                 event = json.loads(line)
@@ -144,14 +159,14 @@ class Kube:
 
     async def _json(
         self,
-        method: str,
+        verb: str,
         path: str,
         query: Mapping[str, str | int] | None = None,
         *,
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
     ) -> dict[str, Any]:
-        response = await self._send(method, path, query or {}, body=body, content_type=content_type)
+        response = await self._send(verb, path, query or {}, body=body, content_type=content_type)
         try:
             found: dict[str, Any] = json.loads(await response.read())
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -160,7 +175,7 @@ class Kube:
 
     async def _send(
         self,
-        method: str,
+        verb: str,
         path: str,
         query: Mapping[str, str | int],
         *,
@@ -169,9 +184,10 @@ class Kube:
         bounds: aiohttp.ClientTimeout | None = None,
     ) -> aiohttp.ClientResponse:
         url = path + ("?" + urlencode(query) if query else "")
+        answer = None
         try:
             request = await self._api.param_serialize(
-                method,
+                METHODS[verb],
                 url,
                 header_params={"Accept": "application/json, */*", "Content-Type": content_type},
                 body=body,
@@ -181,10 +197,13 @@ class Kube:
                 *request, _request_timeout=bounds or aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
             )
             response: aiohttp.ClientResponse = answer.response
+            self._count(path, verb, response.status)
             if response.status < 400:
                 return response
             text = await response.text()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if answer is None:
+                self._count(path, verb, 0)
             raise ApiError(0, "Unreachable", type(error).__name__) from error
         raise _refused(response.status, text)
 
