@@ -378,7 +378,122 @@ REFUSED_POLICIES: list[tuple[str, Object, str]] = [
         "spec.pod.resources.limits.memory in body should match",
     ),
     ("a misspelt limit", {"limits": {"user": {"request": 5}}}, 'unknown field "spec.limits.user.request"'),
+    (
+        "a sliding window by calendar",
+        {"limits": {"windowSeconds": 3600, "calendar": {"timeZone": "UTC"}}},
+        "spec.limits: windowSeconds (sliding) and calendar exclude each other: remove one of them",
+    ),
+    *[
+        (
+            f"the time zone {zone}",
+            {"limits": {"calendar": {"timeZone": zone}}},
+            "spec.limits.calendar.timeZone must be a name of the IANA time zone database, such as Europe/Berlin or UTC",
+        )
+        for zone in ("Europe/Berlim", "+02:00", "Local", "europe/berlin", "../etc/passwd")
+    ],
+    *[
+        (
+            f"a default {field} above the maximum",
+            {"defaults": {field: 61}, "maxima": {field: 60}},
+            f"spec.defaults.{field} exceeds spec.maxima.{field}: lower one or raise the other",
+        )
+        for field in ("runDeadlineSeconds", "queueDeadlineSeconds", "ttlSecondsAfterFinished")
+    ],
+    *[
+        (
+            f"a default priority above {maxima.get('priority', 'what holds without a maximum')}",
+            {"defaults": {"priority": priority}, "maxima": maxima},
+            "spec.defaults.priority exceeds spec.maxima.priority (Normal where it is left out)",
+        )
+        for priority, maxima in (
+            ("High", {}),
+            ("High", {"priority": "Normal"}),
+            ("High", {"priority": "Low"}),
+            ("Normal", {"priority": "Low"}),
+        )
+    ],
+    *[
+        (
+            f"a default {field} that is not allowed",
+            {"defaults": {field: default}, "allowed": {f"{field}s": [other]}},
+            f"spec.defaults.{field} is not one of spec.allowed.{field}s: add it there or name another",
+        )
+        for field, default, other in (
+            ("destination", "a", "b"),
+            ("format", "CSV", "Parquet"),
+            ("layout", "SingleObject", "PartObjects"),
+        )
+    ],
+    (
+        "a dataset of a source that is not allowed",
+        {"allowed": {"sources": ["a"], "datasets": [{"source": "b", "dataset": "users"}]}},
+        "spec.allowed.datasets names a source that spec.allowed.sources does not allow: add it there",
+    ),
+    (
+        "a dataset twice",
+        {"allowed": {"datasets": [{"source": "a", "dataset": "users"}] * 2}},
+        "spec.allowed.datasets[1]: Duplicate value",
+    ),
+    (
+        "a dataset without columns",
+        {"allowed": {"datasets": [{"source": "a", "dataset": "users", "columns": []}]}},
+        "spec.allowed.datasets[0].columns in body should have at least 1 items",
+    ),
+    (
+        "a refund of nothing known",
+        {"limits": {"refundOn": ["Bad luck"]}},
+        'supported values: "Infrastructure", "Source", "Destination", "Preflight", "Deadline", "User"',
+    ),
+    ("no weight", {"weight": 0}, "spec.weight in body should be greater than or equal to 1"),
 ]
+
+
+def test_a_policy_may_say_everything_at_once(admin: Kubectl) -> None:
+    limits = {"requests": 100000, "rows": 10**15, "bytes": 2**50, "maxConcurrent": 1000, "maxQueued": 100000}
+    spec = {
+        "selector": {"users": ["alice"], "groups": ["analysts"], "namespaces": ["team-a"]},
+        "weight": 100,
+        "limits": {
+            "calendar": {"timeZone": "America/Argentina/Buenos_Aires"},
+            **dict.fromkeys(("user", "namespace", "all"), limits),
+            "refundOn": ["Infrastructure", "Source", "Destination", "Preflight", "Deadline", "User"],
+        },
+        "allowed": {
+            "sources": ["db"],
+            "destinations": ["bucket"],
+            "formats": ["CSV"],
+            "layouts": ["SingleObject"],
+            "datasets": [{"source": "db", "dataset": "users", "columns": ["id", "Großbuchstabe"]}],
+        },
+        "defaults": {
+            "destination": "bucket",
+            "format": "CSV",
+            "layout": "SingleObject",
+            "runDeadlineSeconds": 60,
+            "queueDeadlineSeconds": 60,
+            "ttlSecondsAfterFinished": 60,
+            "priority": "High",
+        },
+        "maxima": {
+            "runDeadlineSeconds": 60,
+            "queueDeadlineSeconds": 60,
+            "ttlSecondsAfterFinished": 60,
+            "priority": "High",
+            "rows": 1,
+            "bytes": 1,
+            "connections": 1,
+        },
+        "kueue": {"queueName": "exports"},
+    }
+    made = admin.dry_run(cluster_wide("ExportPolicy", spec))
+    assert made.json()["spec"] == spec
+
+
+def test_the_name_of_the_built_in_rule_is_no_policys(admin: Kubectl) -> None:
+    policy = cluster_wide("ExportPolicy", {}) | {"metadata": {"name": "built-in"}}
+    assert "built-in is what status calls the rule that holds without a policy: choose another name" in (
+        admin.dry_run(policy).error
+    )
 
 
 @pytest.mark.parametrize(("spec", "message"), [pytest.param(s, m, id=i) for i, s, m in REFUSED_POLICIES])
@@ -397,6 +512,7 @@ FULL = {
     "onQuotaExceeded": "Queue",
     "consistency": "Auto",
     "resume": "Auto",
+    "priority": "Normal",
     "expiry": "Auto",
     "deletionPolicy": "Retain",
 }
@@ -411,6 +527,7 @@ OTHER = {
     "onQuotaExceeded": "Reject",
     "consistency": "Snapshot",
     "resume": "Never",
+    "priority": "Low",
     "expiry": "Keep",
 }
 
