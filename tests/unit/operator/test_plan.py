@@ -10,7 +10,7 @@ from export_contract import runspec
 from export_operator.domain.lookup import RefusalError
 from export_operator.domain.model import Catalogue, Named, Request
 from export_operator.domain.plan import Effective, Plan, Secrets
-from export_operator.domain.policy import Policy
+from export_operator.domain.policy import Policy, SelectedBy
 from export_operator.domain.slots import SlotLimits
 
 from .builders import (
@@ -40,6 +40,7 @@ def test_the_least_request_resolves_to_the_products_defaults() -> None:
     assert plan() == Plan(
         effective=Effective(
             policy="built-in",
+            policy_selected_by=SelectedBy("BuiltIn"),
             source="app-db",
             dataset="users",
             columns=("id", "email", "created_at"),
@@ -56,6 +57,7 @@ def test_the_least_request_resolves_to_the_products_defaults() -> None:
             on_quota_exceeded="Queue",
             consistency="Auto",
             resume="Auto",
+            priority="Normal",
             ttl_seconds_after_finished=604_800,
         ),
         run_spec=runspec.RunSpec(
@@ -101,11 +103,13 @@ def test_what_the_request_says_goes_before_every_default() -> None:
         onQuotaExceeded="Reject",
         consistency="Snapshot",
         resume="Never",
+        priority="Low",
         ttlSecondsAfterFinished=0,
     )
     rules = limited({"defaults": {"format": "Parquet", "compression": "Gzip", "startDeadlineSeconds": 50}})
     assert plan(wanted, rules=rules).effective.as_status() == {
         "policy": "built-in",
+        "policySelectedBy": {"kind": "BuiltIn"},
         "source": "app-db",
         "dataset": "users",
         "columns": ["email", "id"],
@@ -122,6 +126,7 @@ def test_what_the_request_says_goes_before_every_default() -> None:
         "onQuotaExceeded": "Reject",
         "consistency": "Snapshot",
         "resume": "Never",
+        "priority": "Low",
         "ttlSecondsAfterFinished": 0,
     }
 
@@ -140,10 +145,12 @@ def test_the_policy_fills_in_what_the_request_leaves_out() -> None:
         "consistency": "Segmented",
         "resume": "Always",
         "layout": "SingleObject",
+        "priority": "High",
     }
-    effective = plan(rules=Policy("mild", {"defaults": defaults})).effective.as_status()
-    assert effective == defaults | {
+    rules = Policy("mild", {"defaults": defaults, "maxima": {"priority": "High"}}, SelectedBy("User", "alice"))
+    assert plan(rules=rules).effective.as_status() == defaults | {
         "policy": "mild",
+        "policySelectedBy": {"kind": "User", "name": "alice"},
         "source": "app-db",
         "dataset": "users",
         "columns": ["id", "email", "created_at"],
@@ -156,6 +163,7 @@ def test_the_policy_fills_in_what_the_request_leaves_out() -> None:
     ("field", "attribute"),
     [
         ("runDeadlineSeconds", "run_deadline_seconds"),
+        ("queueDeadlineSeconds", "queue_deadline_seconds"),
         ("ttlSecondsAfterFinished", "ttl_seconds_after_finished"),
     ],
 )
@@ -167,6 +175,32 @@ def test_a_default_above_the_maximum_is_lowered_to_it(field: str, attribute: str
 def test_a_value_at_the_maximum_is_allowed() -> None:
     rules = limited({"maxima": {"runDeadlineSeconds": 20}})
     assert plan(request(runDeadlineSeconds=20), rules=rules).effective.run_deadline_seconds == 20
+
+
+def test_a_priority_up_to_the_maximum_is_given_and_a_default_is_lowered_to_it() -> None:
+    high, low = limited({"maxima": {"priority": "High"}}), limited({"maxima": {"priority": "Low"}})
+    assert [
+        plan(wanted, rules=rules).effective.priority
+        for wanted, rules in (
+            (request(priority="High"), high),
+            (request(priority="Low"), high),
+            (request(), high),
+            (request(), low),
+        )
+    ] == ["High", "Low", "Normal", "Low"]
+
+
+def test_a_request_that_names_no_columns_gets_those_that_the_policy_allows_in_the_datasets_order() -> None:
+    assert plan(rules=ONLY_IDS).effective.columns == ("id", "created_at")
+
+
+def test_a_request_that_names_no_dataset_gets_the_only_one_that_the_policy_allows() -> None:
+    assert plan(request(source={"name": "app-db"}), rules=ONLY_IDS).effective.dataset == "users"
+
+
+def test_a_dataset_listed_without_columns_is_allowed_whole() -> None:
+    rules = limited({"allowed": {"datasets": [{"source": "app-db", "dataset": "users"}]}})
+    assert plan(rules=rules).effective.columns == ("id", "email", "created_at")
 
 
 def test_maxima_of_rows_and_bytes_go_to_the_pod() -> None:
@@ -332,7 +366,21 @@ def reading(**changes: Any) -> dict[str, Any]:
 HIDDEN = Named("app-db-2", source(allowedNamespaces=["team-b"]).spec)
 HIDDEN_BUCKET = Named("bucket-2", destination(allowedNamespaces=["team-b"]).spec)
 ONLY_OTHERS = Policy("strict", {"allowed": {"sources": ["dwh"], "destinations": ["vault"], "formats": ["Parquet"]}})
-CAPPED = Policy("strict", {"maxima": {"runDeadlineSeconds": 60, "ttlSecondsAfterFinished": 10}})
+CAPPED = Policy(
+    "strict",
+    {
+        "maxima": {
+            "runDeadlineSeconds": 60,
+            "ttlSecondsAfterFinished": 10,
+            "queueDeadlineSeconds": 30,
+            "priority": "Low",
+        }
+    },
+)
+ONLY_IDS = Policy(
+    "ids",
+    {"allowed": {"datasets": [{"source": "app-db", "dataset": "users", "columns": ["created_at", "id", "phone"]}]}},
+)
 
 REFUSALS: dict[str, tuple[Request, Catalogue, Policy, str, str, bool]] = {
     "a source that is nearly right": (
@@ -383,6 +431,62 @@ REFUSALS: dict[str, tuple[Request, Catalogue, Policy, str, str, bool]] = {
         limited(),
         "DatasetNotFound",
         "spec.source.dataset: source 'app-db' has no dataset 'user'. Did you mean 'users'? Known: signups, users.",
+        False,
+    ),
+    "a dataset that the policy does not allow": (
+        request(**reading(dataset="signups")),
+        catalogue(),
+        ONLY_IDS,
+        "DatasetNotAllowed",
+        "spec.source.dataset: policy 'ids' does not allow 'signups' of source 'app-db'. Allowed: users.",
+        False,
+    ),
+    "a dataset that is nearly one that the policy allows": (
+        request(**reading(dataset="user")),
+        catalogue(),
+        ONLY_IDS,
+        "DatasetNotFound",
+        "spec.source.dataset: source 'app-db' has no dataset 'user'. Did you mean 'users'? Known: users.",
+        False,
+    ),
+    "a source of which the policy allows no dataset": (
+        request(),
+        catalogue(),
+        Policy("strict", {"allowed": {"datasets": [{"source": "dwh", "dataset": "users"}]}}),
+        "SourceNotAllowed",
+        "spec.source.name: policy 'strict' does not allow 'app-db'. Allowed: dwh.",
+        False,
+    ),
+    "no dataset that the policy allows": (
+        request(source={"name": "app-db"}),
+        catalogue(),
+        Policy("strict", {"allowed": {"datasets": [{"source": "app-db", "dataset": "orders"}]}}),
+        "DatasetNotAllowed",
+        "spec.source.dataset: source 'app-db' has none that policy 'strict' allows. Ask the platform team.",
+        False,
+    ),
+    "a column that the policy does not allow": (
+        request(**reading(columns=["id", "email"])),
+        catalogue(),
+        ONLY_IDS,
+        "ColumnNotAllowed",
+        "spec.source.columns[1]: policy 'ids' does not allow 'email' of dataset 'users'. Allowed: id, created_at.",
+        False,
+    ),
+    "a column that is nearly one that the policy allows": (
+        request(**reading(columns=["ids"])),
+        catalogue(),
+        ONLY_IDS,
+        "ColumnNotFound",
+        "spec.source.columns[0]: dataset 'users' has no column 'ids'. Did you mean 'id'? Known: created_at, id.",
+        False,
+    ),
+    "no column that the policy allows": (
+        request(),
+        catalogue(),
+        Policy("strict", {"allowed": {"datasets": [{"source": "app-db", "dataset": "users", "columns": ["phone"]}]}}),
+        "ColumnNotAllowed",
+        "spec.source.columns: dataset 'users' has no column that policy 'strict' allows. Ask the platform team.",
         False,
     ),
     "a column that is nearly right": (
@@ -605,6 +709,30 @@ REFUSALS: dict[str, tuple[Request, Catalogue, Policy, str, str, bool]] = {
         CAPPED,
         "LimitExceeded",
         "spec.runDeadlineSeconds: 61 is more than policy 'strict' allows (60).",
+        False,
+    ),
+    "a longer wait than the policy allows": (
+        request(queueDeadlineSeconds=31),
+        catalogue(),
+        CAPPED,
+        "LimitExceeded",
+        "spec.queueDeadlineSeconds: 31 is more than policy 'strict' allows (30).",
+        False,
+    ),
+    "a higher priority than the policy allows": (
+        request(priority="Normal"),
+        catalogue(),
+        CAPPED,
+        "LimitExceeded",
+        "spec.priority: Normal is more than policy 'strict' allows (Low).",
+        False,
+    ),
+    "the highest priority, which nobody granted": (
+        request(priority="High"),
+        catalogue(),
+        limited(),
+        "LimitExceeded",
+        "spec.priority: High is more than policy 'built-in' allows (Normal).",
         False,
     ),
     "a longer life than the policy allows": (

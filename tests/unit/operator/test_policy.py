@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given as generated
+from hypothesis import strategies as st
 
 from export_operator.domain.identity import Subject, attested, subject_of
 from export_operator.domain.model import Key, Named, Request
-from export_operator.domain.policy import BUILT_IN, Defaults, Policy, select, window_limits
+from export_operator.domain.policy import BUILT_IN, Defaults, Policy, SelectedBy, select, window_limits
 from export_operator.domain.quota import WindowLimit
 
 from .builders import limited, request
@@ -69,6 +72,99 @@ def test_a_policy_applies_only_when_each_of_its_lists_matches(selector: dict[str
 
 def test_a_policy_whose_lists_all_match_applies() -> None:
     assert chosen(Named("both", {"selector": {"users": ["alice"], "namespaces": ["team-a"]}})) == "both"
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [
+        (OF_ALICE, SelectedBy("User", "alice")),
+        (Named("p", {"selector": {"groups": ["staff", "analysts"]}}), SelectedBy("Group", "analysts")),
+        (OF_TEAM, SelectedBy("Namespace", "team-a")),
+        (Named("p", {"selector": {"users": ["alice"], "namespaces": ["team-a"]}}), SelectedBy("User", "alice")),
+        (Named("p", {"selector": {"groups": ["analysts"], "namespaces": ["team-a"]}}), SelectedBy("Group", "analysts")),
+        (EVERYONE, SelectedBy("Everyone")),
+        (Named("p", {"selector": {"users": []}}), SelectedBy("Everyone")),
+    ],
+)
+def test_a_policy_tells_why_it_applies(policy: Named, reason: SelectedBy) -> None:
+    assert select({policy.name: policy}, request()) == Policy(policy.name, policy.spec, reason)
+
+
+def test_among_policies_that_name_the_user_the_one_that_says_more_applies() -> None:
+    there = Named("z", {"selector": {"users": ["alice"], "namespaces": ["team-a"]}})
+    in_group = Named("y", {"selector": {"users": ["alice"], "groups": ["analysts"]}})
+    assert chosen(OF_ALICE, there) == "z"
+    assert chosen(OF_ALICE, there, in_group) == "y"
+
+
+USERS, GROUPS, NAMESPACES = ("alice", "bob", ROBOT), ("analysts", "staff"), ("team-a", "team-b")
+
+
+def some(names: tuple[str, ...]) -> st.SearchStrategy[list[str]]:
+    return st.lists(st.sampled_from(names), unique=True, max_size=2)
+
+
+def selector() -> st.SearchStrategy[dict[str, list[str]]]:
+    return st.fixed_dictionaries({"users": some(USERS), "groups": some(GROUPS), "namespaces": some(NAMESPACES)})
+
+
+def named_policies() -> st.SearchStrategy[list[Named]]:
+    selectors = st.dictionaries(st.sampled_from("abcdefgh"), selector(), max_size=8)
+    return selectors.map(lambda found: [Named(name, {"selector": given}) for name, given in found.items()])
+
+
+@st.composite
+def asked(draw: st.DrawFn) -> Request:
+    requester = draw(st.sampled_from(USERS))
+    submitter = draw(st.sampled_from((requester, ROBOT)))
+    return request(
+        key=Key(draw(st.sampled_from(NAMESPACES)), "x"),
+        requester={"username": requester},
+        submittedBy={"username": submitter, "groups": draw(some(GROUPS))},
+    )
+
+
+def matches(policy: Named, given: Request) -> bool:
+    """The rule, told another way."""
+    lists = policy.spec["selector"]
+    own = given.spec["submittedBy"]["groups"] if given.requester == given.submitter else []
+    return (
+        (not lists["users"] or given.requester in lists["users"])
+        and (not lists["groups"] or any(group in lists["groups"] for group in own))
+        and (not lists["namespaces"] or given.key.namespace in lists["namespaces"])
+    )
+
+
+@generated(named_policies(), asked(), st.randoms(use_true_random=False))
+def test_the_choice_is_the_first_of_one_total_order_in_whatever_order_policies_come(
+    policies: list[Named], wanted: Request, random: Random
+) -> None:
+    ordered = sorted(
+        (policy for policy in policies if matches(policy, wanted)),
+        key=lambda policy: (
+            [not policy.spec["selector"][kind] for kind in ("users", "groups", "namespaces")],
+            policy.name,
+        ),
+    )
+    random.shuffle(policies)
+    assert chosen(*policies, given=wanted) == (ordered[0].name if ordered else BUILT_IN)
+
+
+@generated(named_policies(), asked())
+def test_a_policy_that_is_not_chosen_changes_nothing_by_leaving(policies: list[Named], wanted: Request) -> None:
+    choice = chosen(*policies, given=wanted)
+    for leaving in policies:
+        if leaving.name != choice:
+            assert chosen(*(policy for policy in policies if policy is not leaving), given=wanted) == choice
+
+
+@generated(named_policies(), asked())
+def test_no_policy_with_groups_is_chosen_for_what_somebody_else_submitted(
+    policies: list[Named], wanted: Request
+) -> None:
+    choice = select({policy.name: policy for policy in policies}, wanted)
+    if wanted.requester != wanted.submitter:
+        assert not (choice.spec.get("selector") or {}).get("groups")
 
 
 def test_groups_of_a_submitter_are_not_those_of_another_requester() -> None:

@@ -238,7 +238,7 @@ NAME = "n" * 253
 WIDE = "語" * 63
 KEYS = {"name": NAME, "keyPrefix": "k" * 256}
 MANY = [f"{WIDE[3:]}{number:03}" for number in range(256)]
-FEW = MANY[:5]  # as many bytes as a status shows
+FEW = MANY[:3]  # as many bytes as a status shows
 
 
 def wide_source(columns: list[str]) -> Named:
@@ -247,7 +247,7 @@ def wide_source(columns: list[str]) -> Named:
 
 BIG_SOURCE = wide_source(FEW)
 BIG_DESTINATION = Named(NAME, destination(bucket="b" * 63, prefix="p" * 256).spec)
-BIG_POLICY = Named("p" * 253, {"limits": {"namespace": {"requests": 1}}})
+BIG_POLICY = Named("p" * 253, {"selector": {"users": ["語" * 512]}, "limits": {"namespace": {"requests": 1}}})
 BIG = request(
     key=Key(LONG, LONG),
     source={"name": NAME, "dataset": LONG},

@@ -72,7 +72,7 @@ def _seconds_left(turn: Turn) -> float:
         ttl = (request.status.get("effective") or {}).get("ttlSecondsAfterFinished")
     if ttl is None:
         ttl = FALLBACKS["ttlSecondsAfterFinished"]
-    maximum = turn.policy.section("maxima").get("ttlSecondsAfterFinished")
+    maximum = turn.policy.maximum("ttlSecondsAfterFinished")
     if maximum is not None:
         ttl = min(int(ttl), int(maximum))
     return (completed + timedelta(seconds=int(ttl)) - turn.now).total_seconds()

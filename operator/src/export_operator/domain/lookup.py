@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from export_contract import parameters, runspec
@@ -22,11 +22,16 @@ class RefusalError(Exception):
         self.may_appear = may_appear
 
 
+def listed(names: Sequence[str]) -> str:
+    """The names for a sentence, the first ten of many."""
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
 def _did_you_mean(given: str, known: Iterable[str]) -> str:
     options = sorted(known)
     close = difflib.get_close_matches(given, options, n=1)
-    shown = ", ".join(options[:10]) + (f" and {len(options) - 10} more" if len(options) > 10 else "")
-    return (f" Did you mean {close[0]!r}?" if close else "") + (f" Known: {shown}." if options else " There is none.")
+    known_ones = f" Known: {listed(options)}." if options else " There is none."
+    return (f" Did you mean {close[0]!r}?" if close else "") + known_ones
 
 
 def _usable(named: Named | None, namespace: str) -> Named | None:
@@ -61,42 +66,68 @@ def find_source(request: Request, catalogue: Catalogue, policy: Policy) -> Named
 
 def not_allowed(path: str, value: str, policy: Policy, kind: str) -> str:
     """The sentence for a name that the policy does not allow."""
-    allowed = ", ".join(policy.section("allowed").get(kind) or ())
-    return f"{path}: policy {policy.name!r} does not allow {value!r}. Allowed: {allowed}."
+    return f"{path}: policy {policy.name!r} does not allow {value!r}. Allowed: {listed(policy.allowed(kind) or ())}."
 
 
-def find_dataset(request: Request, source: Named) -> Mapping[str, Any]:
-    """The dataset named, or the only one there is. Raises `RefusalError`."""
+def find_dataset(request: Request, source: Named, policy: Policy) -> Mapping[str, Any]:
+    """The dataset named, or the only one that the policy allows. Raises `RefusalError`."""
     datasets = {item["name"]: item for item in source.spec.get("datasets") or ()}
-    wanted = request.spec["source"].get("dataset")
+    allowed = policy.allowed_datasets(source.name)
+    offered = sorted(name for name in datasets if allowed is None or name in allowed)
+    wanted = request.spec["source"].get("dataset") or (offered[0] if len(offered) == 1 else None)
     if not wanted:
-        if len(datasets) == 1:
-            return next(iter(datasets.values()))
+        if not offered:
+            raise RefusalError(
+                "DatasetNotAllowed",
+                f"spec.source.dataset: source {source.name!r} has none that policy {policy.name!r} allows."
+                " Ask the platform team.",
+            )
         raise RefusalError(
             "DatasetRequired",
-            f"spec.source.dataset: source {source.name!r} has several; name one of {', '.join(sorted(datasets))}.",
+            f"spec.source.dataset: source {source.name!r} has several; name one of {listed(offered)}.",
         )
     if wanted not in datasets:
         raise RefusalError(
             "DatasetNotFound",
-            f"spec.source.dataset: source {source.name!r} has no dataset {wanted!r}." + _did_you_mean(wanted, datasets),
+            f"spec.source.dataset: source {source.name!r} has no dataset {wanted!r}." + _did_you_mean(wanted, offered),
+        )
+    if wanted not in offered:
+        raise RefusalError(
+            "DatasetNotAllowed",
+            f"spec.source.dataset: policy {policy.name!r} does not allow {wanted!r} of source {source.name!r}."
+            f" Allowed: {listed(offered) or 'none'}.",
         )
     found: Mapping[str, Any] = datasets[wanted]
     return found
 
 
-def find_columns(request: Request, dataset: Mapping[str, Any]) -> tuple[str, ...]:
-    """The columns named, in the order asked for, or all that the dataset offers. Raises `RefusalError`."""
-    allowed = tuple(dataset.get("columns") or ())
+def find_columns(request: Request, source: Named, dataset: Mapping[str, Any], policy: Policy) -> tuple[str, ...]:
+    """The columns named, in the order asked for, or all that dataset and policy allow, in the dataset's order. Raises
+    `RefusalError`."""
+    present, name = tuple(dataset.get("columns") or ()), dataset["name"]
+    allowed = (policy.allowed_datasets(source.name) or {}).get(name)
+    offered = tuple(column for column in present if allowed is None or column in allowed)
     wanted = tuple(request.spec["source"].get("columns") or ())
     for index, column in enumerate(wanted):
-        if column not in allowed:
+        if column not in present:
             raise RefusalError(
                 "ColumnNotFound",
-                f"spec.source.columns[{index}]: dataset {dataset['name']!r} has no column {column!r}."
-                + _did_you_mean(column, allowed),
+                f"spec.source.columns[{index}]: dataset {name!r} has no column {column!r}."
+                + _did_you_mean(column, offered),
             )
-    return wanted or allowed
+        if column not in offered:
+            raise RefusalError(
+                "ColumnNotAllowed",
+                f"spec.source.columns[{index}]: policy {policy.name!r} does not allow {column!r} of dataset {name!r}."
+                f" Allowed: {listed(offered) or 'none'}.",
+            )
+    if not offered:
+        raise RefusalError(
+            "ColumnNotAllowed",
+            f"spec.source.columns: dataset {name!r} has no column that policy {policy.name!r} allows."
+            " Ask the platform team.",
+        )
+    return wanted or offered
 
 
 def find_parameters(request: Request, dataset: Mapping[str, Any]) -> tuple[runspec.Parameter, ...]:

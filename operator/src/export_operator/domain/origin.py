@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from export_contract import runspec
-from export_operator.domain.lookup import RefusalError
+from export_operator.domain.lookup import RefusalError, listed
 from export_operator.domain.model import Named
 from export_operator.domain.policy import Policy
 
@@ -45,7 +45,7 @@ def source_spec(
 
 def _connections(source: Named, policy: Policy) -> int:
     """A source's number is a permission: a policy's maximum lowers it."""
-    wanted, maximum = int(source.spec.get("connections") or 1), policy.section("maxima").get("connections")
+    wanted, maximum = int(source.spec.get("connections") or 1), policy.maximum("connections")
     return wanted if maximum is None else min(wanted, int(maximum))
 
 
@@ -63,7 +63,7 @@ def _masks(source: Named, dataset: Mapping[str, Any]) -> tuple[runspec.Mask, ...
     allowed = tuple(dataset.get("columns") or ())
     for mask in found:
         if mask.column not in allowed:
-            raise _invalid(source, dataset, "masks", f"{mask.column!r} is not one of its columns: {_list(allowed)}")
+            raise _invalid(source, dataset, "masks", f"{mask.column!r} is not one of its columns: {listed(allowed)}")
         if mask.kind == "Hash" and not source.spec.get("maskKeySecret"):
             raise RefusalError(
                 "SourceInvalid",
@@ -77,14 +77,10 @@ def _key(source: Named, dataset: Mapping[str, Any], masked: set[str]) -> tuple[s
     key, allowed = tuple(dataset.get("key") or ()), tuple(dataset.get("columns") or ())
     for column in key:
         if column not in allowed:
-            raise _invalid(source, dataset, "key", f"{column!r} is not one of its columns: {_list(allowed)}")
+            raise _invalid(source, dataset, "key", f"{column!r} is not one of its columns: {listed(allowed)}")
         if column in masked:
             raise _invalid(source, dataset, "key", f"{column!r} is masked, and a key's values stand in the checkpoint")
     return key
-
-
-def _list(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 def _invalid(source: Named, dataset: Mapping[str, Any], field: str, problem: str) -> RefusalError:

@@ -20,7 +20,7 @@ from export_operator.domain.lookup import (
 from export_operator.domain.model import Catalogue, Named, Request
 from export_operator.domain.origin import source_spec
 from export_operator.domain.places import Coordinates, destination_spec
-from export_operator.domain.policy import Policy
+from export_operator.domain.policy import PRIORITIES, Policy, SelectedBy
 from export_operator.domain.slots import SlotLimits
 
 
@@ -29,6 +29,7 @@ class Effective:
     """The request with every default filled in, as it stands in `status.effective`."""
 
     policy: str
+    policy_selected_by: SelectedBy
     source: str
     dataset: str
     columns: tuple[str, ...]
@@ -45,6 +46,7 @@ class Effective:
     on_quota_exceeded: str
     consistency: str
     resume: str
+    priority: str
     ttl_seconds_after_finished: int
 
     def as_status(self) -> dict[str, Any]:
@@ -77,8 +79,8 @@ class Plan:
 def make_plan(request: Request, catalogue: Catalogue, policy: Policy, run: str, max_concurrent: int) -> Plan:
     """Validate the request against source, destination and policy. Raises `RefusalError` for the first thing wrong."""
     source = find_source(request, catalogue, policy)
-    dataset = find_dataset(request, source)
-    columns = find_columns(request, dataset)
+    dataset = find_dataset(request, source, policy)
+    columns = find_columns(request, source, dataset, policy)
     values = find_parameters(request, dataset)
     destination = find_destination(request, catalogue, policy)
     output = find_output(request, policy)
@@ -112,8 +114,8 @@ def make_plan(request: Request, catalogue: Catalogue, policy: Policy, run: str, 
             limits=runspec.Limits(
                 run_deadline_seconds=effective.run_deadline_seconds,
                 on_deadline="Partial" if effective.on_deadline == "Partial" else "Fail",
-                max_rows=int(policy.section("maxima").get("rows") or 0),
-                max_bytes=int(policy.section("maxima").get("bytes") or 0),
+                max_rows=int(policy.maximum("rows") or 0),
+                max_bytes=int(policy.maximum("bytes") or 0),
             ),
             consistency=cast("Any", effective.consistency),
             resume=cast("Any", effective.resume),
@@ -161,6 +163,7 @@ def _effective(
 
     return Effective(
         policy=policy.name,
+        policy_selected_by=policy.selected_by,
         source=origin.name,
         dataset=origin.dataset,
         columns=origin.columns,
@@ -171,26 +174,39 @@ def _effective(
         compression=output.compression,
         layout=output.layout,
         run_deadline_seconds=_bounded(spec, policy, "runDeadlineSeconds"),
-        queue_deadline_seconds=resolve("queueDeadlineSeconds"),
+        queue_deadline_seconds=_bounded(spec, policy, "queueDeadlineSeconds"),
         start_deadline_seconds=policy.default("startDeadlineSeconds"),
         on_deadline=resolve("onDeadline"),
         on_quota_exceeded=resolve("onQuotaExceeded"),
         consistency=resolve("consistency"),
         resume=resolve("resume"),
+        priority=_priority(spec, policy),
         ttl_seconds_after_finished=_bounded(spec, policy, "ttlSecondsAfterFinished"),
     )
 
 
 def _bounded(spec: Mapping[str, Any], policy: Policy, field: str) -> int:
     """A number that the policy may cap: asking for more is refused, a default above the cap is lowered to it."""
-    maximum = policy.section("maxima").get(field)
-    given = spec.get(field)
+    given, maximum = spec.get(field), policy.maximum(field)
     if given is not None and maximum is not None and given > maximum:
-        raise RefusalError(
-            "LimitExceeded", f"spec.{field}: {given} is more than policy {policy.name!r} allows ({maximum})."
-        )
+        raise _too_much(field, given, policy)
     value = int(policy.default(field) if given is None else given)
     return value if maximum is None else min(value, int(maximum))
+
+
+def _priority(spec: Mapping[str, Any], policy: Policy) -> str:
+    """The same for a priority."""
+    given: str | None = spec.get("priority")
+    maximum: str = policy.maximum("priority")
+    if given is not None and PRIORITIES.index(given) > PRIORITIES.index(maximum):
+        raise _too_much("priority", given, policy)
+    return min(given or policy.default("priority"), maximum, key=PRIORITIES.index)
+
+
+def _too_much(field: str, given: Any, policy: Policy) -> RefusalError:
+    return RefusalError(
+        "LimitExceeded", f"spec.{field}: {given} is more than policy {policy.name!r} allows ({policy.maximum(field)})."
+    )
 
 
 def _slot_limits(policy: Policy, source: Named, destination: Named, total: int) -> SlotLimits:

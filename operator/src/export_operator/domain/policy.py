@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -25,9 +26,16 @@ FALLBACKS: Mapping[str, Any] = {
     "onQuotaExceeded": "Queue",
     "consistency": "Auto",
     "resume": "Auto",
+    "priority": "Normal",
 }
 """What holds where neither the request nor the policy says: one minute to run, a week in the queue (a full window frees
 itself within a day or, for monthly ones, not soon), five minutes to start (an image pull on a slow registry)."""
+
+
+PRIORITIES = ("Low", "Normal", "High")  # ascending
+
+CEILINGS: Mapping[str, Any] = {"priority": "Normal"}
+"""What bounds a request where the policy does not: High takes turns from others, so it must be granted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +47,20 @@ class Defaults:
 
 
 @dataclass(frozen=True, slots=True)
+class SelectedBy:
+    """What a policy's selector matched: a User, Group or Namespace. Everyone and BuiltIn have no name."""
+
+    kind: str
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
-    """An ExportPolicy, or the built-in one."""
+    """An ExportPolicy and why it applies, or the built-in one."""
 
     name: str
     spec: Mapping[str, Any]
+    selected_by: SelectedBy = SelectedBy("BuiltIn")
 
     def section(self, name: str) -> Mapping[str, Any]:
         section = self.spec.get(name)
@@ -54,35 +71,76 @@ class Policy:
         value = self.section("defaults").get(name)
         return FALLBACKS.get(name) if value is None else value
 
+    def maximum(self, name: str) -> Any:
+        """The most that a request may ask for; None where nothing bounds it."""
+        value = self.section("maxima").get(name)
+        return CEILINGS.get(name) if value is None else value
+
+    def allowed(self, kind: str) -> tuple[str, ...] | None:
+        """The names that are allowed of `kind` (sources, destinations, formats or layouts); None when all are."""
+        section = self.section("allowed")
+        names = tuple(section.get(kind) or ()) or None
+        if kind != "sources" or not (datasets := section.get("datasets")):
+            return names
+        # A source none of whose datasets is allowed is of no use.
+        having = dict.fromkeys(item["source"] for item in datasets)
+        return tuple(name for name in having if names is None or name in names)
+
     def allows(self, kind: str, name: str) -> bool:
-        """`kind` is sources, destinations, formats or layouts; an empty list allows all."""
-        allowed = self.section("allowed").get(kind) or ()
-        return not allowed or name in allowed
+        """Whether `name` is among those `allowed`."""
+        allowed = self.allowed(kind)
+        return allowed is None or name in allowed
+
+    def allowed_datasets(self, source: str) -> Mapping[str, tuple[str, ...] | None] | None:
+        """The datasets of `source` that are allowed, each with its columns (None: all); None when all datasets are."""
+        listed = self.section("allowed").get("datasets")
+        if not listed:
+            return None
+        return {
+            item["dataset"]: tuple(item.get("columns") or ()) or None for item in listed if item["source"] == source
+        }
+
+
+Specificity = tuple[bool, bool, bool, str]
 
 
 def select(policies: Mapping[str, Named], request: Request) -> Policy:
-    """The most specific policy that matches: one that names the user, then a group of theirs, then the namespace, then
-    one for everyone; among equals the first by name. Groups count only where they were attested."""
-    ranked = sorted(
-        (rank, policy.name, policy) for policy in policies.values() if (rank := _rank(policy, request)) is not None
-    )
-    if ranked:
-        return Policy(ranked[0][1], ranked[0][2].spec)
-    return Policy(BUILT_IN, {})
+    """The most specific policy that selects the request: one with a list of users goes before one without, then one
+    with groups, then one with namespaces; among equals the first by name. Every list that is given must match. Groups
+    count only where they were attested."""
+    mine = (("User", {request.requester}), ("Group", request.groups), ("Namespace", {request.key.namespace}))
+    best: tuple[Specificity, Named, SelectedBy] | None = None
+    for policy in policies.values():
+        matched = _match(policy, mine)
+        if matched is not None and (best is None or specificity(policy) < best[0]):
+            best = (specificity(policy), policy, matched)
+    return Policy(BUILT_IN, {}) if best is None else Policy(best[1].name, best[1].spec, best[2])
 
 
-def _rank(policy: Named, request: Request) -> int | None:
-    """How specific a match is, 0 being the most; None when a list that the selector gives does not match."""
+def specificity(policy: Named) -> Specificity:
+    """A key to order policies by, the most specific first. No two policies share one, for names are unique."""
+    users, groups, namespaces = selectors(policy)
+    return (not users, not groups, not namespaces, policy.name)
+
+
+def selectors(policy: Named) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """Users, groups and namespaces that the policy selects; an empty one selects all."""
     selector = policy.spec.get("selector") or {}
-    users, groups, namespaces = (selector.get(kind) or () for kind in ("users", "groups", "namespaces"))
-    matches = (
-        (users, request.requester in users),
-        (groups, bool(request.groups.intersection(groups))),
-        (namespaces, request.key.namespace in namespaces),
-    )
-    if any(given and not matched for given, matched in matches):
-        return None
-    return next((rank for rank, (given, _) in enumerate(matches) if given), len(matches))
+    users, groups, namespaces = (frozenset(selector.get(kind) or ()) for kind in ("users", "groups", "namespaces"))
+    return users, groups, namespaces
+
+
+def _match(policy: Named, mine: Sequence[tuple[str, AbstractSet[str]]]) -> SelectedBy | None:
+    """What the most specific list of the selector matched; None when one of them does not match."""
+    reason: SelectedBy | None = None
+    for (kind, names), given in zip(mine, selectors(policy), strict=True):
+        if not given:
+            continue
+        matched = given & names
+        if not matched:
+            return None
+        reason = reason or SelectedBy(kind, min(matched))
+    return reason or SelectedBy("Everyone")
 
 
 def window_limits(policy: Policy, request: Request, defaults: Defaults) -> tuple[WindowLimit, ...]:

@@ -18,7 +18,8 @@ from export_operator.domain.quota import WindowState
 MAX_MESSAGE = 1024
 MAX_CONDITION_MESSAGE = 480
 MAX_LOG_TAIL = 2048
-MAX_COLUMNS = 1024
+MAX_COLUMNS = 640
+MAX_NAME = 128
 PROGRESS_SECONDS = 10  # a running pod costs at most one status write in this time
 PROGRESS_PERCENT = 1  # and none at all for less than this
 
@@ -99,10 +100,13 @@ class Document:
 
 
 def effective_status(effective: Mapping[str, Any]) -> dict[str, Any]:
-    """`status.effective`. A list of columns too long for it is left out: request, dataset and manifest have it."""
-    if _size(effective["columns"]) <= MAX_COLUMNS:
-        return dict(effective)
-    return {name: value for name, value in effective.items() if name != "columns"}
+    """`status.effective`. A list of columns too long for it is left out: request, dataset and manifest have it. The
+    name that the policy was selected by, which stands in the request as well, is cut."""
+    by = {name: clip(value, MAX_NAME) for name, value in effective["policySelectedBy"].items()}
+    shown = {**effective, "policySelectedBy": by}
+    if _size(effective["columns"]) > MAX_COLUMNS:
+        del shown["columns"]
+    return shown
 
 
 def quota_status(states: Sequence[WindowState]) -> list[dict[str, Any]]:
