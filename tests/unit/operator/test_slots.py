@@ -44,6 +44,7 @@ def test_a_run_that_holds_a_slot_keeps_it_without_a_write() -> None:
     [
         (SlotLimits(total=9, user=1), "UserConcurrency"),
         (SlotLimits(total=9, namespace=1), "NamespaceConcurrency"),
+        (SlotLimits(total=9, policy=1), "PolicyConcurrency"),
         (SlotLimits(total=9, source=1), "SourceConcurrency"),
         (SlotLimits(total=9, destination=1), "DestinationConcurrency"),
         (SlotLimits(total=1), "ClusterConcurrency"),
@@ -58,6 +59,7 @@ def test_a_full_level_refuses_a_slot_under_its_name(limits: SlotLimits, reason: 
     [
         (entry("b", user="bob"), SlotLimits(total=9, user=1)),
         (entry("b", namespace="team-b"), SlotLimits(total=9, namespace=1)),
+        (entry("b", policy="other"), SlotLimits(total=9, policy=1)),
         (entry("b", source="other"), SlotLimits(total=9, source=1)),
         (entry("b", destination="other"), SlotLimits(total=9, destination=1)),
     ],
@@ -67,12 +69,22 @@ def test_a_level_counts_only_its_own(other: Entry, limits: SlotLimits) -> None:
 
 
 levels = st.none() | st.integers(1, 4)
+all_limits = st.builds(
+    SlotLimits,
+    total=st.integers(1, 10),
+    user=levels,
+    namespace=levels,
+    policy=levels,
+    source=levels,
+    destination=levels,
+)
 wanted_slots = st.lists(
     st.builds(
         entry,
         st.integers(0, 40).map("run-{}".format),
         user=st.sampled_from(["alice", "bob"]),
         namespace=st.sampled_from(["team-a", "team-b"]),
+        policy=st.sampled_from(["p", "q"]),
         source=st.sampled_from(["s", "t"]),
         destination=st.sampled_from(["d", "e"]),
     ),
@@ -80,7 +92,7 @@ wanted_slots = st.lists(
 )
 
 
-@given(wanted_slots, st.builds(SlotLimits, st.integers(1, 10), levels, levels, levels, levels))
+@given(wanted_slots, all_limits)
 def test_slots_never_exceed_any_level(wanted: list[Entry], limits: SlotLimits) -> None:
     held: tuple[Entry, ...] = ()
     for item in wanted:
@@ -89,6 +101,7 @@ def test_slots_never_exceed_any_level(wanted: list[Entry], limits: SlotLimits) -
         "total": [len(held)],
         "user": [sum(item.user == name for item in held) for name in ("alice", "bob")],
         "namespace": [sum(item.request.namespace == name for item in held) for name in ("team-a", "team-b")],
+        "policy": [sum(item.policy == name for item in held) for name in ("p", "q")],
         "source": [sum(item.source == name for item in held) for name in ("s", "t")],
         "destination": [sum(item.destination == name for item in held) for name in ("d", "e")],
     }
@@ -96,7 +109,7 @@ def test_slots_never_exceed_any_level(wanted: list[Entry], limits: SlotLimits) -
     assert over == []
 
 
-@given(wanted_slots, st.builds(SlotLimits, st.integers(1, 10), levels, levels, levels, levels))
+@given(wanted_slots, all_limits)
 def test_a_slot_is_refused_only_where_the_named_level_is_full(wanted: list[Entry], limits: SlotLimits) -> None:
     held: tuple[Entry, ...] = ()
     for item in wanted:
@@ -108,6 +121,7 @@ def test_a_slot_is_refused_only_where_the_named_level_is_full(wanted: list[Entry
                     limits.namespace,
                     [other.request.namespace == item.request.namespace for other in held],
                 ),
+                "PolicyConcurrency": (limits.policy, [other.policy == item.policy for other in held]),
                 "SourceConcurrency": (limits.source, [other.source == item.source for other in held]),
                 "DestinationConcurrency": (
                     limits.destination,

@@ -1,15 +1,23 @@
-"""Slots: which runs may be live at once. Every function is idempotent by run.
+"""Slots: which runs may be live at once.
 
-A slot is held while the run may have a Job. Writing the outcome is the caller's: by compare-and-swap, so that two
-deciders never both win.
+A slot is held while the run may have a Job. All `maxConcurrent` limits are decided on the one list of those who hold
+one; writing the outcome is the caller's: by compare-and-swap, so that two deciders never both win.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from export_operator.domain.identity import Subject, subject
 from export_operator.domain.quota import MAX_ENTRIES, Entry
+
+CLUSTER = Subject("Cluster", "all")
+
+Gate = Callable[[Subject], int | None]
+"""A limit that comes and goes with the health of a source or destination; None: no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +27,121 @@ class SlotLimits:
     total: int
     user: int | None = None
     namespace: int | None = None
+    policy: int | None = None
     source: int | None = None
     destination: int | None = None
+
+
+class Level(NamedTuple):
+    """At most `limit` live runs of `subject`; None where only a gate may say so."""
+
+    subject: Subject
+    limit: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """Why a run gets no slot now: the level, and the reason that status shows."""
+
+    level: Level
+    reason: str
+
+
+def no_gate(_: Subject) -> int | None:
+    return None
+
+
+def levels_of(entry: Entry, limits: SlotLimits) -> tuple[Level, ...]:
+    """The levels that the run must find room at, the most particular first: it is the one that a person can act on. A
+    service account that counts as its namespace has the tighter of both limits there."""
+    owner = subject(entry.user, entry.request.namespace)
+    namespace = Subject("Namespace", entry.request.namespace)
+    bounded: dict[Subject, int] = {}
+    for whom, limit in (
+        (owner, limits.user),
+        (namespace, limits.namespace),
+        (Subject("Policy", entry.policy), limits.policy),
+    ):
+        if limit is not None:
+            bounded[whom] = min(limit, bounded.get(whom, limit))
+    return (
+        *(Level(whom, limit) for whom, limit in bounded.items()),
+        Level(Subject("Source", entry.source), limits.source),
+        Level(Subject("Destination", entry.destination), limits.destination),
+        Level(CLUSTER, min(limits.total, MAX_ENTRIES)),
+    )
+
+
+class Occupancy:
+    """How many live runs each subject has. It changes with `add` and `remove`, both idempotent by run."""
+
+    def __init__(self, entries: Iterable[Entry] = (), gate: Gate = no_gate) -> None:
+        self._gate = gate
+        self._runs: dict[str, tuple[Entry, frozenset[Subject]]] = {}
+        self._held: Counter[Subject] = Counter()
+        for entry in entries:
+            self.add(entry)
+
+    def add(self, entry: Entry) -> None:
+        if entry.run not in self._runs:
+            subjects = subjects_of(entry)
+            self._runs[entry.run] = entry, subjects
+            self._held.update(subjects)
+
+    def remove(self, run: str) -> frozenset[Subject]:
+        """The subjects that have room for one more by it."""
+        _, subjects = self._runs.pop(run, (None, frozenset()))
+        self._held.subtract(subjects)
+        return subjects
+
+    def __contains__(self, run: str) -> bool:
+        return run in self._runs
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """In the order in which they came."""
+        return tuple(entry for entry, _ in self._runs.values())
+
+    def held(self, whom: Subject) -> int:
+        return self._held[whom]
+
+    def full(self, levels: Sequence[Level]) -> Full | None:
+        """The first level without room for one more."""
+        for level in levels:
+            held = self._held[level.subject]
+            if level.limit is not None and held >= level.limit:
+                return Full(level, f"{level.subject.kind}Concurrency")
+            if level.subject.kind in {"Source", "Destination"}:
+                gate = self._gate(level.subject)
+                if gate is not None and held >= gate:
+                    return Full(level, f"{level.subject.kind}{'Recovering' if gate else 'Unavailable'}")
+        return None
+
+
+def subjects_of(entry: Entry) -> frozenset[Subject]:
+    """Every subject that the run counts against while it is live."""
+    return frozenset(
+        (
+            subject(entry.user, entry.request.namespace),
+            Subject("Namespace", entry.request.namespace),
+            Subject("Policy", entry.policy),
+            Subject("Source", entry.source),
+            Subject("Destination", entry.destination),
+            CLUSTER,
+        )
+    )
+
+
+def grant(
+    entries: Sequence[Entry], wanted: Iterable[tuple[Entry, Sequence[Level]]], gate: Gate = no_gate
+) -> tuple[Entry, ...]:
+    """The entries with those of `wanted` that find room at each of their levels, in the order given. A run that holds a
+    slot keeps it."""
+    occupancy = Occupancy(entries, gate)
+    for entry, levels in wanted:
+        if occupancy.full(levels) is None:
+            occupancy.add(entry)
+    return occupancy.entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +156,10 @@ class SlotGrant:
 
 def take_slot(entries: Sequence[Entry], entry: Entry, limits: SlotLimits) -> SlotGrant:
     """Give `entry.run` a slot if every level has room. A run that holds one keeps it."""
-    if any(held.run == entry.run for held in entries):
+    occupancy = Occupancy(entries)
+    if entry.run in occupancy:
         return SlotGrant(True, False, tuple(entries))
-    levels = (
-        ("UserConcurrency", limits.user, sum(held.user == entry.user for held in entries)),
-        (
-            "NamespaceConcurrency",
-            limits.namespace,
-            sum(held.request.namespace == entry.request.namespace for held in entries),
-        ),
-        ("SourceConcurrency", limits.source, sum(held.source == entry.source for held in entries)),
-        ("DestinationConcurrency", limits.destination, sum(held.destination == entry.destination for held in entries)),
-        ("ClusterConcurrency", min(limits.total, MAX_ENTRIES), len(entries)),
-    )
-    for reason, limit, held in levels:
-        if limit is not None and held >= limit:
-            return SlotGrant(False, False, tuple(entries), reason)
+    full = occupancy.full(levels_of(entry, limits))
+    if full is not None:
+        return SlotGrant(False, False, tuple(entries), full.reason)
     return SlotGrant(True, True, (*entries, entry))
