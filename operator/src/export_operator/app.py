@@ -20,6 +20,7 @@ from export_operator.adapters.metrics import Metrics
 from export_operator.adapters.probe import Prober
 from export_operator.adapters.progress import ProgressPoller
 from export_operator.adapters.runs import Runs
+from export_operator.adapters.workloads import Workloads
 from export_operator.domain.model import GROUP, VERSION, Key
 from export_operator.handlers import make_registry
 from export_operator.reconcile import Reconciler
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 KINDS = ("exportrequests", "exportsources", "exportdestinations", "exportpolicies", "exportusages")
 START_SECONDS = 60.0  # for the first lists; an API server that is slower restarts the pod
+KUEUE_SECONDS = 5.0  # for the first list of Workloads, which may be of a kind that nobody has installed
 
 
 class StartError(Exception):
@@ -51,6 +53,7 @@ class App:
         self._store = Store(self._wake)
         self._cluster = Cluster(kube, decisions.pods.namespace)
         self._runs = Runs(kube, self._cluster, self._wake)
+        self._workloads = Workloads(kube, decisions.pods.namespace, self._runs.wake_job)
         self._ledger = Ledger(kube, decisions.pods.namespace, self._store.wake_waiting)
         self._progress = ProgressPoller(self._cluster, self._runs, self._wake)
         self._prober = Prober(kube, self._cluster, self._store, now)
@@ -58,6 +61,7 @@ class App:
         self._reconciler = Reconciler(
             store=self._store,
             runs=self._runs,
+            workloads=self._workloads,
             ledger=self._ledger,
             cluster=self._cluster,
             settings=decisions,
@@ -84,6 +88,11 @@ class App:
             spawn("jobs", self._runs.jobs.run())
             spawn("pods", self._runs.pods.run())
             spawn("ledger", self._ledger.informer.run())
+            if self._settings.kueue:
+                spawn("workloads", self._workloads.informer.run())
+                with contextlib.suppress(TimeoutError):  # without Kueue in the cluster its own runs wait, and no others
+                    async with asyncio.timeout(KUEUE_SECONDS):
+                        await self._workloads.informer.synced.wait()
             async with asyncio.timeout(START_SECONDS):
                 for synced in (self._runs.jobs.synced, self._runs.pods.synced, self._ledger.informer.synced):
                     await synced.wait()

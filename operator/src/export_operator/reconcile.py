@@ -13,6 +13,7 @@ from export_operator.adapters.kube import ApiError
 from export_operator.adapters.ledger import Ledger, LedgerError
 from export_operator.adapters.metrics import Metrics
 from export_operator.adapters.runs import Runs
+from export_operator.adapters.workloads import Workloads
 from export_operator.domain import actions, decide
 from export_operator.domain.model import Key, Request, parse_request
 from export_operator.store import Store
@@ -28,6 +29,7 @@ class Reconciler:
         *,
         store: Store,
         runs: Runs,
+        workloads: Workloads,
         ledger: Ledger,
         cluster: Cluster,
         settings: actions.Settings,
@@ -37,6 +39,7 @@ class Reconciler:
     ) -> None:
         self._store = store
         self._runs = runs
+        self._workloads = workloads
         self._ledger = ledger
         self._cluster = cluster
         self._settings = settings
@@ -100,6 +103,8 @@ class Reconciler:
             pods=await self._runs.pods_of(job) if job is not None and not request.finished else (),
             slot_held=run in self._ledger.slots(),
             progress=self._progress(run),
+            workloads_seen=self._workloads.seen,
+            workload=self._workloads.of(job) if job is not None and job.queue else None,
         )
 
     async def _act(self, seen: actions.Observation, decision: actions.Decision) -> float | None:
@@ -107,7 +112,8 @@ class Reconciler:
             match action:
                 case actions.Admit(plan, limits, entry):
                     try:
-                        answer = await self._ledger.admit(entry, limits, plan.slot_limits, self._clock())
+                        slots = None if plan.queue else plan.slot_limits
+                        answer = await self._ledger.admit(entry, limits, slots, self._clock())
                     except LedgerError as error:
                         text = f"quota cannot be checked, so nothing is admitted: {error}"
                         return await self._hold(seen, "LedgerUnavailable", text)
@@ -137,6 +143,8 @@ class Reconciler:
                 self._runs.put_job(await self._cluster.stop_job(job, reason, message))
             case actions.SuspendJob(job, suspend):
                 self._runs.put_job(await self._cluster.suspend_job(job, suspend=suspend))
+            case actions.SetActive(workload, active):
+                await self._workloads.set_active(workload, active=active)
             case actions.DeleteJob(job):
                 await self._cluster.delete_job(job)
             case actions.ReleaseSlot(run):

@@ -30,6 +30,8 @@ class ProcessSettings:
     log_level: str = "INFO"
     http_port: int = 8080
     """Of /livez, /readyz and /metrics."""
+    kueue: bool = False
+    """Read Kueue's Workloads in the run namespace."""
     workers: int = 8
     """Requests looked at at once; more only helps when the API server is slow."""
 
@@ -56,6 +58,7 @@ def read_settings(environ: Mapping[str, str]) -> ProcessSettings:
         log_format=_choice(environ, "LOG_FORMAT", ("text", "json")),
         log_level=_choice(environ, "LOG_LEVEL", ("INFO", "DEBUG", "WARNING", "ERROR")),
         http_port=_number(environ, "HTTP_PORT", 8080, low=1),
+        kueue=_choice(environ, "KUEUE", ("false", "true")) == "true",
     )
 
 

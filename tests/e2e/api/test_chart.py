@@ -76,3 +76,24 @@ def test_an_annotation_makes_the_account_of_export_pods_a_web_identity(admin: Ku
         "export-operator": None,
         "export-runner": {"helm.sh/resource-policy": "keep", **dict([role])},
     }
+
+
+@pytest.mark.parametrize(("enabled", "verbs"), [("false", []), ("true", [["get", "list", "watch", "patch"]])])
+def test_workloads_of_kueue_are_touched_only_where_kueue_is_asked_for(
+    admin: Kubectl, enabled: str, verbs: list[list[str]]
+) -> None:
+    answer = helm(admin, "template", "one", str(CHART), "-n", "other", "--set", f"kueue.enabled={enabled}")
+    rendered = [each for each in yaml.safe_load_all(answer.out) if each]
+    granted = [
+        (each["kind"], each["metadata"].get("namespace"), rule["verbs"])
+        for each in rendered
+        for rule in each.get("rules") or []
+        if "kueue.x-k8s.io" in rule["apiGroups"]
+    ]
+    (operator,) = [each for each in rendered if each["kind"] == "Deployment"]
+    told = [
+        each["value"]
+        for each in operator["spec"]["template"]["spec"]["containers"][0]["env"]
+        if "KUEUE" in each["name"]
+    ]
+    assert (granted, told) == ([("Role", "export-runs", each) for each in verbs], ["true"] * len(verbs))

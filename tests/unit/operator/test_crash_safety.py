@@ -23,6 +23,7 @@ STRANGER = Key("team-a", "stranger")
 ONE_EACH = replace(SETTINGS, defaults=Defaults(requests_per_user=1))
 ONE_AT_ONCE = replace(SETTINGS, max_concurrent_runs=1)
 TIGHT_NAMESPACE = (Named("tight", {"limits": {"user": {"requests": 5}, "namespace": {"requests": 1}}}),)
+QUEUED = (Named("queued", {"kueue": {"queueName": "exports"}}),)
 BOB: dict[str, Any] = {"requester": {"username": "bob"}, "submittedBy": {"username": "bob"}}
 
 
@@ -71,6 +72,17 @@ def waited(seconds: float) -> Callable[[World], None]:
 
 def deleted(key: Key = KEY) -> Callable[[World], None]:
     return lambda world: world.delete(key)
+
+
+def activate(active: bool) -> Callable[[World], None]:
+    """What an administrator does to the Workloads, past the operator."""
+
+    def change(world: World) -> None:
+        for name, workload in world.workloads.items():
+            world.workloads[name] = replace(workload, active=active)
+        world.queue()
+
+    return change
 
 
 @dataclass(frozen=True)
@@ -171,6 +183,84 @@ STORIES: dict[str, Story] = {
     "deleted and made anew": Story(
         (applied(), *RAN, deleted(), applied(onQuotaExceeded="Reject")), {KEY: "Rejected"}, 1, 1, ONE_EACH
     ),
+    "through Kueue": Story((applied(), World.admit, *RAN), {KEY: "Succeeded"}, 1, 1, policies=QUEUED),
+    "through Kueue, whatever slots there are": Story(
+        (applied(OTHER), applied(), World.admit, *RAN),
+        {OTHER: "Succeeded", KEY: "Succeeded"},
+        2,
+        2,
+        ONE_AT_ONCE,
+        QUEUED,
+    ),
+    "held by Kueue for longer than a start may take": Story(
+        (applied(), World.queue, waited(4000), World.admit, waited(200), *RAN),
+        {KEY: "Succeeded"},
+        1,
+        1,
+        policies=QUEUED,
+    ),
+    "admitted by Kueue and never started": Story(
+        (applied(), World.admit, waited(301), World.obey), {KEY: "Failed"}, 1, 1, policies=QUEUED
+    ),
+    "waited longer than its queue deadline in Kueue": Story(
+        (applied(queueDeadlineSeconds=100), World.queue, waited(101)), {KEY: "Failed"}, 1, 1, policies=QUEUED
+    ),
+    "evicted by Kueue, and waiting anew": Story(
+        (
+            applied(queueDeadlineSeconds=100),
+            World.queue,
+            waited(60),
+            World.admit,
+            start,
+            waited(60),
+            World.evict,
+            waited(60),
+            World.admit,
+            *RAN,
+        ),
+        {KEY: "Succeeded"},
+        1,
+        1,
+        policies=QUEUED,
+    ),
+    "cancelled while Kueue holds it": Story(
+        (applied(), World.queue, applied(cancel=True), World.admit), {KEY: "Cancelled"}, 1, 1, policies=QUEUED
+    ),
+    "cancelled while it runs through Kueue": Story(
+        (applied(), World.admit, start, applied(cancel=True), World.obey), {KEY: "Cancelled"}, 1, 1, policies=QUEUED
+    ),
+    "suspended while Kueue holds it": Story(
+        (applied(), World.queue, applied(suspend=True), World.admit, applied(suspend=False), World.admit, *RAN),
+        {KEY: "Succeeded"},
+        1,
+        1,
+        policies=QUEUED,
+    ),
+    "suspended for long while it runs through Kueue": Story(
+        (
+            applied(queueDeadlineSeconds=100),
+            World.admit,
+            start,
+            applied(suspend=True),
+            World.queue,
+            waited(4000),
+            applied(suspend=False),
+            World.admit,
+            *RAN,
+        ),
+        {KEY: "Succeeded"},
+        1,
+        1,
+        policies=QUEUED,
+    ),
+    "deactivated by an administrator and activated again": Story(
+        (applied(), World.admit, start, activate(False), waited(10), activate(True), World.admit, *RAN),
+        {KEY: "Succeeded"},
+        1,
+        1,
+        policies=QUEUED,
+    ),
+    "deleted while Kueue holds it": Story((applied(), World.queue, deleted(), World.admit), {}, 1, 1, policies=QUEUED),
     "robbed of its Job": Story((applied(), start, lose_the_job), {KEY: "Failed"}, 1, 1),
     "not attested": Story((applied(submittedBy=None),), {KEY: "Rejected"}, 0, 0),
 }
@@ -215,6 +305,32 @@ def test_a_story_ends_as_it_should(name: str) -> None:
         len(world.created),
         sum(len(entries) for entries in world.windows.values()),
     ) == (story.phases, story.runs, story.entries)
+
+
+def test_what_an_administrator_has_deactivated_stays_so() -> None:
+    world, hand = World(policies=QUEUED), Hand()
+    world.apply(KEY)
+    operator = settle(world, Operator(world, hand), hand)
+    world.admit()
+    activate(False)(world)
+    settle(world, operator, hand)
+    (workload,) = world.workloads.values()
+    status = world.status(KEY)
+    assert (workload.active, status["phase"], status["reason"], status["message"]) == (
+        False,
+        "Queued",
+        "Deactivated",
+        "in Kueue's queue 'exports': it is deactivated",
+    )
+
+
+def test_runs_of_kueue_hold_no_slot() -> None:
+    world, hand = World(policies=QUEUED), Hand()
+    world.apply(KEY)
+    settle(world, Operator(world, hand), hand)
+    world.admit()
+    start(world)
+    assert (len(world.created), world.slots) == (1, ())
 
 
 @pytest.mark.parametrize("name", [name for name, story in STORIES.items() if "Pending" not in story.phases.values()])

@@ -21,6 +21,7 @@ from export_operator.domain.actions import (
     Observation,
     Refund,
     ReleaseSlot,
+    SetActive,
     StopJob,
     SuspendJob,
     WriteStatus,
@@ -114,6 +115,8 @@ def told(action: Action) -> str:
             return f"stop {reason}"
         case SuspendJob(_, suspend):
             return "suspend" if suspend else "let go on"
+        case SetActive(_, active):
+            return "back into Kueue's queue" if active else "out of Kueue's queue"
         case CreateJob(_):
             return "create the Job"
         case DeleteJob(_):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -228,6 +229,15 @@ def test_a_policy_chooses_resources_nodes_and_priority() -> None:
         {"pool": "batch"},
         "low",
     )
+
+
+def test_a_job_for_kueue_bears_its_queue_and_begins_suspended() -> None:
+    plain, queued = manifest(), build_job(request(), replace(plan(), queue="exports"), SETTINGS.pods)
+    labels = plain["metadata"]["labels"] | {"kueue.x-k8s.io/queue-name": "exports"}
+    assert queued == plain | {
+        "metadata": plain["metadata"] | {"labels": labels},
+        "spec": plain["spec"] | {"suspend": True},
+    }
 
 
 def test_pull_secrets_of_the_chart_stand_in_the_pod() -> None:

@@ -32,6 +32,7 @@ def test_the_least_environment_gives_these_defaults() -> None:
         log_format="text",
         log_level="INFO",
         http_port=8080,
+        kueue=False,
         workers=8,
     )
 
@@ -49,6 +50,7 @@ def test_every_variable_is_read() -> None:
         "LOG_FORMAT": "JSON",
         "LOG_LEVEL": "debug",
         "HTTP_PORT": "9090",
+        "KUEUE": "true",
     }
     environ = LEAST | {f"EXPORT_OPERATOR_{name}": value for name, value in rest.items()}
     assert read_settings(environ) == ProcessSettings(
@@ -68,6 +70,7 @@ def test_every_variable_is_read() -> None:
         log_format="json",
         log_level="DEBUG",
         http_port=9090,
+        kueue=True,
     )
 
 

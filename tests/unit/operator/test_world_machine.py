@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from export_operator.domain.model import TERMINAL_PHASES, Key
+from export_operator.domain.model import TERMINAL_PHASES, Key, Named
 from export_operator.domain.policy import Defaults
 
 from .builders import SETTINGS
@@ -23,6 +24,10 @@ pytestmark = pytest.mark.unit
 LIMIT = 3
 SCARCE = replace(SETTINGS, defaults=Defaults(requests_per_user=LIMIT), max_concurrent_runs=2)
 KEYS = [Key("team-a", f"r{number}") for number in range(4)]
+QUEUED = KEYS[3]
+"""A request whose policy gives its runs to Kueue."""
+POLICIES = (Named("queued", {"selector": {"users": ["bob"]}, "kueue": {"queueName": "exports"}}),)
+BOB: dict[str, Any] = {"requester": {"username": "bob"}, "submittedBy": {"username": "bob"}}
 keys = st.sampled_from(KEYS)
 WINDOW = timedelta(days=1)
 
@@ -32,7 +37,7 @@ class Life(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.world = World()
+        self.world = World(policies=POLICIES)
         self.hand = Hand()
         self.operator = Operator(self.world, self.hand, SCARCE)
         self.other = Operator(self.world, self.hand, SCARCE)
@@ -43,7 +48,8 @@ class Life(RuleBasedStateMachine):
     @rule(key=keys, reject=st.booleans())
     def a_request_is_applied(self, key: Key, reject: bool) -> None:
         if key not in self.world.requests:
-            self.world.apply(key, onQuotaExceeded="Reject" if reject else "Queue", ttlSecondsAfterFinished=600)
+            who = BOB if key == QUEUED else {}
+            self.world.apply(key, onQuotaExceeded="Reject" if reject else "Queue", ttlSecondsAfterFinished=600, **who)
 
     @rule(key=keys)
     def a_request_is_deleted(self, key: Key) -> None:
@@ -91,6 +97,18 @@ class Life(RuleBasedStateMachine):
     @rule()
     def the_job_controller_obeys(self) -> None:
         self.world.obey()
+
+    @rule()
+    def kueue_looks(self) -> None:
+        self.world.queue()
+
+    @rule()
+    def kueue_admits(self) -> None:
+        self.world.admit()
+
+    @rule()
+    def kueue_evicts(self) -> None:
+        self.world.evict()
 
     # Operators.
 
@@ -161,6 +179,7 @@ class Life(RuleBasedStateMachine):
         for _ in range(2 * len(KEYS) + 2):
             self.operator = settle(self.world, self.operator, self.hand, SCARCE)
             self.world.obey()
+            self.world.admit()
             for action in (self.world.start, self.world.deliver):
                 for name, job in list(self.world.jobs.items()):
                     if not job.terminal:

@@ -20,6 +20,7 @@ from export_operator.adapters.metrics import Metrics
 from export_operator.domain import quota, times
 from export_operator.domain.actions import Admission, Emit, Settings
 from export_operator.domain.identity import Subject
+from export_operator.domain.kueue import Condition, Workload
 from export_operator.domain.model import TERMINAL_PHASES, Job, Key, Pod, Request, parse_job
 from export_operator.domain.slots import SlotLimits, take_slot
 from export_operator.reconcile import Reconciler
@@ -46,6 +47,7 @@ class World:
     slots: tuple[quota.Entry, ...] = ()
     jobs: dict[str, Job] = field(default_factory=dict)
     pods: dict[str, tuple[Pod, ...]] = field(default_factory=dict)
+    workloads: dict[str, Workload] = field(default_factory=dict)
     created: list[str] = field(default_factory=list)
     objects: set[str] = field(default_factory=set)
     policies: tuple[Any, ...] = ()
@@ -59,7 +61,14 @@ class World:
 
     def facts(self) -> tuple[Any, ...]:
         """All of it now; values in it are replaced, never changed."""
-        return (dict(self.requests), dict(self.windows), self.slots, dict(self.jobs), dict(self.pods))
+        return (
+            dict(self.requests),
+            dict(self.windows),
+            self.slots,
+            dict(self.jobs),
+            dict(self.pods),
+            dict(self.workloads),
+        )
 
     # What people do.
 
@@ -158,10 +167,50 @@ class World:
     def obey(self) -> None:
         """The Job controller ends what was stopped and takes away the pods of what was suspended."""
         for name, job in list(self.jobs.items()):
-            if job.stop_reason and not job.terminal:
-                self.end(name, 143)
-            elif job.suspended:
+            if job.suspended:
                 self.pods[job.run] = ()
+            elif job.stop_reason and not job.terminal:
+                self.end(name, 143)
+
+    # A stand-in for Kueue, which does what its job reconciler does (kubernetes-sigs/kueue v0.19.2,
+    # pkg/controller/jobframework/reconciler.go: ReconcileGenericJob). Kueue itself is met in tests/e2e/test_kueue.py.
+
+    def queue(self) -> None:
+        """Every Job of a queue has a Workload, and is suspended unless that is admitted."""
+        for name, job in list(self.jobs.items()):
+            if not job.queue or job.terminal:
+                continue
+            workload = self.workloads.get(name)
+            if workload is None or workload.job_uid != job.uid:
+                workload = Workload(
+                    f"job-{name}", f"workload-{self.next()}", name, job.uid, active=True, suspended=False
+                )
+            if not workload.active:
+                workload = replace(workload, admitted=None, evicted=Condition(True, "Deactivated", "it is deactivated"))
+            self.workloads[name] = workload
+            admitted = workload.admitted is not None
+            if job.suspended == admitted:
+                self.jobs[name] = replace(job, suspended=not admitted, started=self.now if admitted else None)
+        for name in set(self.workloads) - set(self.jobs):
+            del self.workloads[name]
+        self.obey()
+
+    def admit(self) -> None:
+        """There is room for whoever waits."""
+        self.queue()
+        yes = Condition(True, "Admitted", "the ClusterQueue has room")
+        for name, workload in self.workloads.items():
+            if workload.active:
+                self.workloads[name] = replace(workload, reserved=yes, admitted=yes, evicted=None)
+        self.queue()
+
+    def evict(self) -> None:
+        """All lose their places to somebody of more weight."""
+        away = Condition(True, "Preempted", "preempted to accommodate another")
+        for name, workload in self.workloads.items():
+            if workload.admitted is not None:
+                self.workloads[name] = replace(workload, reserved=None, admitted=None, evicted=away)
+        self.queue()
 
 
 @dataclass
@@ -197,6 +246,7 @@ class Operator:
         self._hand = hand
         self._jobs: dict[str, Job] = {}
         self._pods: dict[str, tuple[Pod, ...]] = {}
+        self._workloads: dict[str, Workload] = {}
         self._slots: dict[str, quota.Entry] = {}
         self._store = Store(lambda _: None)
         for kind, named in (("exportsources", source()), ("exportdestinations", destination())):
@@ -207,6 +257,7 @@ class Operator:
         self._reconciler = Reconciler(
             store=self._store,
             runs=cast("Any", self),
+            workloads=cast("Any", self),
             ledger=cast("Any", self),
             cluster=cast("Any", self),
             settings=settings,
@@ -219,6 +270,7 @@ class Operator:
     def look(self) -> None:
         """All watches have delivered everything."""
         self._jobs, self._pods = dict(self._world.jobs), dict(self._world.pods)
+        self._workloads = {workload.job_uid: workload for workload in self._world.workloads.values()}
         self.look_at_requests()
 
     def look_at_requests(self) -> None:
@@ -280,9 +332,11 @@ class Operator:
             return self._world.jobs[name]
 
     async def stop_job(self, job: Job, reason: str, message: str) -> Job:
-        return self._change(job, suspended=False, stop_reason=reason, stop_message=message)
+        let_go: dict[str, Any] = {} if job.queue else {"suspended": False}
+        return self._change(job, **let_go, stop_reason=reason, stop_message=message)
 
     async def suspend_job(self, job: Job, *, suspend: bool) -> Job:
+        assert not job.queue, "Kueue alone suspends its Jobs and lets them go on"
         return self._change(job, suspended=suspend)
 
     def _change(self, job: Job, **changes: Any) -> Job:
@@ -312,7 +366,21 @@ class Operator:
         self._hand.calls += 1
         yield
 
-    # The Jobs and pods that the reconciler sees.
+    # The Jobs, pods and Workloads that the reconciler sees.
+
+    seen = True
+
+    def of(self, job: Job) -> Workload | None:
+        return self._workloads.get(job.uid)
+
+    async def set_active(self, workload: Workload, *, active: bool) -> None:
+        with self._hand.call(unreachable):
+            present = self._world.workloads.get(workload.job)
+            if present is None or present.uid != workload.uid:
+                raise ApiError(404, "NotFound", workload.name)
+            changed = replace(present, active=active, suspended=not active)
+            self._world.workloads[workload.job] = changed
+            self._workloads[workload.job_uid] = changed
 
     def put_job(self, job: Job) -> None:
         self._jobs[job.name] = job
@@ -340,7 +408,7 @@ class Operator:
         return self._slots
 
     async def admit(
-        self, entry: quota.Entry, limits: Sequence[quota.WindowLimit], slot_limits: SlotLimits, now: datetime
+        self, entry: quota.Entry, limits: Sequence[quota.WindowLimit], slot_limits: SlotLimits | None, now: datetime
     ) -> Admission:
         states: list[quota.WindowState] = []
         fresh: list[Subject] = []
@@ -356,6 +424,8 @@ class Operator:
                 return Admission(tuple(states), windows_granted=False)
             if answer.changed:
                 fresh.append(limit.subject)
+        if slot_limits is None:
+            return Admission(tuple(states), windows_granted=True, slot_granted=True)
         with self._hand.call(self._away):
             grant = take_slot(self._world.slots, entry, slot_limits)
             self._world.slots = grant.entries

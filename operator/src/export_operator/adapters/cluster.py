@@ -66,7 +66,7 @@ class Cluster:
         """Let the Job controller end the Job now: its deadline is brought forward, and the reason stands on it."""
         annotations = {model.ANNOTATION_STOP_REASON: reason, model.ANNOTATION_STOP_MESSAGE: message}
         spec: dict[str, Any] = {"activeDeadlineSeconds": 1}
-        if job.suspended:
+        if job.suspended and not job.queue:
             spec["suspend"] = False  # a suspended Job has no deadline
         return await self._patch_job(job, {"metadata": {"annotations": annotations}, "spec": spec})
 

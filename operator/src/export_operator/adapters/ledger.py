@@ -118,10 +118,11 @@ class Ledger:
         return self._runs
 
     async def admit(
-        self, entry: quota.Entry, limits: Sequence[quota.WindowLimit], slot_limits: SlotLimits, now: datetime
+        self, entry: quota.Entry, limits: Sequence[quota.WindowLimit], slot_limits: SlotLimits | None, now: datetime
     ) -> Admission:
-        """Reserve every window in order, then a slot. A window without room releases the earlier ones that this call
-        reserved; a missing slot releases nothing: a run that waits for its turn keeps its place in the windows."""
+        """Reserve every window in order, then a slot, unless it needs none. A window without room releases the earlier
+        ones that this call reserved; a missing slot releases nothing: a run that waits for its turn keeps its place in
+        the windows."""
         states: list[quota.WindowState] = []
         fresh: list[Subject] = []
         for limit in limits:
@@ -133,6 +134,8 @@ class Ledger:
                 return Admission(tuple(states), windows_granted=False)
             if granted.changed:
                 fresh.append(limit.subject)
+        if slot_limits is None:
+            return Admission(tuple(states), windows_granted=True, slot_granted=True)
         slot = await self._cell(SLOTS).change(_take_slot(entry, slot_limits))
         return Admission(tuple(states), windows_granted=True, slot_granted=slot.granted, slot_reason=slot.reason)
 

@@ -88,7 +88,7 @@ class Metrics:
         return encode(self._registry), content_type
 
 
-PURPOSES = {"exportusages": "ledger", "jobs": "job", "events": "event", "secrets": "probe"}
+PURPOSES = {"exportusages": "ledger", "jobs": "job", "workloads": "workload", "events": "event", "secrets": "probe"}
 
 
 def purpose_of(path: str, verb: str) -> str:

@@ -57,6 +57,12 @@ class Runs:
     def running(self) -> list[Pod]:
         return [pod for pod in self.pods.items.values() if pod.running and not pod.deleting]
 
+    def wake_job(self, name: str) -> None:
+        """Something of this Job has changed: a pod, or what Kueue says of it."""
+        job = self.jobs.items.get(name)
+        if job is not None:
+            self._wake(job.request)
+
     def _job_changed(self, before: Job | None, after: Job | None) -> None:
         job = after or before
         assert job is not None
@@ -77,6 +83,4 @@ class Runs:
                 del self._pods_by_run[pod.run]
         else:
             self._pods_by_run[pod.run].add(pod.name)
-        job = self.jobs.items.get(names.job_name(pod.run))
-        if job is not None:
-            self._wake(job.request)
+        self.wake_job(names.job_name(pod.run))

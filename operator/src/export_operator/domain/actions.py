@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from export_contract.report import Progress
-from export_operator.domain import jobs, plan, policy, quota
+from export_operator.domain import jobs, kueue, plan, policy, quota
 from export_operator.domain.model import Catalogue, Job, Pod, Request
 
 
@@ -30,6 +30,9 @@ class Observation:
     pods: tuple[Pod, ...] = ()
     slot_held: bool = False
     progress: Progress | None = None
+    workloads_seen: bool = False
+    """Workloads can be read; `workload` is the Job's, None while Kueue has made none."""
+    workload: kueue.Workload | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,14 @@ class SuspendJob:
 
 
 @dataclass(frozen=True, slots=True)
+class SetActive:
+    """Take a Job's Workload out of Kueue's queue, or put it back."""
+
+    workload: kueue.Workload
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteJob:
     """Delete a Job and its pods, if it is still the one that was seen."""
 
@@ -104,7 +115,7 @@ class Refund:
     limits: tuple[quota.WindowLimit, ...]
 
 
-Action = WriteStatus | Emit | Admit | CreateJob | StopJob | SuspendJob | DeleteJob | ReleaseSlot | Refund
+Action = WriteStatus | Emit | Admit | CreateJob | StopJob | SuspendJob | SetActive | DeleteJob | ReleaseSlot | Refund
 
 
 @dataclass(frozen=True, slots=True)

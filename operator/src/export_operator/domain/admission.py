@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
-from export_contract.failures import FailureClass
-from export_operator.domain import identity, jobs, lookup, outcome, plan, status, times
-from export_operator.domain.actions import Action, Admission, Admit, CreateJob, Decision, Emit, Refund, SuspendJob
+from export_operator.domain import identity, jobs, kueue, lookup, outcome, plan, status, times
+from export_operator.domain.actions import Action, Admission, Admit, CreateJob, Decision, Refund, SuspendJob
 from export_operator.domain.turn import Turn
 
 APPEAR_SECONDS = 10  # how long a request waits for a source or destination that may be applied with it
@@ -45,11 +45,17 @@ def before_job(turn: Turn) -> Decision:
         document.queue("Suspended", text)
         wait = min(found.effective.queue_deadline_seconds + 1, MAX_WAIT_SECONDS)
         return Decision((*turn.free_slot(), *turn.write(document)), wait)
+    if found.queue and not turn.seen.workloads_seen:
+        document = turn.accepted(found)
+        document.queue(*kueue.unavailable(found.queue))
+        return Decision(turn.write(document), SLOT_RETRY_SECONDS)
     return ask(turn, found)
 
 
 def ask(turn: Turn, found: plan.Plan) -> Decision:
     """Ask the ledger for a place; `admitted` continues with its answer."""
+    if turn.seen.job is not None:  # Kueue takes over no Job that was made without it
+        found = replace(found, queue="")
     return Decision((Admit(found, turn.limits, turn.entry(found)),))
 
 
@@ -71,10 +77,12 @@ def admitted(turn: Turn, admit: Admit, answer: Admission) -> Decision:
         return Decision((SuspendJob(turn.seen.job, suspend=False), *turn.write(document)))
     manifest = jobs.build_job(turn.request, admit.plan, turn.settings.pods)
     document.fields["jobRef"] = {"namespace": manifest["metadata"]["namespace"], "name": manifest["metadata"]["name"]}
+    if admit.plan.queue:
+        document.queue(*kueue.handed_over(admit.plan.queue))
+        # A slot that it took before its policy named the queue is of no use to it.
+        return Decision((CreateJob(manifest), *turn.write(document), *turn.free_slot()))
     document.fields["startTime"] = times.render(turn.now)
-    effective = admit.plan.effective
-    text = f"exporting dataset {effective.dataset} of {effective.source} as {effective.format}"
-    return Decision((CreateJob(manifest), Emit("Normal", "Started", text, turn.run), *turn.write(document)))
+    return Decision((CreateJob(manifest), turn.started(document), *turn.write(document)))
 
 
 def held(turn: Turn, reason: str, text: str) -> Decision:
@@ -116,13 +124,7 @@ def _over_quota(turn: Turn, admit: Admit, answer: Admission, document: status.Do
 
 
 def _queue_deadline(turn: Turn, found: plan.Plan, give_back: tuple[Action, ...]) -> Decision:
-    problem = outcome.Problem(
-        "QueueDeadlineExceeded",
-        str(FailureClass.DEADLINE),
-        f"it waited longer than its queue deadline of {found.effective.queue_deadline_seconds} s",
-        "Raise spec.queueDeadlineSeconds, or ask the platform team for a larger quota; then set a new spec.runID.",
-        retryable=True,
-    )
+    problem = outcome.queue_deadline(found.effective.queue_deadline_seconds)
     document = turn.accepted(found)
     document.fields["failure"] = status.failure_status(problem, attempts=0)
     return turn.close("Failed", problem.reason, problem.message, document=document, first=give_back)

@@ -44,7 +44,8 @@ def active_deadline_seconds(start_deadline: int, run_deadline: int, fallback_dea
 
 
 def build_job(request: Request, plan: Plan, settings: PodSettings) -> dict[str, Any]:
-    """The Job manifest of the plan's run. It holds no secret: credentials come from Secrets by name."""
+    """The Job manifest of the plan's run. It holds no secret: credentials come from Secrets by name. One for a queue of
+    Kueue is suspended from the start: Kueue lets it go on."""
     run = plan.run_spec.run
     labels = {
         "app.kubernetes.io/name": "export-runner",
@@ -57,6 +58,7 @@ def build_job(request: Request, plan: Plan, settings: PodSettings) -> dict[str, 
         model.ANNOTATION_NAME: request.key.name,
         model.ANNOTATION_REQUESTER: request.requester,
     }
+    queued = {model.LABEL_KUEUE_QUEUE: plan.queue} if plan.queue else {}
     effective, fallback = plan.effective, plan.run_spec.destination.fallback
     return {
         "apiVersion": "batch/v1",
@@ -64,10 +66,11 @@ def build_job(request: Request, plan: Plan, settings: PodSettings) -> dict[str, 
         "metadata": {
             "name": names.job_name(run.id),
             "namespace": settings.namespace,
-            "labels": labels,
+            "labels": labels | queued,
             "annotations": annotations,
         },
         "spec": {
+            **({"suspend": True} if queued else {}),
             "backoffLimit": BACKOFF_LIMIT,
             "activeDeadlineSeconds": active_deadline_seconds(
                 effective.start_deadline_seconds,

@@ -22,6 +22,7 @@ MANAGED_BY = "export-operator"
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 LABEL_RUN = f"{GROUP}/run"
 LABEL_REQUEST_UID = f"{GROUP}/request-uid"
+LABEL_KUEUE_QUEUE = "kueue.x-k8s.io/queue-name"
 ANNOTATION_NAMESPACE = f"{GROUP}/request-namespace"
 ANNOTATION_NAME = f"{GROUP}/request-name"
 ANNOTATION_REQUESTER = f"{GROUP}/requester"
@@ -130,7 +131,8 @@ def parse_named(body: Mapping[str, Any]) -> Named:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A Job of the run namespace. `complete` and `failed` are its terminal conditions, and only those count."""
+    """A Job of the run namespace. `complete` and `failed` are its terminal conditions, and only those count. One with a
+    `queue` is Kueue's to suspend and to let go on; `started` is when the Job controller last did so."""
 
     name: str
     uid: str
@@ -148,6 +150,13 @@ class Job:
     stop_reason: str = ""
     stop_message: str = ""
     finished: datetime | None = None
+    queue: str = ""
+    started: datetime | None = None
+
+    @property
+    def held_by_kueue(self) -> bool:
+        """Kueue has not admitted it, or has taken its admission away."""
+        return bool(self.queue) and self.suspended and not self.terminal
 
     @property
     def terminal(self) -> bool:
@@ -177,6 +186,8 @@ def parse_job(body: Mapping[str, Any]) -> Job:
         stop_reason=annotations.get(ANNOTATION_STOP_REASON, ""),
         stop_message=annotations.get(ANNOTATION_STOP_MESSAGE, ""),
         finished=times.parse(end.get("lastTransitionTime")),
+        queue=labels.get(LABEL_KUEUE_QUEUE, ""),
+        started=times.parse(status.get("startTime")),
     )
 
 

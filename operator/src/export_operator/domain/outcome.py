@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from export_contract import failures
@@ -179,8 +179,22 @@ def _problem(job: Job, finished: Sequence[Pod]) -> Problem:
     )
 
 
+def queue_deadline(seconds: int) -> Problem:
+    """It waited longer than it may."""
+    return Problem(
+        "QueueDeadlineExceeded",
+        str(FailureClass.DEADLINE),
+        f"it waited longer than its queue deadline of {seconds} s",
+        "Raise spec.queueDeadlineSeconds, or ask the platform team for a larger quota; then set a new spec.runID.",
+        retryable=True,
+    )
+
+
 def _stopped(job: Job, last: Pod | None) -> Problem:
     """The operator ended the Job itself and wrote the reason on it."""
+    waited = queue_deadline(0)
+    if job.stop_reason == waited.reason:
+        return replace(waited, message=job.stop_message)
     kind = FAILURES[Failure.OUT_OF_MEMORY]
     advice = (
         kind.advice

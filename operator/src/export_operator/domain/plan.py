@@ -74,6 +74,8 @@ class Plan:
     secrets: Secrets
     slot_limits: SlotLimits
     pod: Mapping[str, Any]
+    queue: str = ""
+    """The LocalQueue of Kueue that decides when it runs, in place of slots."""
 
 
 def make_plan(request: Request, catalogue: Catalogue, policy: Policy, run: str, max_concurrent: int) -> Plan:
@@ -123,6 +125,7 @@ def make_plan(request: Request, catalogue: Catalogue, policy: Policy, run: str, 
         secrets=_secrets(source, destination),
         slot_limits=_slot_limits(policy, source, destination, max_concurrent),
         pod=policy.section("pod"),
+        queue=str(policy.section("kueue").get("queueName") or ""),
     )
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from export_contract.failures import FailureClass
-from export_operator.domain import admission, lookup, outcome, places, status, times
+from export_operator.domain import admission, held, lookup, outcome, places, status, times
 from export_operator.domain.actions import Action, Decision, Emit, StopJob, SuspendJob
 from export_operator.domain.model import Job, Request
 from export_operator.domain.policy import FALLBACKS
@@ -32,20 +32,21 @@ def with_job(turn: Turn) -> Decision:
     if job is None:
         return _job_deleted(turn, document)
     document.fields["jobRef"] = {"namespace": turn.settings.pods.namespace, "name": job.name}
-    document.fields.setdefault("startTime", times.render(job.created))
-    if job.terminal:
+    if not job.held_by_kueue:
+        document.fields.setdefault("startTime", times.render(job.started if job.queue and job.started else job.created))
+    if job.terminal or (job.held_by_kueue and job.stop_reason):  # what is held has no deadline that would end it
         return _end(turn, job, document)
     if request.spec.get("cancel") and not job.stop_reason:
         return Decision((StopJob(job, "Cancelled", f"cancelled by spec.cancel at {times.render(turn.now)}"),))
     if job.stop_reason or job.deleting:
         return Decision((), admission.SLOT_RETRY_SECONDS)  # its end is an event of its own
     if request.spec.get("suspend"):
-        return _suspended(turn, job, document)
+        return held.suspended(turn, job, document) if job.queue else _suspended(turn, job, document)
     if job.suspended:
         if found is None:
             text = "while it was suspended, its source, destination or policy changed and no longer allow it"
             return Decision((StopJob(job, "NoLongerAllowed", text),))
-        return admission.ask(turn, found)
+        return held.waiting(turn, job, document) if job.queue else admission.ask(turn, found)
     effective = document.fields.get("effective") or {}
     deadline = timedelta(seconds=int(effective.get("startDeadlineSeconds") or FALLBACKS["startDeadlineSeconds"]))
     since = _starting_since(turn, job, document)
@@ -62,6 +63,8 @@ def _starting_since(turn: Turn, job: Job, document: status.Document) -> datetime
         return None
     if not pods and document.fields.get("phase") == "Running":
         return None
+    if job.queue:  # Kueue, not the request, says when; the Job controller notes it
+        return max([job.started or turn.now, *(pod.created for pod in pods)])
     suspended = next((item for item in document.conditions if item["type"] == "Suspended"), None)
     resumed = None
     if suspended is not None:
@@ -95,6 +98,8 @@ def _under_way(turn: Turn, job: Job, document: status.Document, start_by: dateti
     actions: tuple[Action, ...] = ()
     requeue: float | None = None
     pods = turn.seen.pods
+    if job.queue and turn.known.get("phase") == "Queued":
+        actions = (turn.started(document),)
     document.resume()
     document.fields["attempts"] = max(1, len(pods), job.failed_pods)
     if outcome.running_since(pods) is None:
@@ -106,7 +111,7 @@ def _under_way(turn: Turn, job: Job, document: status.Document, start_by: dateti
         elif (turn.known.get("phase"), turn.known.get("reason")) != ("Pending", problem[0]):
             # The kubelet words the same trouble anew at each try; the first wording stays.
             document.phase("Pending", *problem)
-            actions = turn.event("Warning", *problem)
+            actions += turn.event("Warning", *problem)
     elif any(pod.exit_code == 0 for pod in pods):
         document.phase("Running", "Finishing", "the export pod is done; its Job is being closed")
     elif all(pod.exit_code is not None for pod in pods):
@@ -128,12 +133,14 @@ def _end(turn: Turn, job: Job, document: status.Document) -> Decision:
     finished = job.finished or turn.now
     document = replace(document, now=finished)
     document.resume()
-    fields["attempts"] = ended.attempts
+    # One that Kueue holds may never have had a pod; those it had are gone.
+    attempts = int(fields.get("attempts") or 0) if job.held_by_kueue else ended.attempts
+    fields["attempts"] = attempts
     problem = ended.problem
     if problem is not None and problem.reason == "Cancelled":
         return turn.close("Cancelled", "Cancelled", problem.message, document=document, finished=finished)
     if problem is not None:
-        fields["failure"] = status.failure_status(problem, ended.attempts)
+        fields["failure"] = status.failure_status(problem, attempts)
         text = f"{problem.message.rstrip('.')}. {problem.advice}".strip()
         return turn.close("Failed", problem.reason, text, document=document, finished=finished)
     fields["result"] = status.result_status(ended, ways)

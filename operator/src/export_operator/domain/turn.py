@@ -83,6 +83,11 @@ class Turn:
         """An Event when the reason is new; a request that waits for the same thing says so once."""
         return () if self.known.get("reason") == reason else (Emit(kind, reason, text, self.run),)
 
+    def started(self, document: status.Document) -> Emit:
+        what = document.fields["effective"]
+        text = f"exporting dataset {what['dataset']} of {what['source']} as {what['format']}"
+        return Emit("Normal", "Started", text, self.run)
+
     def free_slot(self) -> tuple[Action, ...]:
         return (ReleaseSlot(self.run),) if self.seen.slot_held else ()
 
