@@ -209,10 +209,11 @@ def test_maxima_of_rows_and_bytes_go_to_the_pod() -> None:
 
 
 def test_slot_limits_come_from_policy_source_and_destination() -> None:
-    rules = limited({"limits": {"user": {"maxConcurrent": 1}, "namespace": {"maxConcurrent": 2}}})
+    limits = {"user": {"maxConcurrent": 1}, "namespace": {"maxConcurrent": 2}, "all": {"maxConcurrent": 5}}
+    rules = limited({"limits": limits})
     known = catalogue(source(maxConcurrent=3), destination(maxConcurrent=4))
     assert plan(known=known, rules=rules).slot_limits == SlotLimits(
-        total=20, user=1, namespace=2, source=3, destination=4
+        total=20, user=1, namespace=2, policy=5, source=3, destination=4
     )
 
 

@@ -214,10 +214,12 @@ def _too_much(field: str, given: Any, policy: Policy) -> RefusalError:
 
 def _slot_limits(policy: Policy, source: Named, destination: Named, total: int) -> SlotLimits:
     limits = policy.section("limits")
+    of_scope = {scope: (limits.get(scope) or {}).get("maxConcurrent") for scope in ("user", "namespace", "all")}
     return SlotLimits(
         total=total,
-        user=(limits.get("user") or {}).get("maxConcurrent"),
-        namespace=(limits.get("namespace") or {}).get("maxConcurrent"),
+        user=of_scope["user"],
+        namespace=of_scope["namespace"],
+        policy=of_scope["all"],
         source=source.spec.get("maxConcurrent"),
         destination=destination.spec.get("maxConcurrent"),
     )
