@@ -61,16 +61,16 @@ def test_identity_does_not_count_as_enforced_before_anybody_said_so(metrics: Met
 
 def test_a_breaker_has_one_state_at_a_time_and_none_when_its_object_is_gone(metrics: Metrics) -> None:
     for name, state in (("app-db", "open"), ("app-db", "half-open"), ("other", "closed"), ("other", None)):
-        metrics.breaker_state("ExportSource", name, state)
+        metrics.breaker_state("Source", name, state)
     assert samples(metrics, "breaker_state") == {
-        ("ExportSource", "app-db", "closed"): 0.0,
-        ("ExportSource", "app-db", "half-open"): 1.0,
-        ("ExportSource", "app-db", "open"): 0.0,
+        ("Source", "app-db", "closed"): 0.0,
+        ("Source", "app-db", "half-open"): 1.0,
+        ("Source", "app-db", "open"): 0.0,
     }
 
 
 def test_the_state_of_an_object_that_was_never_known_can_be_taken_away(metrics: Metrics) -> None:
-    metrics.breaker_state("ExportSource", "never", None)
+    metrics.breaker_state("Source", "never", None)
     assert samples(metrics, "breaker_state") == {}
 
 

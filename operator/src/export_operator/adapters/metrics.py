@@ -75,7 +75,7 @@ class Metrics:
         return self._decision.time()
 
     def breaker_state(self, kind: str, name: str, state: str | None) -> None:
-        """`kind` is ExportSource or ExportDestination, `state` one of `BREAKER_STATES`; None: the object is gone."""
+        """`kind` is Source or Destination, `state` one of `BREAKER_STATES`; None: the object is gone."""
         for each in BREAKER_STATES:
             if state is None:
                 self._breaker_state.remove(kind, name, each)
