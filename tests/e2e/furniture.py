@@ -20,6 +20,9 @@ FEW = 1000
 # Groups whose policies differ; a user who is in none has what the product gives everybody.
 PLENTY, HASTY, TINY, NARROW = "e2e-plenty", "e2e-hasty", "e2e-tiny", "e2e-narrow"
 
+FULL = "e2e-full"
+"""A source whose role may have no connection: PostgreSQL answers whoever asks, and refuses the export."""
+
 READ_ONLY, FICKLE = "s3-read-only", "s3-fickle"
 """S3 servers beside the usual one: one refuses to write, one comes and goes and has keys of its own."""
 DEAF = f"deaf.{SERVICES}.svc"
@@ -51,6 +54,8 @@ def furnish(platform: Platform, storage: Storage) -> None:
         " ALTER TABLE few ADD PRIMARY KEY (id)"
     )
     catalogue.reader(api, services, SOURCE, "e2e")
+    catalogue.reader(api, services, FULL, "e2e_full")
+    services.psql("ALTER ROLE e2e_full CONNECTION LIMIT 0")
     catalogue.writer(api, services, DESTINATION)
     storage.have_bucket(BUCKET)
     api.apply(_deaf_service())
@@ -101,6 +106,7 @@ def sources(services: Services) -> list[Json]:
     return [
         source(SOURCE),
         source("e2e-down", host=DEAF),
+        source(FULL, secret=FULL),
         source("e2e-wrong-password", secret="e2e-wrong"),
         source("e2e-no-database", database="nothing"),
         source("e2e-no-secret", secret="e2e-absent"),

@@ -9,11 +9,12 @@ import pytest
 from tests.cluster import images
 from tests.cluster.kubectl import Kubectl
 from tests.e2e.conftest import MakeTeam, World
-from tests.e2e.furniture import FEW, HASTY, PLENTY
+from tests.e2e.furniture import BUCKET, FEW, FICKLE, HASTY, PLENTY, address, destination
 from tests.e2e.team import Team, one_object
 from tests.platform import chart
 from tests.platform.api import Json
 from tests.platform.names import DEPLOYMENT
+from tests.platform.storage import storage
 from tests.platform.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -69,11 +70,21 @@ def test_requests_and_namespaces_can_be_deleted_while_the_operator_is_away(
     one_object(world.storage, result)
 
 
-def test_a_request_can_be_deleted_while_s3_is_down(team: Team) -> None:
-    team.ask("stuck", destination={"name": "e2e-unreachable"})
+def test_a_request_can_be_deleted_while_s3_is_down(world: World, team: Team) -> None:
+    services = world.platform.services
+    with storage(services, FICKLE) as fickle:
+        fickle.have_bucket(BUCKET)
+    world.platform.api.apply(destination(services, "e2e-leaving", endpoint=address(FICKLE)))
+    team.ask("stuck", **SLOW, destination={"name": "e2e-leaving"})
     team.running_pod("stuck")
-    deleted_at_once(team, "stuck")
-    until("its Job to go", lambda: not team.jobs("stuck"), 60)
+    services.kubectl.run("scale", f"deployment/{FICKLE}", "--replicas=0")
+    try:
+        services.kubectl.run("wait", "--for=delete", "pod", "--selector", f"app={FICKLE}", "--timeout=60s")
+        deleted_at_once(team, "stuck")
+        until("its Job to go", lambda: not team.jobs("stuck"), 60)
+    finally:
+        services.kubectl.run("scale", f"deployment/{FICKLE}", "--replicas=1")
+        services.kubectl.rolled_out(FICKLE)
 
 
 def test_what_ends_while_the_operator_is_away_is_told_when_it_is_back(

@@ -43,21 +43,11 @@ def to(name: str) -> Json:
 
 FAILING = [
     Failing(
-        "postgresql-is-down",
-        of("e2e-down"),
+        "postgresql-has-no-connection-left",
+        of("e2e-full"),
         "SourceUnavailable",
         "Source",
-        "cannot be reached",
-        attempts=4,
-        seconds=WITH_RETRIES,
-        retryable=True,
-    ),
-    Failing(
-        "s3-is-down",
-        to("e2e-unreachable"),
-        "DestinationUnavailable",
-        "Destination",
-        "cannot be reached",
+        "too many connections",
         attempts=4,
         seconds=WITH_RETRIES,
         retryable=True,

@@ -21,7 +21,10 @@ from export_operator.adapters.probe import Prober
 from export_operator.adapters.progress import ProgressPoller
 from export_operator.adapters.runs import Runs
 from export_operator.adapters.workloads import Workloads
+from export_operator.domain.breaker import Breaker
+from export_operator.domain.identity import Subject
 from export_operator.domain.model import GROUP, VERSION, Key
+from export_operator.gates import Gates
 from export_operator.handlers import make_registry
 from export_operator.reconcile import Reconciler
 from export_operator.resync import Resync
@@ -56,7 +59,8 @@ class App:
         self._workloads = Workloads(kube, decisions.pods.namespace, self._runs.wake_job)
         self._ledger = Ledger(kube, decisions.pods.namespace, self._store.wake_waiting)
         self._progress = ProgressPoller(self._cluster, self._runs, self._wake)
-        self._prober = Prober(kube, self._cluster, self._store, now)
+        self._gates = Gates(self._gate_changed, self._wake)
+        self._prober = Prober(self._cluster, self._store, self._gates, now)
         self._resync = Resync(kube, self._store, self._runs, self._ledger, settings.watch_namespaces)
         self._reconciler = Reconciler(
             store=self._store,
@@ -65,6 +69,7 @@ class App:
             ledger=self._ledger,
             cluster=self._cluster,
             settings=decisions,
+            gates=self._gates,
             progress=self._progress.latest,
             clock=now,
             metrics=metrics,
@@ -98,6 +103,7 @@ class App:
                     await synced.wait()
                 # Nothing is decided before every source, destination and policy is known: half of them would lie.
                 await self._resync.once()
+            self._prober.restore()
             # A leader elector will stand here: workers start when this process holds the Lease.
             spawn("workers", self._queue.run())
             spawn("progress", self._progress.run())
@@ -133,6 +139,10 @@ class App:
             stop_flag=stop,
         )
         stop.set()  # kopf takes over the signals, and ends well only when one came
+
+    def _gate_changed(self, subject: Subject, breaker: Breaker | None) -> None:
+        self._metrics.breaker_state(subject.kind, subject.name, None if breaker is None else breaker.state)
+        self._prober.touch(subject)
 
     def _wake(self, key: Key) -> None:
         self._queue.add(key)

@@ -15,9 +15,10 @@ CLOSED = Breaker()
 
 
 class Gates:
-    """`changed` is told of each new state or limit; `wake` of each request that was held and may go on."""
+    """`changed` is told of each new state or limit (None: the object is gone); `wake` of each request that was held and
+    may go on."""
 
-    def __init__(self, changed: Callable[[Subject, Breaker], None], wake: Callable[[Key], None]) -> None:
+    def __init__(self, changed: Callable[[Subject, Breaker | None], None], wake: Callable[[Key], None]) -> None:
         self._changed = changed
         self._wake = wake
         self._breakers: dict[Subject, Breaker] = {}
@@ -49,7 +50,7 @@ class Gates:
         )
 
     def learn(self, verdicts: Iterable[Verdict], told: Failed, began: datetime) -> None:
-        """How a run ended. `told` names it and when it ended; `began` is when its Job was made."""
+        """How a run ended. `told` names it and when it ended; `began` is when its last attempt did."""
         for verdict in verdicts:
             before = self.of(verdict.subject)
             if verdict.failure:
@@ -67,6 +68,7 @@ class Gates:
     def drop(self, subject: Subject) -> None:
         """The source or destination is gone."""
         self._breakers.pop(subject, None)
+        self._changed(subject, None)
         self._release(subject)
 
     def _put(self, subject: Subject, after: Breaker) -> Breaker:

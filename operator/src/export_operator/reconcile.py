@@ -16,6 +16,7 @@ from export_operator.adapters.runs import Runs
 from export_operator.adapters.workloads import Workloads
 from export_operator.domain import actions, decide
 from export_operator.domain.model import Key, Request, parse_request
+from export_operator.gates import Gates
 from export_operator.store import Store
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class Reconciler:
         ledger: Ledger,
         cluster: Cluster,
         settings: actions.Settings,
+        gates: Gates,
         progress: Callable[[str], Progress | None],
         clock: Callable[[], datetime],
         metrics: Metrics,
@@ -43,6 +45,7 @@ class Reconciler:
         self._ledger = ledger
         self._cluster = cluster
         self._settings = settings
+        self._gates = gates
         self._progress = progress
         self._clock = clock
         self._metrics = metrics
@@ -105,6 +108,7 @@ class Reconciler:
             progress=self._progress(run),
             workloads_seen=self._workloads.seen,
             workload=self._workloads.of(job) if job is not None and job.queue else None,
+            breakers=self._gates.breakers,
         )
 
     async def _act(self, seen: actions.Observation, decision: actions.Decision) -> float | None:
@@ -119,6 +123,8 @@ class Reconciler:
                         return await self._hold(seen, "LedgerUnavailable", text)
                     after = decide.admitted(seen, action, answer, self._settings, self._clock())
                     return await self._act(seen, after)
+                case actions.Hold(subject):
+                    self._gates.hold(subject, seen.request.key)
                 case actions.WriteStatus(wanted):
                     await self._write_status(seen.request, wanted)
                 case actions.Emit():
@@ -149,6 +155,8 @@ class Reconciler:
                 await self._cluster.delete_job(job)
             case actions.ReleaseSlot(run):
                 await self._ledger.release_slot(run)
+            case actions.Learn(verdicts, told, began):
+                self._gates.learn(verdicts, told, began)
             case actions.Refund(run, limits):
                 await self._ledger.refund(run, [limit.subject for limit in limits])
             case _:

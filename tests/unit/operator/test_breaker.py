@@ -214,27 +214,6 @@ def test_one_that_probes_have_opened_is_half_open_as_soon_as_a_probe_passes() ->
     assert breaker.probe_passed(opened(), NOW).limit == 1
 
 
-@pytest.mark.parametrize(
-    ("available", "reason", "limit"),
-    [
-        (False, "Unreachable", 0),
-        (False, "RunsFail", 0),
-        (False, "SecretNotFound", None),
-        (True, "Recovering", 1),
-        (True, "Reachable", None),
-        (False, "", None),
-    ],
-)
-def test_the_condition_tells_after_a_restart_how_it_stood(available: bool, reason: str, limit: int | None) -> None:
-    found = breaker.restored(available=available, reason=reason, since=later(-60), now=NOW)
-    assert (found.limit, found.next_probe <= NOW) == (limit, True)
-
-
-def test_an_outage_from_before_a_restart_has_its_beginning() -> None:
-    found = breaker.restored(available=False, reason="Unreachable", since=later(-60), now=NOW)
-    assert found.down_since == later(-60)
-
-
 def problem(failure: Failure) -> Ended:
     return Ended(None, Problem(str(failure), "", "", "", retryable=True), attempts=1)
 

@@ -10,6 +10,7 @@ import pytest
 
 from export_contract import names
 from export_operator.domain.actions import Settings
+from export_operator.domain.breaker import SOURCE
 from export_operator.domain.model import Key, Named
 from export_operator.domain.policy import Defaults
 
@@ -64,6 +65,14 @@ def lose_the_job(world: World) -> None:
 
 def applied(key: Key = KEY, **changes: Any) -> Callable[[World], None]:
     return lambda world: world.apply(key, **changes)
+
+
+def source_down(world: World) -> None:
+    world.fall(SOURCE, "app-db")
+
+
+def source_up(world: World) -> None:
+    world.rise(SOURCE, "app-db")
 
 
 def waited(seconds: float) -> Callable[[World], None]:
@@ -136,6 +145,37 @@ STORIES: dict[str, Story] = {
         1,
         1,
         replace(ONE_EACH, max_concurrent_runs=9),
+    ),
+    "held while its source is down": Story(
+        (source_down, applied(), waited(100), source_up, *RAN), {KEY: "Succeeded"}, 1, 1
+    ),
+    "held longer than its queue deadline": Story(
+        (source_down, applied(queueDeadlineSeconds=100), waited(101)), {KEY: "Failed"}, 0, 0
+    ),
+    "held and deleted": Story((source_down, applied(), deleted()), {}, 0, 0),
+    "held while it waits for a slot": Story(
+        (applied(OTHER), applied(), source_down, *RAN, source_up, *RAN),
+        {OTHER: "Succeeded", KEY: "Succeeded"},
+        2,
+        2,
+        ONE_AT_ONCE,
+    ),
+    "a source that goes down while it runs": Story((applied(), start, source_down, deliver), {KEY: "Succeeded"}, 1, 1),
+    "let go on while its source is down": Story(
+        (
+            applied(),
+            start,
+            applied(suspend=True),
+            World.obey,
+            source_down,
+            applied(suspend=False),
+            waited(1000),
+            source_up,
+            *RAN,
+        ),
+        {KEY: "Succeeded"},
+        1,
+        1,
     ),
     "cancelled in the queue": Story(
         (applied(OTHER), applied(), applied(cancel=True)),

@@ -18,6 +18,8 @@ from export_operator.domain.actions import (
     Decision,
     DeleteJob,
     Emit,
+    Hold,
+    Learn,
     Observation,
     Refund,
     ReleaseSlot,
@@ -26,7 +28,9 @@ from export_operator.domain.actions import (
     SuspendJob,
     WriteStatus,
 )
+from export_operator.domain.breaker import DESTINATION, SOURCE, Breaker, Failed, State, Verdict
 from export_operator.domain.decide import admitted, decide, held, orphaned
+from export_operator.domain.identity import Subject
 from export_operator.domain.jobs import build_job
 from export_operator.domain.model import TERMINAL_PHASES, Catalogue
 from export_operator.domain.quota import WindowState
@@ -125,6 +129,10 @@ def told(action: Action) -> str:
             return "release the slot"
         case Refund(_, _):
             return "refund"
+        case Hold(subject):
+            return f"hold for {subject.kind}"
+        case Learn(verdicts, _, _):
+            return "learn " + ", ".join(f"{each.subject.kind} {each.failure or 'works'}" for each in verdicts)
         case Admit(_, _, _):
             return "ask the ledger"
 
@@ -133,10 +141,67 @@ def summary(decision: Decision) -> list[str]:
     return [told(action) for action in decision.actions]
 
 
+HERE, THERE = Subject(SOURCE, "app-db"), Subject(DESTINATION, "bucket")
+OPEN = Breaker(State.OPEN, down_since=later(-60), fault="connection refused")
+DOWN = {HERE: OPEN}
 WAITING_POD = pod(waiting_reason="ErrImagePull", waiting_message="no")
 SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
     "a new request": (seen(), 0, ["ask the ledger"], None),
     "a request that waits for quota": (seen(request(status=QUEUED)), 60, ["ask the ledger"], None),
+    "a request whose source is down": (
+        seen(breakers=DOWN),
+        0,
+        ["Normal event SourceUnavailable", "status Queued SourceUnavailable", "hold for Source"],
+        300,
+    ),
+    "a request whose source is still down": (
+        seen(request(status=QUEUED | {"reason": "SourceUnavailable"}), breakers=DOWN),
+        0,
+        ["status Queued SourceUnavailable", "hold for Source"],
+        300,
+    ),
+    "a request whose destination is down": (
+        seen(request(queueDeadlineSeconds=60), breakers={THERE: OPEN}),
+        0,
+        ["Normal event DestinationUnavailable", "status Queued DestinationUnavailable", "hold for Destination"],
+        61,
+    ),
+    "a request whose destination is down and has a fallback": (
+        seen(breakers={THERE: replace(OPEN, advisory=True)}),
+        0,
+        ["ask the ledger"],
+        None,
+    ),
+    "a request whose source comes back": (
+        seen(breakers={HERE: Breaker(State.HALF_OPEN)}),
+        0,
+        ["ask the ledger"],
+        None,
+    ),
+    "a request that has its slot when its source goes down, and hence perhaps a Job": (
+        seen(breakers=DOWN, slot_held=True),
+        0,
+        ["ask the ledger"],
+        None,
+    ),
+    "a request that waited too long for its source": (
+        seen(request(status=QUEUED, queueDeadlineSeconds=59), breakers=DOWN),
+        60,
+        ["refund", "Warning event QueueDeadlineExceeded", "status Failed QueueDeadlineExceeded"],
+        None,
+    ),
+    "a run whose source goes down": (
+        seen(request(status=LAUNCHED), job=job(), pods=(running_pod(),), breakers=DOWN, slot_held=True),
+        2,
+        [],
+        None,
+    ),
+    "a suspended run that is let go on while its source is down": (
+        seen(request(status=SUSPENDED), job=job(suspended=True), breakers=DOWN),
+        0,
+        ["Normal event SourceUnavailable", "status Queued SourceUnavailable", "hold for Source"],
+        300,
+    ),
     "a request that waited too long": (
         seen(request(status=QUEUED, queueDeadlineSeconds=59), slot_held=False),
         60,
@@ -320,13 +385,22 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
     "a run that delivered": (
         seen(request(status=LAUNCHED), job=job(complete=True), pods=(ended_pod(0, success()),), slot_held=True),
         5,
-        ["Normal event Succeeded", "status Succeeded Delivered", "release the slot"],
+        [
+            "Normal event Succeeded",
+            "status Succeeded Delivered",
+            "learn Source works, Destination works",
+            "release the slot",
+        ],
         None,
     ),
     "a run that delivered a part": (
         seen(request(status=LAUNCHED), job=job(complete=True), pods=(ended_pod(0, success(complete=False)),)),
         5,
-        ["Normal event PartiallySucceeded", "status PartiallySucceeded DeadlineReached"],
+        [
+            "Normal event PartiallySucceeded",
+            "status PartiallySucceeded DeadlineReached",
+            "learn Source works, Destination works",
+        ],
         None,
     ),
     "a run whose rows the fallback took, which is also told to who moves them": (
@@ -341,13 +415,14 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
             "Warning event DeliveredToFallback",
             "Normal event Succeeded",
             "status Succeeded DeliveredToFallback",
+            "learn Source works, Destination DestinationUnavailable",
         ],
         None,
     ),
     "a run that delivered, and nobody can tell any more": (
         seen(request(status=LAUNCHED), job=job(complete=True)),
         5,
-        ["Normal event Succeeded", "status Succeeded Delivered"],
+        ["Normal event Succeeded", "status Succeeded Delivered", "learn Source works, Destination works"],
         None,
     ),
     "a run that failed": (
@@ -356,6 +431,7 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
         [
             "Warning event SourceAuthenticationFailed",
             "status Failed SourceAuthenticationFailed",
+            "learn Source SourceAuthenticationFailed",
             "release the slot",
         ],
         None,
@@ -503,6 +579,22 @@ ADMITTED: dict[str, tuple[Decision, list[str], float | None]] = {
 def test_what_follows_from_the_ledgers_answer(case: str) -> None:
     decision, expected, requeue = ADMITTED[case]
     assert (summary(decision), decision.requeue_after) == (expected, requeue)
+
+
+def test_a_held_request_says_since_when_and_what_was_seen_and_reserves_nothing() -> None:
+    found = status_of(decide(seen(breakers=DOWN), SETTINGS, NOW))
+    seen_wrong = "source 'app-db' is down since 2026-11-24T11:59:00Z: connection refused."
+    assert (found["queue"], found["message"], "quota" in found) == (
+        {"reason": "SourceUnavailable", "since": "2026-11-24T12:00:00Z"},
+        f"{seen_wrong} It starts by itself when that is mended.",
+        False,
+    )
+
+
+def test_the_breakers_learn_who_failed_when_and_since_when_the_run_was_there() -> None:
+    ended = seen(request(status=LAUNCHED), job=job(failed=True, finished=later(9)), pods=(ended_pod(67, failure()),))
+    learned = [action for action in decide(ended, SETTINGS, later(20)).actions if isinstance(action, Learn)]
+    assert learned == [Learn((Verdict(HERE, "SourceAuthenticationFailed"),), Failed(RUN, "alice", later(9)), later(1))]
 
 
 def test_the_job_that_is_created_is_the_plans() -> None:

@@ -19,10 +19,12 @@ from export_operator.adapters.ledger import LedgerError
 from export_operator.adapters.metrics import Metrics
 from export_operator.domain import quota, times
 from export_operator.domain.actions import Admission, Emit, Settings
+from export_operator.domain.breaker import DESTINATION, PROBES_TO_OPEN, SOURCE
 from export_operator.domain.identity import Subject
 from export_operator.domain.kueue import Condition, Workload
 from export_operator.domain.model import TERMINAL_PHASES, Job, Key, Pod, Request, parse_job
 from export_operator.domain.slots import SlotLimits, take_slot
+from export_operator.gates import Gates
 from export_operator.reconcile import Reconciler
 from export_operator.store import Store
 
@@ -51,6 +53,7 @@ class World:
     created: list[str] = field(default_factory=list)
     objects: set[str] = field(default_factory=set)
     policies: tuple[Any, ...] = ()
+    down: set[Subject] = field(default_factory=set)
     version: int = 100
     births: int = 0
     ends: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -92,6 +95,13 @@ class World:
             return
         version = {"generation": known["metadata"]["generation"] + 1, "resourceVersion": str(self.next())}
         self.requests[key] = {**known, "metadata": known["metadata"] | version, "spec": known["spec"] | changes}
+
+    def fall(self, kind: str, name: str) -> None:
+        """The source or destination goes down; every operator finds out before it looks at anything else."""
+        self.down.add(Subject(kind, name))
+
+    def rise(self, kind: str, name: str) -> None:
+        self.down.discard(Subject(kind, name))
 
     def delete(self, key: Key) -> None:
         self.requests.pop(key, None)
@@ -249,6 +259,7 @@ class Operator:
         self._workloads: dict[str, Workload] = {}
         self._slots: dict[str, quota.Entry] = {}
         self._store = Store(lambda _: None)
+        self.gates = Gates(lambda *_: None, lambda _: None)
         for kind, named in (("exportsources", source()), ("exportdestinations", destination())):
             self._store.put_named(kind, _document(named.name, named.spec))
         for policy in world.policies:
@@ -261,6 +272,7 @@ class Operator:
             ledger=cast("Any", self),
             cluster=cast("Any", self),
             settings=settings,
+            gates=self.gates,
             progress=lambda _: None,
             clock=lambda: world.now,
             metrics=Metrics(),
@@ -276,6 +288,9 @@ class Operator:
     def look_at_requests(self) -> None:
         """The watches of requests and ledger have delivered everything; those of Jobs and pods lag behind."""
         self._slots = {entry.run: entry for entry in self._world.slots}
+        for subject in (Subject(SOURCE, "app-db"), Subject(DESTINATION, "bucket")):
+            for _ in range(PROBES_TO_OPEN):
+                self.gates.probed(subject, "connection refused" if subject in self._world.down else "", self._world.now)
         for key in set(self._store.requests) - set(self._world.requests):
             self._store.drop_request(key)
         for document in self._world.requests.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import logging
 from collections.abc import Mapping
@@ -45,6 +46,16 @@ class Cluster:
                 return None
             raise
 
+    async def secret(self, name: str) -> dict[str, bytes] | None:
+        """What is in a Secret of the run namespace; None when it does not exist."""
+        try:
+            found = await self._kube.get(path_of("", "v1", "secrets", name, namespace=self.run_namespace))
+        except ApiError as error:
+            if error.not_found:
+                return None
+            raise
+        return {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
+
     async def pods_of(self, run: str) -> list[dict[str, Any]]:
         items, _ = await self._kube.list(self.pods_path, labelSelector=f"{model.LABEL_RUN}={run}")
         return items
@@ -78,18 +89,28 @@ class Cluster:
 
     async def emit(self, request: Request, event: Emit, now: datetime) -> None:
         """An Event named after run and reason: said twice, it stands once. Events inform; nothing waits for them."""
+        about = {
+            "kind": "ExportRequest",
+            "namespace": request.key.namespace,
+            "name": request.key.name,
+            "uid": request.uid,
+        }
+        await self._event(about, event, now)
+
+    async def tell(self, document: Mapping[str, Any], event: Emit, now: datetime) -> None:
+        """An Event on an object of the platform team, in the namespace that Kubernetes keeps for such: default."""
+        metadata = document["metadata"]
+        about = {"kind": document["kind"], "name": metadata["name"], "uid": metadata["uid"]}
+        await self._event(about, event, now)
+
+    async def _event(self, about: Mapping[str, str], event: Emit, now: datetime) -> None:
         digest = hashlib.sha256(f"{event.run}/{event.reason}/{event.message}".encode()).hexdigest()[:10]
+        namespace = about.get("namespace") or "default"
         body = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": f"{request.key.name}.{digest}", "namespace": request.key.namespace},
-            "involvedObject": {
-                "apiVersion": model.API_VERSION,
-                "kind": "ExportRequest",
-                "namespace": request.key.namespace,
-                "name": request.key.name,
-                "uid": request.uid,
-            },
+            "metadata": {"name": f"{about['name']}.{digest}", "namespace": namespace},
+            "involvedObject": {"apiVersion": model.API_VERSION, **about},
             "type": event.kind,
             "reason": event.reason,
             "message": event.message[:EVENT_MESSAGE],
@@ -99,10 +120,10 @@ class Cluster:
             "count": 1,
         }
         try:
-            await self._kube.create(path_of("", "v1", "events", namespace=request.key.namespace), body)
+            await self._kube.create(path_of("", "v1", "events", namespace=namespace), body)
         except ApiError as error:
             if not error.exists:
-                log.warning("%s: Event %s was not written: %s", request.key, event.reason, error)
+                log.warning("%s: Event %s was not written: %s", about["name"], event.reason, error)
 
     async def progress(self, pod: str) -> Progress | None:
         """The newest progress line among the last lines of the pod's log."""

@@ -1,106 +1,164 @@
-"""Are sources and destinations there? A TCP connection and the Secret's keys: cheap, and nobody logs in."""
+"""Are sources and destinations there? Each is asked on its own, so that a slow one delays no other."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from export_contract import environment
+from export_operator.adapters import reach
 from export_operator.adapters.cluster import Cluster
-from export_operator.adapters.kube import ApiError, Kube, path_of
-from export_operator.domain import status
+from export_operator.adapters.kube import ApiError, path_of
+from export_operator.domain import availability, status, times
+from export_operator.domain.actions import Emit
+from export_operator.domain.availability import AVAILABLE, Availability
+from export_operator.domain.breaker import DESTINATION, LONGEST, SOURCE
+from export_operator.domain.identity import Subject
 from export_operator.domain.model import GROUP, VERSION
+from export_operator.gates import Gates
 from export_operator.store import Store
 
 log = logging.getLogger(__name__)
 
-EVERY_SECONDS = 60.0
-CONNECT_SECONDS = 3.0
+Document = Mapping[str, Any]
 
+TICK_SECONDS = 1.0
+AT_ONCE = 64  # probes; each takes a few seconds at most
+
+PLURALS = {SOURCE: "exportsources", DESTINATION: "exportdestinations"}
 KEYS = {
-    "exportsources": ("username", "password"),
-    "exportdestinations": (environment.AWS_ACCESS_KEY_ID, environment.AWS_SECRET_ACCESS_KEY),
+    SOURCE: ("username", "password"),
+    DESTINATION: (environment.AWS_ACCESS_KEY_ID, environment.AWS_SECRET_ACCESS_KEY),
 }
+CA = "ca.crt"
 
 
 class Prober:
-    """Writes the condition `Available` of sources and destinations, when it changes."""
+    """Feeds the circuit breakers, and writes the condition `Available` when it changes, with an Event."""
 
-    def __init__(self, kube: Kube, cluster: Cluster, store: Store, clock: Callable[[], datetime]) -> None:
-        self._kube = kube
+    def __init__(self, cluster: Cluster, store: Store, gates: Gates, clock: Callable[[], datetime]) -> None:
         self._cluster = cluster
         self._store = store
+        self._gates = gates
         self._clock = clock
+        self._seen: dict[Subject, int] = {}
+        self._busy: set[Subject] = set()
+        self._places = asyncio.Semaphore(AT_ONCE)
+
+    def restore(self) -> None:
+        """Begin with what the conditions tell. To be called before the first request is decided on."""
+        for subject, document in self._objects():
+            conditions = (document.get("status") or {}).get("conditions") or ()
+            self._gates.restore(subject, availability.restored(conditions, self._clock()))
+
+    def touch(self, subject: Subject) -> None:
+        """Its breaker has changed: look at it, and tell."""
+        self._seen.pop(subject, None)
 
     async def run(self) -> None:
-        """Probe all, every minute and soon after one has changed, until cancelled."""
-        seen: dict[tuple[str, str], tuple[int, float]] = {}
-        loop = asyncio.get_running_loop()
-        while True:
-            for kind in KEYS:
-                for name, document in list(self._store.documents[kind].items()):
-                    generation, due = seen.get((kind, name), (-1, 0.0))
-                    present = int(document["metadata"].get("generation") or 0)
-                    if present != generation or loop.time() >= due:
-                        seen[kind, name] = (present, loop.time() + EVERY_SECONDS)
-                        await self._probe(kind, name, document)
-            await asyncio.sleep(1.0)
+        """Probe each when it is due, and soon after it has changed, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                for subject, document in self._due():
+                    self._busy.add(subject)
+                    group.create_task(self._probe(subject, document))
+                present = {subject for subject, _ in self._objects()}
+                for subject in set(self._gates.breakers) - present:
+                    self._gates.drop(subject)
+                    self._seen.pop(subject, None)
+                await asyncio.sleep(TICK_SECONDS)
 
-    async def _probe(self, kind: str, name: str, document: Mapping[str, Any]) -> None:
+    def _objects(self) -> Iterator[tuple[Subject, Document]]:
+        for kind, plural in PLURALS.items():
+            for name, document in self._store.documents[plural].items():
+                yield Subject(kind, name), document
+
+    def _due(self) -> list[tuple[Subject, Document]]:
+        now = self._clock()
+        return [
+            (subject, document)
+            for subject, document in self._objects()
+            if subject not in self._busy
+            and (
+                self._seen.get(subject) != _generation(document)
+                or not now < self._gates.of(subject).next_probe <= now + LONGEST  # the clock may have been set back
+            )
+        ]
+
+    async def _probe(self, subject: Subject, document: Document) -> None:
         try:
-            reason, message = await self._find_fault(kind, document["spec"]) or (
-                "Reachable",
-                "it answers, and its Secret, if it names one, is there",
-            )
-            generation = int(document["metadata"].get("generation") or 0)
-            known = document.get("status") or {}
-            found = status.Document(
-                {"observedGeneration": generation}, list(known.get("conditions") or ()), generation, self._clock()
-            )
-            found.condition("Available", reason == "Reachable", reason, message)
-            composed = found.compose()
-            if composed != dict(known):
-                path = path_of(GROUP, VERSION, kind, name)
-                self._store.put_named(kind, await self._cluster.write_status(path, document, composed))
+            async with self._places:
+                await self._look(subject, document)
         except ApiError as error:
-            log.info("probe of %s %s: %s", kind, name, error)
+            log.info("probe of %s %s: %s", subject.kind, subject.name, error)
+        finally:
+            self._busy.discard(subject)
 
-    async def _find_fault(self, kind: str, spec: Mapping[str, Any]) -> tuple[str, str] | None:
+    async def _look(self, subject: Subject, document: Document) -> None:
+        spec = document["spec"]
+        probed = spec.get("probe") != "Disabled"
+        fault = await self._fault(subject.kind, spec) if probed else ""
+        breaker = self._gates.probed(subject, fault, self._clock(), advisory=bool(spec.get("fallback")))
+        self._seen[subject] = _generation(document)
         secret = spec.get("credentialsSecret")  # a destination may leave it to the export pods' own identity
-        if secret and (fault := await self._find_secret_fault(kind, secret["name"])):
-            return fault
-        host, port = _address(kind, spec)
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                _, writer = await asyncio.open_connection(host, port)
-            writer.close()
-        except (OSError, TimeoutError) as error:
-            return "Unreachable", f"no TCP connection to {host}:{port}: {str(error) or type(error).__name__}"
-        return None
+        secret_fault = await self._secret_fault(subject.kind, secret["name"]) if secret else None
+        found = availability.availability(breaker, address(subject.kind, spec), secret_fault, probed=probed)
+        if found is not None:
+            await self._tell(subject, document, found)
 
-    async def _find_secret_fault(self, kind: str, secret: str) -> tuple[str, str] | None:
+    async def _tell(self, subject: Subject, document: Document, found: Availability) -> None:
+        generation, now = _generation(document), self._clock()
+        known = document.get("status") or {}
+        composed = status.Document(
+            {"observedGeneration": generation}, list(known.get("conditions") or ()), generation, now
+        )
+        reasons = {item["reason"] for item in composed.conditions if item["type"] == AVAILABLE}
+        composed.condition(AVAILABLE, found.value, found.reason, found.message)
+        wanted = composed.compose()
+        if wanted == dict(known):
+            return
+        plural = PLURALS[subject.kind]
+        path = path_of(GROUP, VERSION, plural, subject.name)
+        self._store.put_named(plural, await self._cluster.write_status(path, document, wanted))
+        log.info("%s %s: %s: %s", subject.kind, subject.name, found.reason, found.message)
+        if found.reason not in reasons and (reasons or found.warning):
+            kind = "Warning" if found.warning else "Normal"
+            event = Emit(kind, found.reason, found.message, times.render(now))
+            await self._cluster.tell({**document, "kind": f"Export{subject.kind}"}, event, now)
+
+    async def _fault(self, kind: str, spec: Mapping[str, Any]) -> str:
+        if kind == SOURCE:
+            return await reach.postgresql_fault(spec["host"], int(spec.get("port") or 5432))
+        authority = spec.get("caSecret")
+        data = await self._cluster.secret(authority["name"]) if authority else None
+        return await reach.s3_fault(endpoint(spec), (data or {}).get(CA, b"").decode("ascii", "replace"))
+
+    async def _secret_fault(self, kind: str, secret: str) -> tuple[str, str] | None:
         namespace = self._cluster.run_namespace
-        try:
-            found = await self._kube.get(path_of("", "v1", "secrets", secret, namespace=namespace))
-        except ApiError as error:
-            if not error.not_found:
-                raise
+        data = await self._cluster.secret(secret)
+        if data is None:
             return "SecretNotFound", f"Secret {secret!r} does not exist in namespace {namespace!r}; create it there"
-        missing = [key for key in KEYS[kind] if key not in (found.get("data") or {})]
+        missing = [key for key in KEYS[kind] if key not in data]
         if missing:
             return "SecretIncomplete", f"Secret {secret!r} in namespace {namespace!r} lacks the key {missing[0]!r}"
         return None
 
 
-def _address(kind: str, spec: Mapping[str, Any]) -> tuple[str, int]:
-    if kind == "exportsources":
-        return spec["host"], int(spec.get("port") or 5432)
-    endpoint = spec.get("endpoint")
-    if not endpoint:
-        return f"s3.{spec.get('region') or 'us-east-1'}.amazonaws.com", 443
-    url = urlsplit(endpoint)
-    return str(url.hostname), url.port or (443 if url.scheme == "https" else 80)
+def _generation(document: Document) -> int:
+    return int(document["metadata"].get("generation") or 0)
+
+
+def endpoint(spec: Mapping[str, Any]) -> str:
+    """The URL of a destination's S3 server; AWS's own where none is given."""
+    return spec.get("endpoint") or f"https://s3.{spec.get('region') or 'us-east-1'}.amazonaws.com"
+
+
+def address(kind: str, spec: Mapping[str, Any]) -> str:
+    """Where it is, for those who own it."""
+    if kind == SOURCE:
+        return f"{spec['host']}:{spec.get('port') or 5432}"
+    return urlsplit(endpoint(spec)).netloc

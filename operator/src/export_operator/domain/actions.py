@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from export_contract.report import Progress
-from export_operator.domain import jobs, kueue, plan, policy, quota
+from export_operator.domain import breaker, jobs, kueue, plan, policy, quota
+from export_operator.domain.identity import Subject
 from export_operator.domain.model import Catalogue, Job, Pod, Request
 
 
@@ -33,6 +35,7 @@ class Observation:
     workloads_seen: bool = False
     """Workloads can be read; `workload` is the Job's, None while Kueue has made none."""
     workload: kueue.Workload | None = None
+    breakers: breaker.Breakers = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,22 @@ class ReleaseSlot:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """Look again when the breaker of this source or destination lets runs through."""
+
+    subject: Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Learn:
+    """Tell the breakers how a run ended. `told` names it and its end, `began` is when its last attempt did."""
+
+    verdicts: tuple[breaker.Verdict, ...]
+    told: breaker.Failed
+    began: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Refund:
     """Give back the windows of a run that never had a Job."""
 
@@ -115,7 +134,20 @@ class Refund:
     limits: tuple[quota.WindowLimit, ...]
 
 
-Action = WriteStatus | Emit | Admit | CreateJob | StopJob | SuspendJob | SetActive | DeleteJob | ReleaseSlot | Refund
+Action = (
+    WriteStatus
+    | Emit
+    | Admit
+    | CreateJob
+    | StopJob
+    | SuspendJob
+    | SetActive
+    | DeleteJob
+    | ReleaseSlot
+    | Refund
+    | Hold
+    | Learn
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from export_operator.domain import identity, jobs, kueue, lookup, outcome, plan, status, times
-from export_operator.domain.actions import Action, Admission, Admit, CreateJob, Decision, Refund, SuspendJob
+from export_operator.domain import breaker, identity, jobs, kueue, lookup, outcome, plan, status, times
+from export_operator.domain.actions import Action, Admission, Admit, CreateJob, Decision, Hold, Refund, SuspendJob
+from export_operator.domain.identity import Subject
 from export_operator.domain.turn import Turn
 
 APPEAR_SECONDS = 10  # how long a request waits for a source or destination that may be applied with it
 SLOT_RETRY_SECONDS = 30.0  # a freed slot wakes the waiting; this is for a wake-up that was lost
 HOLD_SECONDS = 10.0  # a Job that the API server refuses (a namespace quota, say) is tried again after this
+MAX_DOWN_SECONDS = 300.0  # a breaker that opens wakes whom it held; this is for a wake-up that was lost
 MAX_WAIT_SECONDS = 3600.0  # nobody sleeps longer without looking again
 
 NOT_ATTESTED = (
@@ -53,7 +55,15 @@ def before_job(turn: Turn) -> Decision:
 
 
 def ask(turn: Turn, found: plan.Plan) -> Decision:
-    """Ask the ledger for a place; `admitted` continues with its answer."""
+    """Ask the ledger for a place, unless the source or destination is down; `admitted` continues with its answer."""
+    for subject in (
+        Subject(breaker.SOURCE, found.effective.source),
+        Subject(breaker.DESTINATION, found.effective.destination),
+    ):
+        known = turn.seen.breakers.get(subject)
+        # A run that holds a slot may have its Job already: it goes on.
+        if known is not None and known.limit == 0 and not turn.seen.slot_held:
+            return _down(turn, found, subject, known)
     if turn.seen.job is not None:  # Kueue takes over no Job that was made without it
         found = replace(found, queue="")
     return Decision((Admit(found, turn.limits, turn.entry(found)),))
@@ -83,6 +93,19 @@ def admitted(turn: Turn, admit: Admit, answer: Admission) -> Decision:
         return Decision((CreateJob(manifest), *turn.write(document), *turn.free_slot()))
     document.fields["startTime"] = times.render(turn.now)
     return Decision((CreateJob(manifest), turn.started(document), *turn.write(document)))
+
+
+def _down(turn: Turn, found: plan.Plan, subject: Subject, known: breaker.Breaker) -> Decision:
+    """Nothing is reserved and nothing is tried while it is down; only the queue deadline goes on."""
+    reason = f"{subject.kind}Unavailable"
+    text = (
+        f"{subject.kind.lower()} {subject.name!r} is down since {times.render(known.down_since)}: {known.fault}."
+        " It starts by itself when that is mended."
+    )
+    document = turn.accepted(found)
+    document.queue(reason, text)
+    wait = min(found.effective.queue_deadline_seconds + 1, MAX_DOWN_SECONDS)
+    return Decision((*turn.event("Normal", reason, text), *turn.write(document), Hold(subject)), wait)
 
 
 def held(turn: Turn, reason: str, text: str) -> Decision:

@@ -81,7 +81,7 @@ class Breaker:
     down_since: datetime = EPOCH
     """When the present or last outage began."""
     up_since: datetime = EPOCH
-    """When it was last found again. What runs from before tell of a failure is no news."""
+    """When it was last found again. The failure of an attempt from before is no news."""
     cause: Cause = Cause.UNREACHABLE
     fault: str = ""
     missed: int = 0
@@ -105,20 +105,6 @@ class Breaker:
         if self.advisory:
             return None
         return {State.CLOSED: None, State.HALF_OPEN: self.allowed, State.OPEN: 0}[self.state]
-
-
-def restored(*, available: bool, reason: str, since: datetime | None, now: datetime) -> Breaker:
-    """What the condition `Available` still tells after a restart. How far a slow start had come, the pause between
-    probes and runs that had failed are lost: a slow start begins anew, and the first probe is due at once."""
-    if not available and reason in set(Cause):
-        return Breaker(State.OPEN, down_since=since or now, cause=Cause(reason), fault="it was down before a restart")
-    if available and reason == RECOVERING:
-        return Breaker(State.HALF_OPEN, down_since=since or now, up_since=now, stepped=now)
-    return Breaker()
-
-
-RECOVERING = "Recovering"
-"""The condition's reason while it is half-open."""
 
 
 def probe_failed(breaker: Breaker, fault: str, now: datetime) -> Breaker:
@@ -153,7 +139,7 @@ def probe_passed(breaker: Breaker, now: datetime) -> Breaker:
 
 
 def run_failed(breaker: Breaker, told: Failed, failure: str, began: datetime) -> Breaker:
-    """A run that began at `began` has failed by one of `OUTAGES`. Saying it twice changes nothing."""
+    """A run whose last attempt began at `began` has failed by one of `OUTAGES`. Saying it twice changes nothing."""
     if breaker.state is State.OPEN or began < breaker.up_since:
         return breaker
     if breaker.state is State.HALF_OPEN:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from export_contract.failures import FailureClass
-from export_operator.domain import admission, held, lookup, outcome, places, status, times
-from export_operator.domain.actions import Action, Decision, Emit, StopJob, SuspendJob
+from export_operator.domain import admission, breaker, held, lookup, outcome, places, status, times
+from export_operator.domain.actions import Action, Decision, Emit, Learn, StopJob, SuspendJob
 from export_operator.domain.model import Job, Request
 from export_operator.domain.policy import FALLBACKS
 from export_operator.domain.turn import Turn
@@ -136,18 +137,19 @@ def _end(turn: Turn, job: Job, document: status.Document) -> Decision:
     # One that Kueue holds may never have had a pod; those it had are gone.
     attempts = int(fields.get("attempts") or 0) if job.held_by_kueue else ended.attempts
     fields["attempts"] = attempts
+    close = partial(turn.close, document=document, finished=finished, then=_lesson(turn, job, ended, effective))
     problem = ended.problem
     if problem is not None and problem.reason == "Cancelled":
-        return turn.close("Cancelled", "Cancelled", problem.message, document=document, finished=finished)
+        return close("Cancelled", "Cancelled", problem.message)
     if problem is not None:
         fields["failure"] = status.failure_status(problem, attempts)
         text = f"{problem.message.rstrip('.')}. {problem.advice}".strip()
-        return turn.close("Failed", problem.reason, text, document=document, finished=finished)
+        return close("Failed", problem.reason, text)
     fields["result"] = status.result_status(ended, ways)
     delivered = ended.delivered
     if delivered is None:
         text = f"delivered; its pod is gone, rows and checksum are in {ways.destination.manifest}"
-        return turn.close("Succeeded", "Delivered", text, document=document, finished=finished)
+        return close("Succeeded", "Delivered", text)
     before = fields.get("progress") or {}
     fields["progress"] = before | {
         "rows": delivered.rows,
@@ -167,9 +169,17 @@ def _end(turn: Turn, job: Job, document: status.Document) -> Decision:
         first = (Emit("Warning", reason, text, turn.run),)
     if delivered.complete:
         text = _warned(text, ended.warnings)
-        return turn.close("Succeeded", reason, text, document=document, first=first, finished=finished)
+        return close("Succeeded", reason, text, first=first)
     text = _warned(f"{text}, cut at the run deadline", ended.warnings)
-    return turn.close("PartiallySucceeded", "DeadlineReached", text, document=document, first=first, finished=finished)
+    return close("PartiallySucceeded", "DeadlineReached", text, first=first)
+
+
+def _lesson(turn: Turn, job: Job, ended: outcome.Ended, effective: Mapping[str, Any]) -> tuple[Action, ...]:
+    """What the end tells of source and destination."""
+    verdicts = breaker.verdicts(ended, str(effective.get("source")), str(effective.get("destination")))
+    told = breaker.Failed(turn.run, turn.request.requester, job.finished or turn.now)
+    began = max((pod.started for pod in turn.seen.pods if pod.started), default=job.created)
+    return (Learn(verdicts, told, began),) if verdicts else ()
 
 
 def _warned(text: str, warnings: Sequence[str]) -> str:

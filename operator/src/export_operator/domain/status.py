@@ -58,9 +58,10 @@ class Document:
         """Phase, with the reason and the sentence that a person reads first."""
         self.fields.update(phase=phase, reason=reason, message=clip(message, MAX_MESSAGE))
 
-    def condition(self, kind: str, value: bool, reason: str, message: str) -> None:
-        """Set a condition; its transition time moves only when its value does (Kubernetes API conventions)."""
-        text = "True" if value else "False"
+    def condition(self, kind: str, value: bool | None, reason: str, message: str) -> None:
+        """Set a condition (None: unknown); its transition time moves only when its value does (Kubernetes API
+        conventions)."""
+        text = "Unknown" if value is None else str(value)
         found = next((item for item in self.conditions if item["type"] == kind), None)
         moved = found is None or found["status"] != text
         condition = {

@@ -99,10 +99,11 @@ class Turn:
         *,
         document: status.Document | None = None,
         first: tuple[Action, ...] = (),
+        then: tuple[Action, ...] = (),
         finished: datetime | None = None,
     ) -> Decision:
         """End the run: Event, status, and only then the slot, so that a crash in between is mended when the ended
-        request is looked at again."""
+        request is looked at again. `then` is done before the slot is free for others."""
         document = self.document() if document is None else document
         # Conditions turn when the run ended, not when somebody noticed.
         document = replace(document, now=finished or self.now)
@@ -121,4 +122,4 @@ class Turn:
             text,
             self.run,
         )
-        return Decision((*first, event, *self.write(document), *self.free_slot()))
+        return Decision((*first, event, *self.write(document), *then, *self.free_slot()))
