@@ -135,6 +135,7 @@ def _finish(
 def entry() -> None:
     """The console script. Leaves without the interpreter's own end, which would wait for what still hangs."""
     process.seal()
+    process.keep_memory()
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -13,7 +13,7 @@ from export_contract.runspec import Layout, Limits
 from export_runner.checkpoint import START, Mark
 from export_runner.formats.base import Format
 from export_runner.formats.compression import Compressor
-from export_runner.frames.blocks import Block
+from export_runner.frames.blocks import Block, Bytes
 from export_runner.frames.decoder import decode, slices
 from export_runner.frames.kinds import Field
 from export_runner.sinks.parts import Part, PartCutter, Whole, grown
@@ -37,7 +37,7 @@ class Encoder:
         """See `Compressor.plain`."""
         return self._compressor.plain
 
-    def block(self, block: Block, fields: tuple[Field, ...]) -> list[bytes]:
+    def block(self, block: Block, fields: tuple[Field, ...]) -> Sequence[Bytes]:
         """Its bytes, in pieces. Raises `ExportError`, `CorruptCopy`."""
         head = self._head()
         pieces = self._format.compiled(block)
@@ -46,7 +46,7 @@ class Encoder:
             pieces = [self._format.block(columns) for columns in parts]
         return self._compressor.block([head, *pieces])
 
-    def finish(self) -> list[bytes]:
+    def finish(self) -> Sequence[Bytes]:
         """What follows the last block; the whole object when there was none."""
         tail = self._head() + self._format.footer()
         return [*(self._compressor.block([tail]) if tail else ()), self._compressor.finish()]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from export_runner.frames.blocks import PADDING, Block
+from export_runner.frames.blocks import Block, Chunk
 from export_runner.frames.kinds import Field
 
 
@@ -16,7 +16,12 @@ def block(rows: Sequence[Sequence[bytes | None]]) -> Block:
         + b"".join(struct.pack("!i", -1) if value is None else struct.pack("!i", len(value)) + value for value in row)
         for row in rows
     ]
-    return Block(b"".join(made) + PADDING, np.array([len(row) for row in made], dtype=np.int64), 0)
+    return whole(b"".join(made), [len(row) for row in made])
+
+
+def whole(data: bytes, lengths: Sequence[int]) -> Block:
+    """A block that came in one chunk."""
+    return Block([Chunk(data, np.array(lengths, dtype=np.int64))], 0)
 
 
 OIDS = {

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +16,7 @@ from export_runner.frames.blocks import Block
 from export_runner.frames.decoder import Column, CorruptCopy, Fixed, Varying, decode
 from export_runner.frames.native import TextEncoder, library
 from export_runner.frames.series import views
-from tests.unit.exporter.copies import block, field
+from tests.unit.exporter.copies import block, field, whole
 
 pytestmark = pytest.mark.unit
 
@@ -117,7 +116,7 @@ def test_columns_are_those_of_the_reference(table: tuple[list[str], list[Any]]) 
 @given(st.binary(min_size=2, max_size=60), st.sampled_from(["int4", "text", "jsonb", "bool"]))
 def test_columns_of_another_form_are_refused_as_the_reference_does(data: bytes, name: str) -> None:
     fields = [field("a", name)]
-    broken = Block(data + bytes(16), np.array([len(data)], dtype=np.int64), 0)
+    broken = whole(data, [len(data)])
     with suppress(IndexError):  # what numpy says beyond the end, and CorruptCopy otherwise
         try:
             expected = seen(decode(broken, fields))
@@ -131,8 +130,7 @@ def test_columns_of_another_form_are_refused_as_the_reference_does(data: bytes, 
 @given(st.binary(min_size=2, max_size=60))
 def test_rows_of_another_form_are_refused_and_never_read_beyond(data: bytes) -> None:
     fields = [field("a", "int4"), field("b", "text"), field("c", "jsonb")]
-    made = block([[b"\0\0\0\1", b"t", b"\1{}"]])
-    broken = Block(data + bytes(16), made.lengths[:1] * 0 + len(data), 0)
+    broken = whole(data, [len(data)])
     try:
         TextEncoder(fields, line_end="\n").block(broken)
     except CorruptCopy:

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, TypeAlias, cast
 from export_contract.failures import Failure
 from export_contract.runspec import Output
 from export_runner.errors import ExportError
-from export_runner.frames.blocks import Block
+from export_runner.frames.blocks import Block, Bytes
 from export_runner.frames.decoder import Column
 from export_runner.frames.kinds import Field
 
@@ -57,7 +57,7 @@ class Format(ABC):
         """What stands before the first row."""
         return b""
 
-    def compiled(self, block: Block) -> list[bytes] | None:
+    def compiled(self, block: Block) -> list[Bytes] | None:
         """The very bytes that `block` makes of all its rows, by a faster way; None where there is none.
 
         Raises `CorruptCopy`.

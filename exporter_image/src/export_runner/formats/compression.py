@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 import sys
 import zlib
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 if sys.version_info >= (3, 14):
@@ -19,6 +20,7 @@ else:
     from backports import zstd
 
 from export_contract.runspec import Compression
+from export_runner.frames.blocks import Bytes
 
 GZIP_LEVEL = 1
 ZSTD_LEVEL = 1
@@ -36,7 +38,7 @@ def content_type(name: str, compression: Compression, *, inside: bool) -> str:
 class Compressor(Protocol):
     """Takes the encoded blocks in order."""
 
-    def block(self, pieces: list[bytes]) -> list[bytes]:
+    def block(self, pieces: Sequence[Bytes]) -> Sequence[Bytes]:
         """What the block becomes, whose bytes come in pieces."""
 
     def finish(self) -> bytes:
@@ -50,7 +52,7 @@ class Compressor(Protocol):
 class Uncompressed:
     """Bytes as they are."""
 
-    def block(self, pieces: list[bytes]) -> list[bytes]:
+    def block(self, pieces: Sequence[Bytes]) -> Sequence[Bytes]:
         return pieces
 
     def finish(self) -> bytes:
@@ -75,7 +77,7 @@ class Gzip:
     def plain(self) -> tuple[int, int]:
         return self._size, self._crc
 
-    def block(self, pieces: list[bytes]) -> list[bytes]:
+    def block(self, pieces: Sequence[Bytes]) -> Sequence[Bytes]:
         data = b"".join(pieces)  # what deflate makes of it must not depend on the pieces
         self._crc = self._crc32(data, self._crc)
         self._size += len(data)
@@ -103,7 +105,7 @@ class Zstd:
         self._options: dict[int, int] = {parameter.compression_level: ZSTD_LEVEL, parameter.checksum_flag: 1}
         self._empty = not begun
 
-    def block(self, pieces: list[bytes]) -> list[bytes]:
+    def block(self, pieces: Sequence[Bytes]) -> Sequence[Bytes]:
         self._empty = False
         return [zstd.compress(b"".join(pieces), options=self._options)]
 

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 from export_contract.runspec import Output
 from export_runner.formats.base import Format
 from export_runner.frames import native
-from export_runner.frames.blocks import Block
+from export_runner.frames.blocks import Block, Bytes
 from export_runner.frames.decoder import Column
 from export_runner.frames.kinds import MOMENTS, NUMBERS, Field, Kind
 
@@ -71,7 +71,7 @@ class CsvFormat(Format):
                 quoting=dialect.quoting,
             )
 
-    def compiled(self, block: Block) -> list[bytes] | None:
+    def compiled(self, block: Block) -> list[Bytes] | None:
         return None if self._compiled is None else self._compiled.block(block)
 
     @classmethod

@@ -18,7 +18,7 @@ from typing import ClassVar
 from export_contract.runspec import JsonOptions, Output
 from export_runner.formats.base import Format
 from export_runner.frames import native
-from export_runner.frames.blocks import Block
+from export_runner.frames.blocks import Block, Bytes
 from export_runner.frames.decoder import Column
 from export_runner.frames.kinds import FLOATS, Field, Kind
 
@@ -46,7 +46,7 @@ class NdjsonFormat(Format):
             return tuple(fields)
         return tuple(replace(field, as_text=True) if field.kind in MAY_NOT_BE_FINITE else field for field in fields)
 
-    def compiled(self, block: Block) -> list[bytes] | None:
+    def compiled(self, block: Block) -> list[Bytes] | None:
         return None if self._compiled is None else self._compiled.block(block)
 
     def block(self, columns: Sequence[Column]) -> bytes:
@@ -69,7 +69,7 @@ class JsonFormat(NdjsonFormat):
         self._started = False
         return b"["
 
-    def compiled(self, block: Block) -> list[bytes] | None:
+    def compiled(self, block: Block) -> list[Bytes] | None:
         if self._compiled is None:
             return None
         lead = b",\n" if self._started else b"\n"

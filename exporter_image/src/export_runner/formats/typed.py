@@ -21,7 +21,7 @@ from export_contract.runspec import Output
 from export_runner.errors import ExportError
 from export_runner.formats.base import Format
 from export_runner.frames import compiled, native, series
-from export_runner.frames.blocks import Block
+from export_runner.frames.blocks import Block, Bytes
 from export_runner.frames.decoder import Column, Fixed
 from export_runner.frames.kinds import MOMENTS, Field, Kind
 from export_runner.frames.text import DAY_US, EPOCH_DAYS, POSTGRESQL, is_infinite, rendered
@@ -78,7 +78,7 @@ class TypedFormat(Format):
     def block(self, columns: Sequence[Column]) -> bytes:
         return self.taken(self.file(self.frame(columns)))
 
-    def compiled(self, block: Block) -> list[bytes] | None:
+    def compiled(self, block: Block) -> list[Bytes] | None:
         if native.library() is None:
             return None
         # Step by step, so that each is given back when the next is made of it.

@@ -6,11 +6,15 @@ A block is the shortest run of whole rows, in order, whose COPY BINARY bytes rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+
+Bytes = bytes | memoryview
+"""Of memory that nobody changes any more."""
 
 PADDING = bytes(16)
 """Follows the rows in a block's data, so that the decoder may read up to 16 bytes at the start of any value."""
@@ -20,7 +24,7 @@ PADDING = bytes(16)
 class Chunk:
     """Whole rows as COPY BINARY writes them, without file header and trailer. `lengths` are bytes by row."""
 
-    data: bytes | memoryview
+    data: Bytes
     lengths: NDArray[np.int64]
 
     @property
@@ -28,21 +32,30 @@ class Chunk:
         return len(self.lengths)
 
 
-@dataclass(frozen=True, slots=True)
 class Block:
-    """The unit of encoding, compression and row group: rows, then `PADDING`. `first_row` counts from 0."""
+    """The unit of encoding, compression and row group. `first_row` counts from 0.
 
-    data: bytes | bytearray
-    lengths: NDArray[np.int64]
-    first_row: int
+    Its `chunks` are what came, not copied. Who needs the rows in one piece reads `data`, for one copy of them.
+    """
 
-    @property
-    def rows(self) -> int:
-        return len(self.lengths)
+    def __init__(self, chunks: Sequence[Chunk], first_row: int) -> None:
+        self.chunks = tuple(chunks)
+        self.first_row = first_row
+        self.rows = sum(chunk.rows for chunk in self.chunks)
+        self.size = sum(len(chunk.data) for chunk in self.chunks)
 
-    @property
-    def size(self) -> int:
-        return len(self.data)
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """Bytes by row."""
+        return np.concatenate([chunk.lengths for chunk in self.chunks])
+
+    @cached_property
+    def data(self) -> bytes:
+        """All rows, then `PADDING`. The chunks are let go of: what they hold is here."""
+        lengths = self.lengths
+        data = b"".join((*(chunk.data for chunk in self.chunks), PADDING))
+        self.chunks = (Chunk(memoryview(data)[: -len(PADDING)], lengths),)
+        return data
 
 
 class BlockCutter:
@@ -53,9 +66,8 @@ class BlockCutter:
             raise ValueError("a block holds at least one row and one byte")
         self._block_rows = block_rows
         self._block_bytes = block_bytes
-        self._data = bytearray()  # grows as rows come: pieces to be joined would be there twice
-        self._lengths: list[NDArray[np.int64]] = []
-        self._rows = 0
+        self._chunks: list[Chunk] = []
+        self._size = self._rows = 0
         self._first_row = 0
 
     def add(self, chunk: Chunk) -> Iterator[Block]:
@@ -64,13 +76,13 @@ class BlockCutter:
         row = offset = 0
         while row < chunk.rows:
             # The first row whose bytes or whose count reaches a bound belongs to the block and ends it.
-            by_bytes = int(np.searchsorted(ends, offset + self._block_bytes - len(self._data), side="left"))
+            by_bytes = int(np.searchsorted(ends, offset + self._block_bytes - self._size, side="left"))
             by_rows = row + self._block_rows - self._rows - 1
             last = min(by_bytes, by_rows)
             stop = min(last + 1, chunk.rows)
             end = int(ends[stop - 1])
-            self._data += memoryview(chunk.data)[offset:end]
-            self._lengths.append(chunk.lengths[row:stop])
+            self._chunks.append(Chunk(memoryview(chunk.data)[offset:end], chunk.lengths[row:stop]))
+            self._size += end - offset
             self._rows += stop - row
             row, offset = stop, end
             if last < chunk.rows:
@@ -82,8 +94,7 @@ class BlockCutter:
             yield self._cut()
 
     def _cut(self) -> Block:
-        self._data += PADDING
-        block = Block(self._data, np.concatenate(self._lengths), self._first_row)
+        block = Block(self._chunks, self._first_row)
         self._first_row += self._rows
-        self._data, self._lengths, self._rows = bytearray(), [], 0
+        self._chunks, self._size, self._rows = [], 0, 0
         return block

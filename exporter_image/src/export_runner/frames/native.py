@@ -14,14 +14,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from export_runner.frames.blocks import Block
+from export_runner.frames.blocks import Block, Bytes
 from export_runner.frames.decoder import CorruptCopy
 from export_runner.frames.kinds import Field, Kind
 
 VERSION = 2
 """Of the interface: `export_native_version` in native/zig/library.zig."""
-BUFFER = 1024 * 1024
-"""Bytes that are written before they are taken: what fits into the processor's cache."""
+BUFFER = 256 * 1024
+"""Bytes of memory that lines are written to, at least."""
 
 _KINDS: dict[Kind, int] = {
     Kind.BOOL: 0,
@@ -119,11 +119,12 @@ class TextEncoder:
         quoting: Literal["Needed", "Text", "All"] = "Needed",
         buffer: int = BUFFER,
     ) -> None:
-        """JSON with `keys`, which stand before each value; else CSV."""
+        """JSON with `keys`, which stand before each value; else CSV. `buffer` is the least size of a piece's memory."""
         found = library()
         assert found is not None, "the compiled helper is there"
         self._function: Any = found.export_text
-        self._buffer = np.empty(buffer, dtype=np.uint8)
+        self._least = buffer
+        self._share = 1.0  # what the last block's lines took, of its rows' bytes
         encoded = [key.encode() for key in keys or ()]
         self._ends = np.cumsum([len(key) for key in encoded] or [0], dtype=np.uintp)
         null, end = null_text.encode(), line_end.encode()
@@ -140,23 +141,32 @@ class TextEncoder:
             quoting=_QUOTING[quoting],
         )
 
-    def block(self, block: Block) -> list[bytes]:
-        """The block's lines, in pieces. Raises `CorruptCopy`."""
-        job = self._job
-        data = np.frombuffer(block.data, dtype=np.uint8)
-        lengths: NDArray[np.int64] = np.ascontiguousarray(block.lengths, dtype=np.int64)
-        job.data, job.data_size = data.ctypes.data, len(data)
-        job.lengths, job.rows = lengths.ctypes.data, len(lengths)
-        job.row = job.offset = 0
-        pieces: list[bytes] = []
-        while True:
-            job.out, job.out_size = self._buffer.ctypes.data, len(self._buffer)
-            status = self._function(ctypes.byref(job))
-            if job.written:
-                pieces.append(self._buffer[: job.written].tobytes())
-            if status == _DONE:
-                return pieces
-            if status != _FULL:
-                check(status, job.wrong)
-            if not job.written:  # one row is larger than the buffer
-                self._buffer = np.empty(2 * len(self._buffer), dtype=np.uint8)
+    def block(self, block: Block) -> list[Bytes]:
+        """The block's lines, in pieces: one, if they take no more of its rows' bytes than those of the block before.
+        Raises `CorruptCopy`."""
+        job, pieces = self._job, list[Bytes]()
+        out, at = self._memory(int(block.size * self._share * 1.02)), 0
+        for chunk in block.chunks:
+            data = np.frombuffer(chunk.data, dtype=np.uint8)
+            lengths: NDArray[np.int64] = np.ascontiguousarray(chunk.lengths, dtype=np.int64)
+            job.data, job.data_size = data.ctypes.data, len(data)
+            job.lengths, job.rows = lengths.ctypes.data, len(lengths)
+            job.row = job.offset = 0
+            while True:
+                job.out, job.out_size = out.ctypes.data + at, len(out) - at
+                status = self._function(ctypes.byref(job))
+                at += job.written
+                if status == _DONE:
+                    break
+                if status != _FULL:
+                    check(status, job.wrong)
+                if at:
+                    pieces.append(out[:at].data)
+                # One row may be larger than all that was there.
+                out, at = self._memory(len(data) - job.offset if at else 2 * len(out)), 0
+        pieces.append(out[:at].data)
+        self._share = sum(map(len, pieces)) / max(block.size, 1)
+        return pieces
+
+    def _memory(self, size: int) -> NDArray[np.uint8]:
+        return np.empty(max(size, self._least), dtype=np.uint8)

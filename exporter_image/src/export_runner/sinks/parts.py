@@ -8,12 +8,13 @@ largest object, the size doubles after each 1,000 parts: with 8 MiB the first 12
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from export_contract.failures import Failure
 from export_runner.checkpoint import START, Mark
 from export_runner.errors import ExportError
+from export_runner.frames.blocks import Bytes
 
 MIN_PART = 5 * 1024 * 1024
 MAX_PARTS = 10_000
@@ -79,7 +80,7 @@ class PartCutter:
 
         self._crc32, self._combine = isal_zlib.crc32, isal_zlib.crc32_combine
         self._base = part_bytes
-        self._pieces: list[bytes] = []
+        self._pieces: list[Bytes] = []
         self._held = 0
         self._sha = hashlib.sha256()
         self._from_first = start.parts == 0
@@ -93,12 +94,12 @@ class PartCutter:
         sha256 = self._sha.hexdigest() if self._from_first else ""
         return Whole(self.bytes, self.number, sha256, self.crc32, self._object)
 
-    def add(self, pieces: list[bytes]) -> Iterator[Part]:
+    def add(self, pieces: Sequence[Bytes]) -> Iterator[Part]:
         """The part that an encoded block, given in pieces, completes, if it does.
 
         Raises `ExportError` after the last part that S3 takes.
         """
-        for data in filter(None, pieces):
+        for data in (each for each in pieces if each):
             self._pieces.append(data)
             self._held += len(data)
             self.bytes += len(data)
@@ -115,7 +116,7 @@ class PartCutter:
         self.number += 1
         if self.number > MAX_PARTS:
             raise ExportError(Failure.DESTINATION_REFUSED, f"S3 takes no object of more than {MAX_PARTS:,} parts.")
-        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        data = b"".join(self._pieces)  # bytes alone are taken as they are
         self._pieces, self._held = [], 0
         crc = self._crc32(data)
         self.crc32 = self._combine(self.crc32, crc, len(data))

@@ -16,7 +16,7 @@ from psycopg import sql
 from export_contract.failures import Failure
 from export_contract.runspec import Relation, Source
 from export_runner.errors import ExportError
-from export_runner.frames.blocks import Block
+from export_runner.frames.blocks import Block, Chunk
 from export_runner.frames.decoder import Column, Fixed, decode
 from export_runner.frames.kinds import Field, Kind
 from export_runner.frames.text import POSTGRESQL, rendered
@@ -107,10 +107,9 @@ def last_key(block: Block, fields: Sequence[Field], key: Sequence[str]) -> tuple
     """The values of the block's last row, as texts that PostgreSQL reads back the same."""
     if not key:
         return ()
-    size = int(block.lengths[-1])
-    start = int(block.lengths[:-1].sum())
-    row = Block(block.data[start : start + size] + block.data[start + size :], block.lengths[-1:], 0)
-    columns = {column.field.name: column for column in decode(row, fields)}
+    last = block.chunks[-1]
+    row = Chunk(last.data[len(last.data) - int(last.lengths[-1]) :], last.lengths[-1:])
+    columns = {column.field.name: column for column in decode(Block([row], 0), fields)}
     return tuple(_text(columns[name]) for name in key)
 
 

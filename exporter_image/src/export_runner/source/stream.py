@@ -21,6 +21,12 @@ HAND_SECONDS = 0.5
 """Rows that came are handed on after so long, however few they are, so that progress shows them."""
 POLL_SECONDS = 0.1
 """How long a wait for the server lasts before `look` is called again."""
+NAP_SECONDS = 0.0003
+"""How long the server is left alone after all that came was taken: being woken for each 8 KiB that it sends costs both
+sides more than the rows themselves."""
+GROWTHS = 5
+"""How often libpq's buffer of 16 KiB may double: it does when more comes and nothing was taken, and one look at the
+connection reads no more than what fits. src/interfaces/libpq/fe-misc.c, pqReadData."""
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 _TRAILER = b"\xff\xff"
@@ -34,10 +40,16 @@ def copied(connection: Connection, statement: sql.Composed, look: Callable[[], N
     poll = select.poll()
     poll.register(pgconn.socket, select.POLLIN)
 
+    growths = GROWTHS
+
     def wait() -> None:
+        nonlocal growths
         look()
         if poll.poll(POLL_SECONDS * 1000):
             pgconn.consume_input()
+            while growths and poll.poll(0):
+                growths -= 1
+                pgconn.consume_input()
 
     while pgconn.is_busy():
         wait()
@@ -48,6 +60,7 @@ def copied(connection: Connection, statement: sql.Composed, look: Callable[[], N
         while True:
             state = drained.fill()
             if state == 0 and not (drained.rows and time.monotonic() - handed > HAND_SECONDS):
+                time.sleep(NAP_SECONDS)
                 wait()
                 continue
             if drained.rows:
