@@ -7,13 +7,13 @@ readers have known longer than views. Compression is that of the batches' buffer
 
 from __future__ import annotations
 
-import io
 import struct
-from typing import ClassVar
+from typing import IO, ClassVar, cast
 
 import polars as pl
 
-from export_runner.formats.typed import TypedFormat
+from export_runner.formats.typed import TypedFormat, Written
+from export_runner.frames.blocks import Bytes
 
 _END = struct.pack("<II", 0xFFFFFFFF, 0)
 """A message of no bytes ends a stream."""
@@ -26,26 +26,26 @@ class ArrowStreamFormat(TypedFormat):
     content_type: ClassVar[str] = "application/vnd.apache.arrow.stream"
 
     def header(self) -> bytes:
-        return _parted(self.file(self.empty()))[0]
+        stream = self.file(self.empty())
+        return stream.read(0, _edge(stream))
 
     def footer(self) -> bytes:
         return _END
 
-    def file(self, frame: pl.DataFrame) -> bytes:
-        out = io.BytesIO()
+    def file(self, frame: pl.DataFrame) -> Written:
+        out = Written()
         frame.write_ipc_stream(
-            out,
+            cast("IO[bytes]", out),  # it needs no more of it
             compression="zstd" if self._output.compression == "Zstd" else "uncompressed",
             compat_level=pl.CompatLevel.oldest(),
         )
-        return out.getvalue()
+        return out
 
-    def taken(self, file: bytes) -> bytes:
-        return _parted(file)[1]
+    def taken(self, file: Written) -> list[Bytes]:
+        return file.between(_edge(file), file.size - len(_END))
 
 
-def _parted(stream: bytes) -> tuple[bytes, bytes]:
-    """The schema's message, and the messages of the rows."""
-    _, length = struct.unpack_from("<II", stream)  # the mark of a message, and its metadata's length
-    edge = 8 + length  # a schema has no body
-    return stream[:edge], stream[edge : -len(_END)]
+def _edge(stream: Written) -> int:
+    """Where the schema's message ends and those of the rows begin."""
+    _, length = struct.unpack("<II", stream.read(0, 8))  # the mark of a message, and its metadata's length
+    return 8 + int(length)  # a schema has no body

@@ -7,17 +7,17 @@ and block) is kept in memory. ADR 0003 says why not another writer.
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import IO, ClassVar, Literal, cast
 
 import polars as pl
 
 from export_contract.runspec import Compression, Output
 from export_runner.formats import thrift
 from export_runner.formats.base import Resumes
-from export_runner.formats.typed import TypedFormat
+from export_runner.formats.typed import TypedFormat, Written
+from export_runner.frames.blocks import Bytes
 from export_runner.frames.kinds import Field
 
 _MAGIC = b"PAR1"
@@ -56,17 +56,17 @@ class ParquetFormat(TypedFormat):
     def header(self) -> bytes:
         return _MAGIC
 
-    def taken(self, file: bytes) -> bytes:
-        body, footer = _parted(file)
+    def taken(self, file: Written) -> list[Bytes]:
+        end, footer = _footer(file)
         for group in footer.structs(_FILE_ROW_GROUPS):
             self._take(group)
         self._footer = footer
-        self._offset += len(body)
-        return body
+        self._offset += end - len(_MAGIC)
+        return file.between(len(_MAGIC), end)
 
     def footer(self) -> bytes:
         if self._footer is None:
-            _, self._footer = _parted(self.file(self.empty()))
+            _, self._footer = _footer(self.file(self.empty()))
             self._groups = list(self._footer.structs(_FILE_ROW_GROUPS))
         self._footer.set(_FILE_ROWS, thrift.I64, self._rows)
         self._footer.set(_FILE_ROW_GROUPS, thrift.LIST, thrift.List(thrift.STRUCT, self._groups))
@@ -74,16 +74,16 @@ class ParquetFormat(TypedFormat):
         metadata = thrift.write(self._footer)
         return metadata + struct.pack("<I", len(metadata)) + _MAGIC
 
-    def file(self, frame: pl.DataFrame) -> bytes:
-        out = io.BytesIO()
+    def file(self, frame: pl.DataFrame) -> Written:
+        out = Written()
         frame.write_parquet(
-            out,
+            cast("IO[bytes]", out),  # it needs no more of it
             compression=_CODECS[self._compression],
             compression_level=_LEVELS[self._compression],
             statistics=True,
             row_group_size=max(1, frame.height),
         )
-        return out.getvalue()
+        return out
 
     def _take(self, group: thrift.Struct) -> None:
         by = self._offset - len(_MAGIC)
@@ -104,8 +104,8 @@ class ParquetFormat(TypedFormat):
         self._groups.append(group)
 
 
-def _parted(file: bytes) -> tuple[bytes, thrift.Struct]:
-    """What stands between a file's first magic number and its footer, and the footer."""
-    (length,) = struct.unpack("<I", file[-8:-4])
-    edge = len(file) - 8 - length
-    return file[len(_MAGIC) : edge], thrift.Reader(file[edge:-8]).struct()
+def _footer(file: Written) -> tuple[int, thrift.Struct]:
+    """Where a file's footer begins, and the footer."""
+    end = file.size - 8
+    (length,) = struct.unpack("<I", file.read(end, end + 4))
+    return end - length, thrift.Reader(file.read(end - length, end)).struct()

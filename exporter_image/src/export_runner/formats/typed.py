@@ -43,6 +43,35 @@ _SIMPLE: dict[Kind, pl.DataType] = {
 }
 
 
+class Written:
+    """A file as it is written: its pieces, none of them copied."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self.size = 0
+
+    def write(self, data: bytes) -> int:
+        self._pieces.append(data)
+        self.size += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """There is nothing to flush."""
+
+    def between(self, start: int, end: int) -> list[Bytes]:
+        """The bytes from `start` to before `end`."""
+        found, at = list[Bytes](), 0
+        for piece in self._pieces:
+            cut = memoryview(piece)[max(0, start - at) : max(0, end - at)]
+            if cut:
+                found.append(cut)
+            at += len(piece)
+        return found
+
+    def read(self, start: int, end: int) -> bytes:
+        return b"".join(self.between(start, end))
+
+
 class TypedFormat(Format):
     """Makes frames of blocks. Every column may hold NULL, as any column of a query may."""
 
@@ -68,21 +97,21 @@ class TypedFormat(Format):
         return tuple(replace(field, as_text=True) if _may_not_fit(field) else field for field in fields)
 
     @abstractmethod
-    def file(self, frame: pl.DataFrame) -> bytes:
+    def file(self, frame: pl.DataFrame) -> Written:
         """The frame as a small file of its own."""
 
     @abstractmethod
-    def taken(self, file: bytes) -> bytes:
+    def taken(self, file: Written) -> list[Bytes]:
         """What the object takes over of it, as its next rows."""
 
     def block(self, columns: Sequence[Column]) -> bytes:
-        return self.taken(self.file(self.frame(columns)))
+        return b"".join(self.taken(self.file(self.frame(columns))))
 
     def compiled(self, block: Block) -> list[Bytes] | None:
         if native.library() is None:
             return None
         # Step by step, so that each is given back when the next is made of it.
-        return [self.taken(self.file(self.frame(compiled.decode(block, self._fields))))]
+        return self.taken(self.file(self.frame(compiled.decode(block, self._fields))))
 
     def frame(self, columns: Sequence[Column]) -> pl.DataFrame:
         """The rows with their types. Raises `ExportError` for a value that its type cannot hold."""
