@@ -12,10 +12,11 @@ from typing import Any
 
 import kopf
 
+from export_operator.adapters.cells import LedgerError
 from export_operator.adapters.cluster import Cluster
 from export_operator.adapters.health import HealthServer
 from export_operator.adapters.kube import ApiError, Kube, path_of
-from export_operator.adapters.ledger import Ledger, LedgerError
+from export_operator.adapters.ledger import Ledger
 from export_operator.adapters.metrics import Metrics
 from export_operator.adapters.probe import Prober
 from export_operator.adapters.progress import ProgressPoller
@@ -35,6 +36,7 @@ from export_operator.workqueue import WorkQueue
 log = logging.getLogger(__name__)
 
 KINDS = ("exportrequests", "exportsources", "exportdestinations", "exportpolicies", "exportusages")
+STOP_SECONDS = 5.0  # for what the ledger still has to write
 START_SECONDS = 60.0  # for the first lists; an API server that is slower restarts the pod
 KUEUE_SECONDS = 5.0  # for the first list of Workloads, which may be of a kind that nobody has installed
 
@@ -57,7 +59,9 @@ class App:
         self._cluster = Cluster(kube, decisions.pods.namespace)
         self._runs = Runs(kube, self._cluster, self._wake)
         self._workloads = Workloads(kube, decisions.pods.namespace, self._runs.wake_job)
-        self._ledger = Ledger(kube, decisions.pods.namespace, self._store.wake_waiting)
+        self._ledger = Ledger(
+            kube, decisions.pods.namespace, self._store.wake_waiting, unreadable=metrics.ledger_unreadable
+        )
         self._progress = ProgressPoller(self._cluster, self._runs, self._wake)
         self._gates = Gates(self._gate_changed, self._wake)
         self._prober = Prober(self._cluster, self._store, self._gates, now)
@@ -108,6 +112,7 @@ class App:
             spawn("workers", self._queue.run())
             spawn("progress", self._progress.run())
             spawn("prober", self._prober.run())
+            spawn("settling", self._ledger.run())
             spawn("resync", self._resync.run(self._wake))
             # kopf cancels, at its end, every task younger than itself: it comes last.
             spawn("kopf", self._kopf(stop))
@@ -119,6 +124,9 @@ class App:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STOP_SECONDS):
+                    await self._ledger.flush()
             await health.stop()
 
     async def _until(self, stop: asyncio.Event, tasks: list[asyncio.Task[Any]]) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from export_contract.report import Progress
+from export_operator.adapters.cells import LedgerError
 from export_operator.adapters.cluster import Cluster, request_path
 from export_operator.adapters.kube import ApiError
-from export_operator.adapters.ledger import Ledger, LedgerError
+from export_operator.adapters.ledger import Ledger
 from export_operator.adapters.metrics import Metrics
 from export_operator.adapters.runs import Runs
 from export_operator.adapters.workloads import Workloads
-from export_operator.domain import actions, decide
+from export_operator.domain import actions, decide, pages, quota, slots
 from export_operator.domain.model import Key, Request, parse_request
 from export_operator.gates import Gates
 from export_operator.store import Store
@@ -70,10 +72,12 @@ class Reconciler:
             return 0.0
 
     async def _clean_up(self, key: Key, current: str) -> None:
-        """Jobs and slots of runs that are no longer the request's: it is gone, was made anew, or wants a new run."""
+        """Jobs, slots and places in windows of runs that are no longer the request's: it is gone, was made anew, or
+        wants a new run. Such a run was not settled by its end, so all that it has reserved counts as used."""
         jobs = [job for job in self._runs.jobs_of(key) if job.run != current and not job.deleting]
         entries = [entry for entry in self._ledger.slots().values() if entry.request == key and entry.run != current]
-        if not jobs and not entries:
+        unsettled = [run for run in self._ledger.unsettled_runs(key) if run != current]
+        if not jobs and not entries and not unsettled:
             return
         # A cache that lags must not end a run that another operator has just begun: the API server's word counts.
         current = await self._present_run(key)
@@ -83,6 +87,9 @@ class Reconciler:
         for entry in entries:
             if entry.run != current and await self._runs.job(entry.run, confirm=True) is None:
                 await self._ledger.release_slot(entry.run)
+        for run in unsettled:
+            if run != current:
+                self._ledger.settle(quota.Settlement(run))
 
     async def _present_run(self, key: Key) -> str:
         """The run of record of the request as the API server has it now; "" when it is gone."""
@@ -105,6 +112,7 @@ class Reconciler:
             job=job,
             pods=await self._runs.pods_of(job) if job is not None and not request.finished else (),
             slot_held=run in self._ledger.slots(),
+            unsettled=bool(self._ledger.unsettled(run)),
             progress=self._progress(run),
             workloads_seen=self._workloads.seen,
             workload=self._workloads.of(job) if job is not None and job.queue else None,
@@ -114,14 +122,12 @@ class Reconciler:
     async def _act(self, seen: actions.Observation, decision: actions.Decision) -> float | None:
         for action in decision.actions:
             match action:
-                case actions.Admit(plan, limits, entry):
+                case actions.Reserve() | actions.TakeSlot():
                     try:
-                        slots = None if plan.queue else plan.slot_limits
-                        answer = await self._ledger.admit(entry, limits, slots, self._clock())
+                        after = await self._ask(seen, action)
                     except LedgerError as error:
                         text = f"quota cannot be checked, so nothing is admitted: {error}"
                         return await self._hold(seen, "LedgerUnavailable", text)
-                    after = decide.admitted(seen, action, answer, self._settings, self._clock())
                     return await self._act(seen, after)
                 case actions.Hold(subject):
                     self._gates.hold(subject, seen.request.key)
@@ -138,6 +144,15 @@ class Reconciler:
                 case _:
                     await self._perform(action)
         return decision.requeue_after
+
+    async def _ask(self, seen: actions.Observation, action: actions.Reserve | actions.TakeSlot) -> actions.Decision:
+        """What follows from the ledger's answer. Raises `LedgerError`."""
+        now = self._clock()
+        if isinstance(action, actions.Reserve):
+            answer = await self._ledger.reserve(action.entry, action.demand, action.limits, now)
+            return decide.reserved(seen, action, answer, self._settings, self._clock())
+        full = await self._ledger.change_slots(partial(_take_slot, action))
+        return decide.admitted(seen, action, full, self._settings, self._clock())
 
     async def _perform_all(self, wanted: tuple[actions.Action, ...]) -> None:
         for action in wanted:
@@ -157,8 +172,10 @@ class Reconciler:
                 await self._ledger.release_slot(run)
             case actions.Learn(verdicts, told, began):
                 self._gates.learn(verdicts, told, began)
-            case actions.Refund(run, limits):
-                await self._ledger.refund(run, [limit.subject for limit in limits])
+            case actions.Refund(run):
+                await self._ledger.give_back(run)
+            case actions.Settle(settlement):
+                self._ledger.settle(settlement)
             case _:
                 raise AssertionError(f"{type(action).__name__} needs an observed request")
 
@@ -180,3 +197,8 @@ class Reconciler:
             if not error.not_found:
                 raise
             self._store.drop_request(key)
+
+
+def _take_slot(take: actions.TakeSlot, held: Sequence[pages.Entry]) -> tuple[tuple[pages.Entry, ...], str]:
+    grant = slots.take_slot(held, take.entry, take.plan.slot_limits)
+    return grant.entries, grant.reason

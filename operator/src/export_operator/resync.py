@@ -19,7 +19,7 @@ EVERY_SECONDS = 60.0
 
 
 class Resync:
-    """Lists our kinds into the store, and wakes every key that a Job or a slot speaks of."""
+    """Lists our kinds into the store, and wakes every key that a Job or the ledger speaks of."""
 
     def __init__(self, kube: Kube, store: Store, runs: Runs, ledger: Ledger, namespaces: Sequence[str]) -> None:
         self._kube = kube
@@ -37,7 +37,7 @@ class Resync:
             except ApiError as error:
                 log.warning("resync failed, again in %.0f s: %s", EVERY_SECONDS, error)
                 continue
-            for key in {*self._runs.requests(), *(entry.request for entry in self._ledger.slots().values())}:
+            for key in {*self._runs.requests(), *self._ledger.requests()}:
                 wake(key)
 
     async def once(self) -> None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from export_operator.domain import actions, jobs, policy, quota
+from export_operator.domain import actions, jobs, policy, windows
 
 PREFIX = "EXPORT_OPERATOR_"
-MAX_WINDOW = int(quota.MAX_WINDOW.total_seconds())
+MAX_WINDOW = int(windows.MAX_WINDOW.total_seconds())
 
 
 class SettingsError(ValueError):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from export_operator.domain.model import TERMINAL_PHASES, Catalogue, Key, Named, parse_named
+from export_operator.domain import estimates
+from export_operator.domain.model import TERMINAL_PHASES, Catalogue, Delivery, Key, Named, parse_named
 
 Document = Mapping[str, Any]
 
@@ -20,10 +21,12 @@ class Store:
         self.requests: dict[Key, Document] = {}
         self.documents: dict[str, dict[str, Document]] = {kind: {} for kind in CATALOGUE}
         self._named: dict[str, dict[str, Named]] = {kind: {} for kind in CATALOGUE}
+        self._deliveries: dict[tuple[str, str], tuple[Delivery, ...]] = {}
         self._gone: dict[str, None] = {}  # UIDs, oldest first
 
     def catalogue(self) -> Catalogue:
         return Catalogue(
+            deliveries=self._deliveries,
             sources=self._named["exportsources"],
             destinations=self._named["exportdestinations"],
             policies=self._named["exportpolicies"],
@@ -36,6 +39,7 @@ class Store:
             return
         if _newer(document, self.requests.get(key)):
             self.requests[key] = document
+            estimates.remember(self._deliveries, document.get("status") or {})
         self._changed(key)
 
     def drop_request(self, key: Key) -> None:

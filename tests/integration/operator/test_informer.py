@@ -9,13 +9,15 @@ import pytest
 
 from export_operator.adapters.informer import Informer
 from export_operator.adapters.kube import Kube
-from export_operator.adapters.ledger import parse_usage, render_usage
 from export_operator.domain.identity import Subject
+from export_operator.domain.pages import Page
+from export_operator.domain.usage import parse_usage, render_usage, usage_name
 
 from .connections import Connect, Forgetful, Severable, synced, until
 
 pytestmark = pytest.mark.integration
 
+ALICE = Subject("User", "alice")
 Put = Callable[[str, str], Awaitable[dict[str, Any]]]
 
 
@@ -67,9 +69,9 @@ async def test_an_expired_watch_is_answered_with_a_new_list(connect: Connect, na
     kube = await connect(Forgetful)
     informer = Informer(kube, usages, parse_usage, lambda *_: None)
     async with synced(informer):
-        page = render_usage("a", namespace, Subject("User", "alice"), [])
+        page = render_usage(namespace, ALICE, Page())
         await kube.create(usages, page)
-        await until(lambda: set(informer.items) == {"a"}, "the cache holds the page")
+        await until(lambda: set(informer.items) == {usage_name(ALICE)}, "the cache holds the page")
     assert (kube.lists, kube.watches) == (2, 2)
 
 

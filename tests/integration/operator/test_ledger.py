@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from export_operator.adapters.cells import LedgerError
 from export_operator.adapters.kube import Kube, path_of
-from export_operator.adapters.ledger import SLOTS, Ledger, LedgerError, parse_usage, render_usage, usage_name
-from export_operator.domain.actions import Admission
+from export_operator.adapters.ledger import Ledger
 from export_operator.domain.identity import Subject
 from export_operator.domain.model import GROUP, VERSION, Key
-from export_operator.domain.quota import MAX_ENTRIES, Entry, WindowLimit
-from export_operator.domain.slots import SlotLimits
+from export_operator.domain.pages import MAX_ENTRIES, Entry, Page, State, release
+from export_operator.domain.quota import Admission, Demand, Settlement, Size, WindowLimit
+from export_operator.domain.slots import SlotLimits, take_slot
+from export_operator.domain.usage import FORMAT, SLOTS, parse_usage, render_usage, usage_name
+from export_operator.domain.windows import Sliding
 
 from .connections import Connect, Counting, synced, until
 
 pytestmark = pytest.mark.integration
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+DAY = Sliding(timedelta(days=1))
 ALICE = Subject("User", "alice")
 TEAM = Subject("Namespace", "team-a")
-FIVE = WindowLimit(ALICE, "User", 5, timedelta(days=1), "default")
-ROOMY = SlotLimits(total=100)
+ANY = Demand()
+SUBJECTS = (ALICE, TEAM, Subject("Policy", "default"), Subject("Cluster", "all"))
+
+
+def five(subject: Subject, **changes: Any) -> WindowLimit:
+    return replace(WindowLimit(subject, subject.kind, DAY, "default", 5), **changes)
+
+
+FIVE = five(ALICE)
 
 
 def entry(run: str) -> Entry:
@@ -51,30 +63,58 @@ def kept(*ledgers: Ledger) -> AbstractAsyncContextManager[None]:
 
 
 async def race(
-    ledgers: Sequence[Ledger], runs: Sequence[str], limits: Sequence[WindowLimit], slots: SlotLimits = ROOMY
+    ledgers: Sequence[Ledger], runs: Sequence[str], limits: Sequence[WindowLimit], demand: Demand = ANY
 ) -> list[Admission]:
     return await asyncio.gather(
-        *(ledgers[index % len(ledgers)].admit(entry(run), limits, slots, NOW) for index, run in enumerate(runs))
+        *(ledgers[index % len(ledgers)].reserve(entry(run), demand, limits, NOW) for index, run in enumerate(runs))
     )
 
 
-async def page(kube: Kube, namespace: str, subject: Subject) -> list[str]:
-    """The runs that the API server has in the subject's page."""
+def taking(run: str, limits: SlotLimits) -> Callable[[tuple[Entry, ...]], tuple[tuple[Entry, ...], str]]:
+    def take(held: tuple[Entry, ...]) -> tuple[tuple[Entry, ...], str]:
+        grant = take_slot(held, entry(run), limits)
+        return grant.entries, grant.reason
+
+    return take
+
+
+async def stored(kube: Kube, namespace: str, subject: Subject) -> tuple[Entry, ...]:
+    """The subject's entries as the API server has them."""
     document = await kube.get(path_of(GROUP, VERSION, "exportusages", usage_name(subject), namespace=namespace))
-    return sorted(item.run for item in parse_usage(document).entries)
+    return parse_usage(document).page.entries
+
+
+async def page(kube: Kube, namespace: str, subject: Subject) -> list[str]:
+    return sorted(item.run for item in await stored(kube, namespace, subject))
 
 
 RUNS = [f"run-{index:02}" for index in range(60)]
 
 
+@pytest.mark.parametrize("level", range(len(SUBJECTS)), ids=[subject.kind for subject in SUBJECTS])
 async def test_sixty_who_race_across_two_operators_win_exactly_five_places(
-    kube: Kube, connect: Connect, namespace: str
+    kube: Kube, connect: Connect, namespace: str, level: int
 ) -> None:
+    """Whichever level the limit is at, those before it roomy: exactly five win, and nobody else holds a place."""
+    limits = [five(subject, requests=1000) for subject in SUBJECTS[:level]] + [five(SUBJECTS[level])]
     ledgers = [quiet(await connect(Kube), namespace) for _ in range(2)]
     async with kept(*ledgers):
-        answers = await race(ledgers, RUNS, [FIVE])
-    winners = [run for run, answer in zip(RUNS, answers, strict=True) if answer.windows_granted]
-    assert (len(winners), await page(kube, namespace, ALICE)) == (5, winners)
+        answers = await race(ledgers, RUNS, limits)
+    winners = [run for run, answer in zip(RUNS, answers, strict=True) if answer.granted]
+    held = [await page(kube, namespace, limit.subject) for limit in limits]
+    assert (len(winners), held) == (5, [winners] * len(limits))
+
+
+async def test_sixty_who_race_for_rows_reserve_no_more_than_there_are(
+    kube: Kube, connect: Connect, namespace: str
+) -> None:
+    limits = [five(ALICE, requests=None, rows=1000)]
+    ledgers = [quiet(await connect(Kube), namespace) for _ in range(2)]
+    async with kept(*ledgers):
+        answers = await race(ledgers, RUNS, limits, Demand(Size(90)))
+    entries = await stored(kube, namespace, ALICE)
+    told = sorted(answer.max_rows or 0 for answer in answers if answer.granted)
+    assert (sum(each.rows for each in entries), sorted(each.rows for each in entries)) == (1000, told)
 
 
 async def test_two_operators_that_admit_the_same_runs_charge_each_once(
@@ -83,17 +123,31 @@ async def test_two_operators_that_admit_the_same_runs_charge_each_once(
     ledgers = [quiet(await connect(Kube), namespace) for _ in range(2)]
     async with kept(*ledgers):
         answers = await race(ledgers, [run for run in RUNS[:5] for _ in ledgers], [FIVE])
-    assert ([answer.windows_granted for answer in answers], await page(kube, namespace, ALICE)) == (
-        [True] * 10,
-        RUNS[:5],
-    )
+    assert ([answer.granted for answer in answers], await page(kube, namespace, ALICE)) == ([True] * 10, RUNS[:5])
 
 
 async def test_two_operators_give_no_more_slots_than_there_are(kube: Kube, connect: Connect, namespace: str) -> None:
     ledgers = [quiet(await connect(Kube), namespace) for _ in range(2)]
+    limits = SlotLimits(total=100, user=3)
     async with kept(*ledgers):
-        answers = await race(ledgers, RUNS[:30], [], SlotLimits(total=100, user=3))
-    assert (sum(answer.slot_granted for answer in answers), len(await page(kube, namespace, SLOTS))) == (3, 3)
+        answers = await asyncio.gather(
+            *(ledgers[index % 2].change_slots(taking(run, limits)) for index, run in enumerate(RUNS[:30]))
+        )
+    assert (answers.count(""), len(await page(kube, namespace, SLOTS))) == (3, 3)
+
+
+async def test_a_storm_of_conflicts_ends_and_loses_nothing(kube: Kube, connect: Connect, namespace: str) -> None:
+    """Four operators change one page at once: each write of one is a conflict for the others."""
+    ledgers = [quiet(await connect(Kube), namespace) for _ in range(4)]
+    roomy = five(ALICE, requests=1000)
+    async with kept(*ledgers):
+        for wave in range(5):
+            await race(ledgers, [f"{wave}-{run}" for run in RUNS[:20]], [roomy])
+            ledgers[wave % 4].settle(Settlement(f"{wave}-run-00", rows=wave))
+        await asyncio.gather(*(ledger.flush() for ledger in ledgers))
+    entries = await stored(kube, namespace, ALICE)
+    settled = sorted((each.run, each.rows) for each in entries if each.state is State.SETTLED)
+    assert (len(entries), settled) == (100, [(f"{wave}-run-00", wave) for wave in range(5)])
 
 
 async def test_forty_at_once_cost_a_handful_of_writes(connect: Connect, namespace: str) -> None:
@@ -101,7 +155,7 @@ async def test_forty_at_once_cost_a_handful_of_writes(connect: Connect, namespac
     ledger = quiet(kube, namespace)
     async with kept(ledger):
         answers = await race([ledger], RUNS[:40], [FIVE])
-    assert sum(answer.windows_granted for answer in answers) == 5
+    assert sum(answer.granted for answer in answers) == 5
     assert kube.writes <= 6
 
 
@@ -115,28 +169,51 @@ async def test_a_refusal_writes_nothing(connect: Connect, namespace: str) -> Non
     assert kube.writes == before
 
 
-async def test_a_refused_second_window_gives_the_first_back(kube: Kube, namespace: str) -> None:
+async def test_what_is_given_back_is_given_back_in_every_window(kube: Kube, namespace: str) -> None:
     ledger = quiet(kube, namespace)
-    none_left = WindowLimit(TEAM, "Namespace", 0, timedelta(days=1), "default")
     async with kept(ledger):
-        answers = await race([ledger], ["a"], [FIVE, none_left])
-    assert (answers[0].windows_granted, await page(kube, namespace, ALICE)) == (False, [])
-
-
-async def test_a_refund_gives_back_every_window(kube: Kube, namespace: str) -> None:
-    ledger = quiet(kube, namespace)
-    team = WindowLimit(TEAM, "Namespace", 5, timedelta(days=1), "default")
-    async with kept(ledger):
-        await race([ledger], ["a", "b"], [FIVE, team])
-        await ledger.refund("a", [ALICE, TEAM])
+        await race([ledger], ["a", "b"], [FIVE, five(TEAM)])
+        await ledger.give_back("a")
     assert [await page(kube, namespace, subject) for subject in (ALICE, TEAM)] == [["b"], ["b"]]
+
+
+async def test_settlements_go_along_with_the_next_write(connect: Connect, namespace: str) -> None:
+    kube = await connect(Counting)
+    ledger = quiet(kube, namespace)
+    async with kept(ledger):
+        await race([ledger], RUNS[:4], [FIVE])
+        before = kube.writes
+        for run in RUNS[:4]:
+            ledger.settle(Settlement(run, rows=7, bytes=70))
+        await race([ledger], ["next"], [FIVE])
+    entries = await stored(kube, namespace, ALICE)
+    assert (kube.writes - before, [(each.run, each.state, each.rows) for each in entries]) == (
+        1,
+        [*((run, State.SETTLED, 7) for run in RUNS[:4]), ("next", State.RESERVED, 0)],
+    )
+
+
+async def test_a_flush_settles_many_runs_by_one_write_of_each_page(connect: Connect, namespace: str) -> None:
+    kube = await connect(Counting)
+    ledger = quiet(kube, namespace)
+    async with kept(ledger):
+        await race([ledger], RUNS[:5], [FIVE, five(TEAM)])
+        before = kube.writes
+        for run in RUNS[:5]:
+            ledger.settle(Settlement(run, refunded=True))
+        await ledger.flush()
+        await ledger.flush()
+    assert (kube.writes - before, {each.state for each in await stored(kube, namespace, TEAM)}) == (
+        2,
+        {State.REFUNDED},
+    )
 
 
 async def test_a_freed_slot_wakes_those_who_wait(kube: Kube, namespace: str) -> None:
     woken: list[bool] = []
     ledger = Ledger(kube, namespace, lambda: woken.append(True))
     async with kept(ledger):
-        await race([ledger], ["a"], [FIVE])
+        await ledger.change_slots(taking("a", SlotLimits(total=9)))
         assert (list(ledger.slots()), woken) == (["a"], [])
         await ledger.release_slot("a")
     assert (list(ledger.slots()), woken) == ([], [True])
@@ -147,36 +224,79 @@ async def test_another_operators_release_wakes_those_who_wait(kube: Kube, connec
     first = Ledger(kube, namespace, lambda: woken.append(True))
     second = quiet(await connect(Kube), namespace)
     async with kept(first, second):
-        await race([first], ["a"], [FIVE])
+        await first.change_slots(taking("a", SlotLimits(total=9)))
         await until(lambda: list(second.slots()) == ["a"], "the second operator knows the slot")
         await second.release_slot("a")
         await until(lambda: bool(woken), "the first operator's waiters are woken")
 
 
-async def test_an_operator_that_starts_anew_knows_every_slot(kube: Kube, connect: Connect, namespace: str) -> None:
+async def test_an_operator_that_starts_anew_knows_every_slot_and_every_place(
+    kube: Kube, connect: Connect, namespace: str
+) -> None:
     before = quiet(kube, namespace)
     async with kept(before):
-        await race([before], ["a", "b"], [FIVE])
+        await race([before], ["a", "b"], [FIVE, five(TEAM)])
+        await before.change_slots(taking("a", SlotLimits(total=9)))
+        before.settle(Settlement("b", rows=1))
+        await before.flush()
     after = quiet(await connect(Kube), namespace)
     async with kept(after):
-        assert after.slots() == {"a": entry("a"), "b": entry("b")}
+        assert (after.slots(), after.unsettled("a"), after.unsettled("b"), after.requests()) == (
+            {"a": entry("a")},
+            {ALICE: entry("a"), TEAM: entry("a")},
+            {},
+            {Key("team-a", "a")},
+        )
 
 
-DAMAGE: dict[str, list[dict[str, Any]]] = {
-    "an entry without a time": [{"run": "x", "namespace": "n", "name": "m", "uid": "u"}],
-    "an entry without a request": [{"run": "x", "time": "2026-11-24T12:00:00Z"}],
-}
+async def damage(kube: Kube, namespace: str, **spec: Any) -> str:
+    """A page of alice's that is not what the operator writes; its path."""
+    path = path_of(GROUP, VERSION, "exportusages", namespace=namespace)
+    body = render_usage(namespace, ALICE, Page())
+    body["spec"] |= spec
+    await kube.create(path, body)
+    return f"{path}/{usage_name(ALICE)}"
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
-async def test_a_damaged_page_admits_nobody(kube: Kube, namespace: str, damage: str) -> None:
-    body = render_usage(usage_name(ALICE), namespace, ALICE, [])
-    body["spec"]["entries"] = DAMAGE[damage]
-    await kube.create(path_of(GROUP, VERSION, "exportusages", namespace=namespace), body)
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"entries": [{"run": "x", "namespace": "n", "name": "m", "uid": "u"}]}, r"it is damaged \(KeyError: 'time'\)"),
+        ({"version": FORMAT + 1}, f"its version {FORMAT + 1} is newer than this operator"),
+    ],
+    ids=["damaged", "too new"],
+)
+async def test_a_page_that_cannot_be_read_admits_nobody(
+    kube: Kube, namespace: str, spec: dict[str, Any], message: str
+) -> None:
+    await damage(kube, namespace, **spec)
     ledger = quiet(kube, namespace)
     async with kept(ledger):
-        with pytest.raises(LedgerError, match=r"^ExportUsage user-.* is damaged; nothing is admitted$"):
-            await ledger.admit(entry("a"), [FIVE], ROOMY, NOW)
+        with pytest.raises(LedgerError, match=rf"^ExportUsage user-\w+ in {namespace}: {message}$"):
+            await ledger.reserve(entry("a"), Demand(), [FIVE], NOW)
+
+
+async def test_unreadable_pages_are_counted_until_they_are_mended(kube: Kube, namespace: str) -> None:
+    counts: list[int] = []
+    ledger = Ledger(kube, namespace, lambda: None, unreadable=counts.append)
+    async with kept(ledger):
+        path = await damage(kube, namespace, entries=[{"run": "x"}])
+        await until(lambda: counts == [1], "the damage is told")
+        await kube.patch(path, {"spec": {"entries": []}})
+        await until(lambda: counts == [1, 0], "its end is told")
+
+
+async def test_damage_to_the_slots_forgets_none_that_is_held(kube: Kube, namespace: str) -> None:
+    counts: list[int] = []
+    ledger = Ledger(kube, namespace, lambda: None, unreadable=counts.append)
+    async with kept(ledger):
+        await ledger.change_slots(taking("a", SlotLimits(total=9)))
+        path = path_of(GROUP, VERSION, "exportusages", "slots", namespace=namespace)
+        await kube.patch(path, {"spec": {"entries": [{"run": "x"}]}})
+        await until(lambda: counts == [1], "the damage is told")
+        assert list(ledger.slots()) == ["a"]
+        with pytest.raises(LedgerError, match=r"^ExportUsage slots in .*: it is damaged"):
+            await ledger.change_slots(lambda held: (release(held, "a"), None))
 
 
 async def test_a_page_that_is_deleted_is_made_anew(kube: Kube, namespace: str) -> None:
@@ -191,26 +311,48 @@ async def test_a_page_that_is_deleted_is_made_anew(kube: Kube, namespace: str) -
 
 async def test_an_operator_without_rights_admits_nobody(connect: Connect, namespace: str, kube: Kube) -> None:
     reader = quiet(kube, namespace)
-    blocked = Ledger(await connect(Kube, "nobody"), namespace, lambda: None)
+    blocked = quiet(await connect(Kube, "nobody"), namespace)
     blocked.informer = reader.informer
     async with kept(reader):
         with pytest.raises(LedgerError, match="403 Forbidden"):
-            await blocked.admit(entry("a"), [FIVE], ROOMY, NOW)
+            await blocked.reserve(entry("a"), Demand(), [FIVE], NOW)
 
 
 async def test_a_full_page_passes_through_the_watch(kube: Kube, connect: Connect, namespace: str) -> None:
     ledger = quiet(await connect(Kube), namespace)
-    entries = [entry(f"{index:020}") for index in range(MAX_ENTRIES)]
+    entries = tuple(replace(entry(f"{index:020}"), rows=10**9, bytes=10**12) for index in range(MAX_ENTRIES))
     async with kept(ledger):
-        body = render_usage(usage_name(ALICE), namespace, ALICE, entries)
+        body = render_usage(namespace, ALICE, Page(entries))
         await kube.create(path_of(GROUP, VERSION, "exportusages", namespace=namespace), body)
-        await until(lambda: usage_name(ALICE) in ledger.informer.items, "the page is seen")
-    assert ledger.informer.items[usage_name(ALICE)].entries == tuple(entries)
+        await until(lambda: ledger.page(ALICE) is not None, "the page is seen")
+    assert ledger.page(ALICE) == Page(entries)
+
+
+async def test_a_full_page_goes_on_counting(kube: Kube, namespace: str) -> None:
+    """It is folded, and the API server takes what comes of it."""
+    ledger = quiet(kube, namespace)
+    old = tuple(
+        replace(entry(f"{index:020}"), time=NOW - timedelta(seconds=MAX_ENTRIES - index), state=State.SETTLED, rows=3)
+        for index in range(MAX_ENTRIES)
+    )
+    async with kept(ledger):
+        body = render_usage(namespace, ALICE, Page(old))
+        await kube.create(path_of(GROUP, VERSION, "exportusages", namespace=namespace), body)
+        await until(lambda: ledger.page(ALICE) is not None, "the page is seen")
+        (answer,) = await race([ledger], ["new"], [five(ALICE, requests=MAX_ENTRIES + 1, rows=10**6)])
+        (refused,) = await race([ledger], ["more"], [five(ALICE, requests=MAX_ENTRIES + 1, rows=10**6)])
+    assert [(state.resource, state.used) for state in answer.states] == [
+        ("requests", MAX_ENTRIES + 1),
+        ("rows", 10**6),
+    ]
+    assert (refused.granted, len(await stored(kube, namespace, ALICE)) < MAX_ENTRIES) == (False, True)
 
 
 async def test_a_page_read_back_is_the_one_that_was_written(kube: Kube, namespace: str) -> None:
     strange = Subject("User", "https://idp.example/ålice?x=1#y")
-    body = render_usage(usage_name(strange), namespace, strange, [entry("a")])
-    written = await kube.create(path_of(GROUP, VERSION, "exportusages", namespace=namespace), body)
+    written = await kube.create(
+        path_of(GROUP, VERSION, "exportusages", namespace=namespace),
+        render_usage(namespace, strange, Page((entry("a"),))),
+    )
     found = parse_usage(written)
-    assert (found.subject, found.entries, found.readable) == (strange, (entry("a"),), True)
+    assert (found.subject, found.page, found.fault) == (strange, Page((entry("a"),)), "")

@@ -191,8 +191,8 @@ def success(**changes: Any) -> str:
     ).to_json()
 
 
-def failure(**changes: Any) -> str:
-    """The termination message of an attempt that failed."""
+def failure(*, read: float | None = None, **changes: Any) -> str:
+    """The termination message of an attempt that failed; `read`: after it had read rows for so many seconds."""
     base = FailureReport(
         reason="SourceAuthenticationFailed",
         failure_class="Source",
@@ -200,7 +200,8 @@ def failure(**changes: Any) -> str:
         retryable=False,
         exit_code=67,
     )
-    return Outcome(run=RUN, failure=replace(base, **changes)).to_json()
+    timings = {} if read is None else {"read": read}
+    return Outcome(run=RUN, failure=replace(base, **changes), timings=timings).to_json()
 
 
 def seen(given: Request | None = None, **changes: Any) -> Observation:

@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from export_contract import names
 from export_operator.domain.actions import Settings
 from export_operator.domain.breaker import SOURCE
 from export_operator.domain.model import Key, Named
 from export_operator.domain.policy import Defaults
 
-from .builders import KEY, NOW, SETTINGS, failure
+from .builders import KEY, NOW, RUN, SETTINGS, failure
 from .world import Hand, Operator, Trouble, World, settle
 
 pytestmark = pytest.mark.unit
@@ -43,11 +42,13 @@ def deliver(world: World) -> None:
 
 
 def fail(world: World) -> None:
-    def end(name: str) -> None:
-        run = world.jobs[name].run
-        world.end(name, 67, failure().replace(names.run_id("0b5e9f5c-6c1d-4f0e-9a59-5d2f3c1b7a10", ""), run))
+    jobs(world, lambda name: world.end(name, 67, failure().replace(RUN, world.jobs[name].run)))
 
-    jobs(world, end)
+
+def fail_by_its_own_fault(world: World) -> None:
+    """After some rows, for a reason that its requester must mend."""
+    told = failure(reason="ValueTooLarge", failure_class="User", exit_code=72, read=0.2)
+    jobs(world, lambda name: world.end(name, 72, told.replace(RUN, world.jobs[name].run)))
 
 
 def interrupt(world: World) -> None:
@@ -301,6 +302,46 @@ STORIES: dict[str, Story] = {
         policies=QUEUED,
     ),
     "deleted while Kueue holds it": Story((applied(), World.queue, deleted(), World.admit), {}, 1, 1, policies=QUEUED),
+    "the source's failure gives the place back": Story(
+        (applied(OTHER), start, fail, applied(onQuotaExceeded="Reject"), *RAN),
+        {OTHER: "Failed", KEY: "Succeeded"},
+        2,
+        2,
+        ONE_EACH,
+    ),
+    "a failure of one's own gives nothing back": Story(
+        (applied(OTHER), start, fail_by_its_own_fault, applied(onQuotaExceeded="Reject")),
+        {OTHER: "Failed", KEY: "Rejected"},
+        1,
+        1,
+        ONE_EACH,
+    ),
+    "whoever cancels gets nothing back": Story(
+        (applied(OTHER), start, applied(OTHER, cancel=True), World.obey, applied(onQuotaExceeded="Reject")),
+        {OTHER: "Cancelled", KEY: "Rejected"},
+        1,
+        1,
+        ONE_EACH,
+    ),
+    "deleted while it runs and made anew": Story(
+        (applied(), start, deleted(), applied(onQuotaExceeded="Reject")), {KEY: "Rejected"}, 1, 1, ONE_EACH
+    ),
+    "deleted after a failure that was refunded": Story(
+        (applied(), start, fail, deleted(), applied(onQuotaExceeded="Reject"), *RAN), {KEY: "Succeeded"}, 2, 2, ONE_EACH
+    ),
+    "made to fail again and again": Story(
+        (
+            applied(),
+            *(step for number in range(3) for step in (start, fail, applied(runID=str(number)))),
+            start,
+            fail,
+            applied(runID="4", onQuotaExceeded="Reject"),
+        ),
+        {KEY: "Rejected"},
+        4,
+        4,
+        ONE_EACH,
+    ),
     "robbed of its Job": Story((applied(), start, lose_the_job), {KEY: "Failed"}, 1, 1),
     "not attested": Story((applied(submittedBy=None),), {KEY: "Rejected"}, 0, 0),
 }

@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 from export_contract.report import Progress
 from export_operator.domain.actions import (
     Action,
-    Admission,
-    Admit,
     CreateJob,
     Decision,
     DeleteJob,
@@ -23,17 +21,20 @@ from export_operator.domain.actions import (
     Observation,
     Refund,
     ReleaseSlot,
+    Reserve,
     SetActive,
+    Settle,
     StopJob,
     SuspendJob,
+    TakeSlot,
     WriteStatus,
 )
 from export_operator.domain.breaker import DESTINATION, SOURCE, Breaker, Failed, State, Verdict
-from export_operator.domain.decide import admitted, decide, held, orphaned
+from export_operator.domain.decide import admitted, decide, held, orphaned, reserved
 from export_operator.domain.identity import Subject
 from export_operator.domain.jobs import build_job
 from export_operator.domain.model import TERMINAL_PHASES, Catalogue
-from export_operator.domain.quota import WindowState
+from export_operator.domain.quota import Admission, WindowState
 
 from .builders import (
     BUCKET_FALLBACK,
@@ -127,14 +128,18 @@ def told(action: Action) -> str:
             return "delete the Job"
         case ReleaseSlot(_):
             return "release the slot"
-        case Refund(_, _):
+        case Refund(_):
             return "refund"
+        case Settle(_):
+            return "settle"
+        case Reserve():
+            return "ask the windows"
+        case TakeSlot():
+            return "ask for a slot"
         case Hold(subject):
             return f"hold for {subject.kind}"
         case Learn(verdicts, _, _):
             return "learn " + ", ".join(f"{each.subject.kind} {each.failure or 'works'}" for each in verdicts)
-        case Admit(_, _, _):
-            return "ask the ledger"
 
 
 def summary(decision: Decision) -> list[str]:
@@ -146,8 +151,8 @@ OPEN = Breaker(State.OPEN, down_since=later(-60), fault="connection refused")
 DOWN = {HERE: OPEN}
 WAITING_POD = pod(waiting_reason="ErrImagePull", waiting_message="no")
 SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
-    "a new request": (seen(), 0, ["ask the ledger"], None),
-    "a request that waits for quota": (seen(request(status=QUEUED)), 60, ["ask the ledger"], None),
+    "a new request": (seen(), 0, ["ask the windows"], None),
+    "a request that waits for quota": (seen(request(status=QUEUED)), 60, ["ask the windows"], None),
     "a request whose source is down": (
         seen(breakers=DOWN),
         0,
@@ -169,19 +174,19 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
     "a request whose destination is down and has a fallback": (
         seen(breakers={THERE: replace(OPEN, advisory=True)}),
         0,
-        ["ask the ledger"],
+        ["ask the windows"],
         None,
     ),
     "a request whose source comes back": (
         seen(breakers={HERE: Breaker(State.HALF_OPEN)}),
         0,
-        ["ask the ledger"],
+        ["ask the windows"],
         None,
     ),
     "a request that has its slot when its source goes down, and hence perhaps a Job": (
         seen(breakers=DOWN, slot_held=True),
         0,
-        ["ask the ledger"],
+        ["ask the windows"],
         None,
     ),
     "a request that waited too long for its source": (
@@ -349,7 +354,7 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
     "a suspended run that may go on": (
         seen(request(status=SUSPENDED), job=job(suspended=True)),
         5,
-        ["ask the ledger"],
+        ["ask the windows"],
         None,
     ),
     "a suspended run whose source has gone meanwhile": (
@@ -496,7 +501,7 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
         [],
         None,
     ),
-    "a new runID after the end": (seen(request(status=ENDED, runID="again")), 5, ["ask the ledger"], None),
+    "a new runID after the end": (seen(request(status=ENDED, runID="again")), 5, ["ask the windows"], None),
     "a new runID while a run goes on waits for its end": (
         seen(request(status=LAUNCHED, runID="again"), job=job(), pods=(running_pod(),)),
         5,
@@ -506,7 +511,7 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
     "a Job that could not be created under a runID": (
         seen(request(status={"phase": "Pending", "runID": "x", "run": request(runID="x").run}, runID="x")),
         5,
-        ["ask the ledger"],
+        ["ask the windows"],
         None,
     ),
 }
@@ -524,51 +529,55 @@ def status_of(decision: Decision) -> dict[str, Any]:
     return dict(next(action.status for action in decision.actions if isinstance(action, WriteStatus)))
 
 
-def ask(observed: Observation) -> Admit:
+def ask(observed: Observation) -> Reserve:
     action = decide(observed, SETTINGS, NOW).actions[0]
-    assert isinstance(action, Admit)
+    assert isinstance(action, Reserve)
     return action
 
 
-def answered(observed: Observation, **answer: Any) -> Decision:
-    admit = ask(observed)
-    states = answer.pop("windows", tuple(WindowState(limit, 1) for limit in admit.limits))
-    return admitted(observed, admit, Admission(states, **answer), SETTINGS, NOW)
+def answered(observed: Observation, answer: Admission, full: str = "") -> Decision:
+    """What follows when the windows say this and, where they have room, the slots say that."""
+    decision = reserved(observed, ask(observed), answer, SETTINGS, NOW)
+    take = decision.actions[0]
+    return admitted(observed, take, full, SETTINGS, NOW) if isinstance(take, TakeSlot) else decision
 
 
-def full(free: float | None) -> tuple[WindowState, ...]:
-    limit = ask(seen()).limits[0]
-    return (WindowState(limit, 5, None if free is None else later(free)),)
+ROOM = Admission(granted=True)
+
+
+def full(free: float | None, **changes: Any) -> Admission:
+    state = WindowState(ask(seen()).limits[0], "requests", 5, 5, True, None if free is None else later(free))
+    return Admission(False, (replace(state, **changes),))
 
 
 ADMITTED: dict[str, tuple[Decision, list[str], float | None]] = {
     "a place and a slot": (
-        answered(seen(), windows_granted=True, slot_granted=True),
+        answered(seen(), ROOM),
         ["create the Job", "Normal event Started", "status Pending PodStarting"],
         None,
     ),
     "a place but no slot": (
-        answered(seen(), windows_granted=True, slot_reason="UserConcurrency"),
+        answered(seen(), ROOM, "UserConcurrency"),
         ["Normal event UserConcurrency", "status Queued UserConcurrency"],
         30,
     ),
     "no place, and it will wait": (
-        answered(seen(), windows_granted=False, windows=full(100)),
+        answered(seen(), full(100)),
         ["refund", "Normal event QuotaExceeded", "status Queued QuotaExceeded"],
         100,
     ),
     "no place, and it wants no wait": (
-        answered(seen(request(onQuotaExceeded="Reject")), windows_granted=False, windows=full(100)),
+        answered(seen(request(onQuotaExceeded="Reject")), full(100)),
         ["refund", "Warning event Rejected", "status Rejected QuotaExceeded"],
         None,
     ),
     "no place, ever": (
-        answered(seen(), windows_granted=False, windows=full(None)),
+        answered(seen(), full(None)),
         ["refund", "Warning event Rejected", "status Rejected QuotaExceeded"],
         None,
     ),
     "a slot for a run that was suspended": (
-        answered(seen(request(status=SUSPENDED), job=job(suspended=True)), windows_granted=True, slot_granted=True),
+        answered(seen(request(status=SUSPENDED), job=job(suspended=True)), ROOM),
         ["let go on", "status Pending PodStarting"],
         None,
     ),
@@ -598,12 +607,12 @@ def test_the_breakers_learn_who_failed_when_and_since_when_the_run_was_there() -
 
 
 def test_the_job_that_is_created_is_the_plans() -> None:
-    decision = answered(seen(), windows_granted=True, slot_granted=True)
+    decision = answered(seen(), ROOM)
     assert decision.actions[0] == CreateJob(build_job(request(), plan(), SETTINGS.pods))
 
 
 def test_a_queued_request_says_why_since_when_and_until_when() -> None:
-    found = status_of(answered(seen(), windows_granted=False, windows=full(100)))
+    found = status_of(answered(seen(), full(100)))
     assert (found["queue"], found["message"]) == (
         {
             "reason": "QuotaExceeded",

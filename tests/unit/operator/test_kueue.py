@@ -9,19 +9,19 @@ import pytest
 
 from export_operator.domain import kueue
 from export_operator.domain.actions import (
-    Admission,
-    Admit,
     CreateJob,
     Decision,
     Observation,
     ReleaseSlot,
+    Reserve,
     SetActive,
     StopJob,
     WriteStatus,
 )
-from export_operator.domain.decide import admitted, decide
+from export_operator.domain.decide import decide, reserved
 from export_operator.domain.kueue import Condition, Workload, parse_workload
 from export_operator.domain.model import Catalogue, Job, Named, parse_job
+from export_operator.domain.quota import Admission
 
 from .builders import NOW, RUN, SETTINGS, UID, catalogue, job, later, pod, request, running_pod, seen
 from .test_decisions import summary
@@ -218,7 +218,7 @@ PAUSED = LAUNCHED | {
 }
 
 SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
-    "a request whose policy names a queue": (look(None, status={}), 0, ["ask the ledger"], None),
+    "a request whose policy names a queue": (look(None, status={}), 0, ["ask the windows"], None),
     "a request whose policy names a queue that nobody can see": (
         replace(look(None, status={}), workloads_seen=False),
         0,
@@ -332,9 +332,9 @@ def test_no_job_of_kueues_is_ever_suspended_or_let_go_by_the_operator(name: str)
 
 def test_an_admitted_request_makes_a_job_for_the_queue_and_gives_up_its_slot() -> None:
     observation = replace(look(None, status={}), slot_held=True)
-    (admit,) = decide(observation, SETTINGS, NOW).actions
-    assert isinstance(admit, Admit)
-    decision = admitted(observation, admit, Admission((), windows_granted=True, slot_granted=True), SETTINGS, NOW)
+    (reserve,) = decide(observation, SETTINGS, NOW).actions
+    assert isinstance(reserve, Reserve)
+    decision = reserved(observation, reserve, Admission(granted=True), SETTINGS, NOW)
     (create, _, release) = decision.actions
     assert isinstance(create, CreateJob)
     assert (create.manifest["spec"]["suspend"], release) == (True, ReleaseSlot(RUN))
@@ -349,11 +349,10 @@ def test_an_admitted_request_makes_a_job_for_the_queue_and_gives_up_its_slot() -
 
 def test_a_job_made_without_kueue_stays_without_it_when_its_policy_changes() -> None:
     observation = look(job(suspended=True), status=PAUSED)
-    (admit,) = decide(observation, SETTINGS, NOW).actions
-    assert isinstance(admit, Admit)
-    assert admit.plan.queue == ""
-    told = summary(admitted(observation, admit, Admission((), True, slot_granted=True), SETTINGS, NOW))
-    assert told == ["let go on", "status Pending PodStarting"]
+    (reserve,) = decide(observation, SETTINGS, NOW).actions
+    assert isinstance(reserve, Reserve)
+    assert reserve.plan.queue == ""
+    assert summary(reserved(observation, reserve, Admission(granted=True), SETTINGS, NOW)) == ["ask for a slot"]
 
 
 def test_a_run_that_kueue_never_admitted_had_no_attempt() -> None:

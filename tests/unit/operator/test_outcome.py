@@ -108,13 +108,47 @@ ENDS: dict[str, tuple[Job, tuple[Pod, ...], Ended]] = {
                 "The platform team must renew the source's credentials; then set a new spec.runID.",
                 False,
                 67,
+                preflight=True,
             )
         ),
     ),
     "failed, with a reason from a newer exporter": (
         FAILED,
         (ended_pod(99, failure(reason="Novel", exit_code=99, retryable=True)),),
-        failed_with(Problem("Novel", "Source", 'password authentication failed for user "exporter"', "", True, 99)),
+        failed_with(
+            Problem(
+                "Novel", "Source", 'password authentication failed for user "exporter"', "", True, 99, preflight=True
+            )
+        ),
+    ),
+    "failed after the first row": (
+        FAILED,
+        (ended_pod(78, failure(reason="RowLimitExceeded", failure_class="User", exit_code=78, read=0.2)),),
+        failed_with(
+            Problem(
+                "RowLimitExceeded",
+                "User",
+                'password authentication failed for user "exporter"',
+                "Export fewer rows, or ask the platform team to raise maxRows in your policy.",
+                False,
+                78,
+            )
+        ),
+    ),
+    "refused before the first row, after an attempt that read some": (
+        job(failed=True, failed_pods=2),
+        (ended_pod(82, "", name="a"), ended_pod(67, failure(), name="b", finished=later(9))),
+        failed_with(
+            Problem(
+                "SourceAuthenticationFailed",
+                "Source",
+                'password authentication failed for user "exporter"',
+                "The platform team must renew the source's credentials; then set a new spec.runID.",
+                False,
+                67,
+            ),
+            2,
+        ),
     ),
     "the newest of several failures counts": (
         job(failed=True, failed_reason="BackoffLimitExceeded", failed_pods=3),

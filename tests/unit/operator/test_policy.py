@@ -14,6 +14,7 @@ from export_operator.domain.identity import Subject, attested, subject_of
 from export_operator.domain.model import Key, Named, Request
 from export_operator.domain.policy import BUILT_IN, Defaults, Policy, SelectedBy, select, window_limits
 from export_operator.domain.quota import WindowLimit
+from export_operator.domain.windows import Sliding
 
 from .builders import limited, request
 
@@ -174,7 +175,7 @@ def test_groups_of_a_submitter_are_not_those_of_another_requester() -> None:
 
 def test_a_person_has_a_window_of_its_own() -> None:
     assert window_limits(limited(), request(), Defaults()) == (
-        WindowLimit(Subject("User", "alice"), "User", 5, DAY, BUILT_IN),
+        WindowLimit(Subject("User", "alice"), "User", Sliding(DAY), BUILT_IN, 5),
     )
 
 
@@ -182,14 +183,14 @@ def test_a_namespace_limit_is_asked_after_the_users() -> None:
     rules = limited({"limits": {"windowSeconds": 3600, "user": {"requests": 2}, "namespace": {"requests": 9}}})
     hour = timedelta(hours=1)
     assert window_limits(rules, request(), Defaults()) == (
-        WindowLimit(Subject("User", "alice"), "User", 2, hour, BUILT_IN),
-        WindowLimit(Subject("Namespace", "team-a"), "Namespace", 9, hour, BUILT_IN),
+        WindowLimit(Subject("User", "alice"), "User", Sliding(hour), BUILT_IN, 2),
+        WindowLimit(Subject("Namespace", "team-a"), "Namespace", Sliding(hour), BUILT_IN, 9),
     )
 
 
 def test_a_user_limit_of_nought_is_a_limit() -> None:
     rules = limited({"limits": {"user": {"requests": 0}}})
-    assert [limit.limit for limit in window_limits(rules, request(), Defaults())] == [0]
+    assert [limit.requests for limit in window_limits(rules, request(), Defaults())] == [0]
 
 
 @pytest.mark.parametrize(
@@ -203,7 +204,7 @@ def test_a_user_limit_of_nought_is_a_limit() -> None:
 )
 def test_a_service_account_has_one_window_with_the_tighter_limit(limits: dict[str, Any], tightest: int) -> None:
     assert window_limits(limited({"limits": limits}), by_robot(), Defaults()) == (
-        WindowLimit(Subject("Namespace", "team-a"), "Namespace", tightest, DAY, BUILT_IN),
+        WindowLimit(Subject("Namespace", "team-a"), "Namespace", Sliding(DAY), BUILT_IN, tightest),
     )
 
 

@@ -15,8 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from export_operator.domain.identity import Subject
 from export_operator.domain.model import Key
+from export_operator.domain.pages import Entry
 from export_operator.domain.queue import PRIORITIES, TURN, FairQueue, Waiting
-from export_operator.domain.quota import Entry
 from export_operator.domain.slots import Occupancy, SlotLimits, levels_of
 
 from .builders import NOW

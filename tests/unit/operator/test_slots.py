@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export_operator.domain.model import Key
-from export_operator.domain.quota import MAX_ENTRIES, Entry
+from export_operator.domain.pages import MAX_ENTRIES, Entry
 from export_operator.domain.slots import SlotGrant, SlotLimits, take_slot
 
 from .builders import NOW

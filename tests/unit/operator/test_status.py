@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -11,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export_contract.report import EstimateSource, Progress
-from export_operator.domain.actions import Admission, Admit, Decision, WriteStatus
-from export_operator.domain.decide import admitted, decide
+from export_operator.domain.actions import Decision, Reserve, TakeSlot, WriteStatus
+from export_operator.domain.decide import admitted, decide, reserved
 from export_operator.domain.identity import Subject
 from export_operator.domain.model import Key, Named
 from export_operator.domain.outcome import Problem
-from export_operator.domain.quota import WindowLimit, WindowState
+from export_operator.domain.quota import Admission, WindowLimit, WindowState
 from export_operator.domain.status import Document, clip, failure_status, progress_status, quota_status
+from export_operator.domain.windows import Sliding
 
 from .builders import (
     NOW,
@@ -190,9 +192,9 @@ def test_every_number_of_progress_fits_into_an_int64(report: Progress) -> None:
 
 
 def test_quota_names_policy_scope_and_room() -> None:
-    limit = WindowLimit(Subject("User", "alice"), "User", 5, later(DAY) - NOW, "default")
-    assert quota_status([WindowState(limit, 4), WindowState(limit, 5, later(60))]) == [
-        {"policy": "default", "scope": "User", "resource": "requests", "used": 4, "limit": 5},
+    limit = WindowLimit(Subject("User", "alice"), "User", Sliding(later(DAY) - NOW), "default", 5, 1000)
+    states = [WindowState(limit, "rows", 999, 1000), WindowState(limit, "requests", 5, 5, True, later(60))]
+    assert quota_status(states) == [
         {
             "policy": "default",
             "scope": "User",
@@ -201,6 +203,7 @@ def test_quota_names_policy_scope_and_room() -> None:
             "limit": 5,
             "nextEligibleTime": "2026-11-24T12:01:00Z",
         },
+        {"policy": "default", "scope": "User", "resource": "rows", "used": 999, "limit": 1000},
     ]
 
 
@@ -266,18 +269,26 @@ def size(decision: Decision) -> int:
     return len(json.dumps(written[0], ensure_ascii=False, separators=(",", ":")).encode())
 
 
-def big_admit() -> Admit:
+def big_reserve() -> Reserve:
     action = decide(seen(BIG, catalogue=KNOWN), SETTINGS, NOW).actions[0]
-    assert isinstance(action, Admit)
+    assert isinstance(action, Reserve)
     return action
+
+
+def big_states(reserve: Reserve) -> tuple[WindowState, ...]:
+    """Every limit that there can be, each of them full."""
+    return tuple(
+        WindowState(replace(reserve.limits[0], scope=scope), resource, 10**15, 10**15, True, later(DAY))
+        for scope in ("User", "Namespace", "Policy", "Cluster")
+        for resource in ("requests", "launches", "rows", "bytes")
+    )
 
 
 def big_status() -> dict[str, Any]:
     """Of a run that waited, was admitted and has a Job: all that a status can hold before the end."""
-    admit = big_admit()
-    states = tuple(WindowState(limit, 10**9, later(DAY)) for limit in admit.limits)
-    answer = Admission(states, windows_granted=True, slot_granted=True)
-    found = admitted(seen(BIG, catalogue=KNOWN), admit, answer, SETTINGS, NOW)
+    reserve = big_reserve()
+    take = TakeSlot(reserve.plan, reserve.entry, Admission(True, big_states(reserve)))
+    found = admitted(seen(BIG, catalogue=KNOWN), take, "", SETTINGS, NOW)
     status = dict(next(action.status for action in found.actions if isinstance(action, WriteStatus)))
     return status | {
         "queuedTime": "2026-11-24T12:00:00Z",
@@ -308,9 +319,9 @@ def test_columns_are_shown_as_long_as_they_are_few() -> None:
 def test_a_long_list_of_columns_is_left_out_of_status() -> None:
     known = catalogue(wide_source(MANY), BIG_DESTINATION)
     action = decide(seen(BIG, catalogue=known), SETTINGS, NOW).actions[0]
-    assert isinstance(action, Admit)
-    answer = Admission((), windows_granted=True)
-    found = admitted(seen(BIG, catalogue=known), action, answer, SETTINGS, NOW)
+    assert isinstance(action, Reserve)
+    take = TakeSlot(action.plan, action.entry, Admission(granted=True))
+    found = admitted(seen(BIG, catalogue=known), take, "ClusterConcurrency", SETTINGS, NOW)
     written = next(action.status for action in found.actions if isinstance(action, WriteStatus))
     assert "columns" not in written["effective"]
 
@@ -344,8 +355,7 @@ def test_a_refusal_leaves_a_small_status() -> None:
 
 
 def test_a_refusal_for_want_of_quota_leaves_a_small_status() -> None:
-    admit = big_admit()
-    states = tuple(WindowState(limit, 10**9, later(DAY)) for limit in admit.limits)
-    answer = Admission(states, windows_granted=False)
+    reserve = big_reserve()
+    answer = Admission(False, big_states(reserve))
     given_request = request(key=BIG.key, status=big_status() | {"phase": "Queued", "jobRef": {}}, **BIG.spec)
-    assert size(admitted(seen(given_request, catalogue=KNOWN), admit, answer, SETTINGS, NOW)) <= BOUND
+    assert size(reserved(seen(given_request, catalogue=KNOWN), reserve, answer, SETTINGS, NOW)) <= BOUND

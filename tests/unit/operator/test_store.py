@@ -12,6 +12,7 @@ from export_operator.store import Store
 pytestmark = pytest.mark.unit
 
 A = Key("team-a", "a")
+KINDS = ("exportsources", "exportdestinations", "exportpolicies")
 
 
 def document(version: int, *, uid: str = "u1", name: str = "a", phase: str = "", created: str = "1") -> dict[str, Any]:
@@ -87,12 +88,11 @@ def test_a_status_of_a_source_wakes_nobody(given: Fixture) -> None:
 
 
 def test_the_catalogue_holds_the_newest_of_each_kind(given: Fixture) -> None:
-    for kind in ("exportsources", "exportdestinations", "exportpolicies"):
+    for kind in KINDS:
         given.store.put_named(kind, document(5, name=kind))
         given.store.put_named(kind, document(4, name=kind))
-    assert given.store.catalogue() == Catalogue(
-        *({kind: Named(kind, {"version": 5})} for kind in ("exportsources", "exportdestinations", "exportpolicies"))
-    )
+    sources, destinations, policies = ({kind: Named(kind, {"version": 5})} for kind in KINDS)
+    assert given.store.catalogue() == Catalogue(sources, destinations, policies)
 
 
 def test_what_is_dropped_is_no_longer_offered(given: Fixture) -> None:

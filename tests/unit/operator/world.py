@@ -6,7 +6,7 @@ operator passes `Hand.call`, where it can be killed, refused, or robbed of its a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -14,16 +14,18 @@ from typing import Any, Literal, TypeVar, cast
 
 from export_contract import names
 from export_contract.report import Delivered, Outcome
+from export_operator.adapters.cells import LedgerError
 from export_operator.adapters.kube import ApiError
-from export_operator.adapters.ledger import LedgerError
+from export_operator.adapters.ledger import Ledger
 from export_operator.adapters.metrics import Metrics
-from export_operator.domain import quota, times
-from export_operator.domain.actions import Admission, Emit, Settings
+from export_operator.domain import times
+from export_operator.domain.actions import Emit, Settings
 from export_operator.domain.breaker import DESTINATION, PROBES_TO_OPEN, SOURCE
 from export_operator.domain.identity import Subject
 from export_operator.domain.kueue import Condition, Workload
 from export_operator.domain.model import TERMINAL_PHASES, Job, Key, Pod, Request, parse_job
-from export_operator.domain.slots import SlotLimits, take_slot
+from export_operator.domain.pages import Entry
+from export_operator.domain.usage import SLOTS, parse_usage
 from export_operator.gates import Gates
 from export_operator.reconcile import Reconciler
 from export_operator.store import Store
@@ -45,8 +47,7 @@ class World:
 
     now: datetime = NOW
     requests: dict[Key, dict[str, Any]] = field(default_factory=dict)
-    windows: dict[Subject, tuple[quota.Entry, ...]] = field(default_factory=dict)
-    slots: tuple[quota.Entry, ...] = ()
+    usages: dict[str, dict[str, Any]] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
     pods: dict[str, tuple[Pod, ...]] = field(default_factory=dict)
     workloads: dict[str, Workload] = field(default_factory=dict)
@@ -66,12 +67,22 @@ class World:
         """All of it now; values in it are replaced, never changed."""
         return (
             dict(self.requests),
-            dict(self.windows),
-            self.slots,
+            dict(self.usages),
             dict(self.jobs),
             dict(self.pods),
             dict(self.workloads),
         )
+
+    @property
+    def windows(self) -> dict[Subject, tuple[Entry, ...]]:
+        """The entries of every window that has any."""
+        found = {usage.subject: usage.page.entries for usage in map(parse_usage, self.usages.values())}
+        return {subject: entries for subject, entries in found.items() if entries and subject != SLOTS}
+
+    @property
+    def slots(self) -> tuple[Entry, ...]:
+        document = self.usages.get("slots")
+        return () if document is None else parse_usage(document).page.entries
 
     # What people do.
 
@@ -248,6 +259,44 @@ def unreachable() -> ApiError:
     return ApiError(0, "Unreachable", "TimeoutError")
 
 
+class Ledgers:
+    """The API server as far as the ledger asks it: ExportUsages, with resourceVersions that are compared."""
+
+    def __init__(self, world: World, hand: Hand) -> None:
+        self._world = world
+        self._hand = hand
+
+    async def get(self, path: str) -> dict[str, Any]:
+        with self._hand.call(unreachable):
+            return self._present(path)
+
+    async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        with self._hand.call(unreachable):
+            name = body["metadata"]["name"]
+            assert path.endswith("/exportusages")
+            if name in self._world.usages:
+                raise ApiError(409, "AlreadyExists", name)
+            return self._keep(body)
+
+    async def replace(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        with self._hand.call(unreachable):
+            present = self._present(path)
+            if present["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]:
+                raise ApiError(409, "Conflict", path)
+            return self._keep(body)
+
+    def _present(self, path: str) -> dict[str, Any]:
+        name = path.rpartition("/")[2]
+        if name not in self._world.usages:
+            raise ApiError(404, "NotFound", name)
+        return self._world.usages[name]
+
+    def _keep(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        metadata = {**body["metadata"], "resourceVersion": str(self._world.next())}
+        self._world.usages[metadata["name"]] = {**body, "metadata": metadata}
+        return self._world.usages[metadata["name"]]
+
+
 class Operator:
     """One process: caches of its own, which `look` brings up to date, and the real reconciler."""
 
@@ -257,7 +306,7 @@ class Operator:
         self._jobs: dict[str, Job] = {}
         self._pods: dict[str, tuple[Pod, ...]] = {}
         self._workloads: dict[str, Workload] = {}
-        self._slots: dict[str, quota.Entry] = {}
+        self._ledger = Ledger(cast("Any", Ledgers(world, hand)), "export-runs", lambda: None)
         self._store = Store(lambda _: None)
         self.gates = Gates(lambda *_: None, lambda _: None)
         for kind, named in (("exportsources", source()), ("exportdestinations", destination())):
@@ -269,7 +318,7 @@ class Operator:
             store=self._store,
             runs=cast("Any", self),
             workloads=cast("Any", self),
-            ledger=cast("Any", self),
+            ledger=self._ledger,
             cluster=cast("Any", self),
             settings=settings,
             gates=self.gates,
@@ -287,7 +336,11 @@ class Operator:
 
     def look_at_requests(self) -> None:
         """The watches of requests and ledger have delivered everything; those of Jobs and pods lag behind."""
-        self._slots = {entry.run: entry for entry in self._world.slots}
+        informer = self._ledger.informer
+        for name in set(informer.items) - set(self._world.usages):
+            informer.drop(name)
+        for document in self._world.usages.values():
+            informer.put(document)
         for subject in (Subject(SOURCE, "app-db"), Subject(DESTINATION, "bucket")):
             for _ in range(PROBES_TO_OPEN):
                 self.gates.probed(subject, "connection refused" if subject in self._world.down else "", self._world.now)
@@ -298,13 +351,17 @@ class Operator:
 
     def known(self) -> list[Key]:
         """Every request that anything speaks of."""
-        spoken = {job.request for job in self._jobs.values()} | {entry.request for entry in self._slots.values()}
+        spoken = {job.request for job in self._jobs.values()} | self._ledger.requests()
         return sorted(spoken | set(self._store.requests))
 
     def reconcile(self, key: Key) -> None:
         """One turn. An error is what the work queue would retry."""
         with suppress(ApiError, LedgerError):
             finish(self._reconciler.reconcile(key))
+
+    def flush(self) -> None:
+        """What the ledger does every few seconds, and at its end."""
+        finish(self._ledger.flush())
 
     # The cluster that the reconciler acts on.
 
@@ -417,54 +474,6 @@ class Operator:
             return self._world.pods.get(job.run, ())
         return known
 
-    # The ledger: the same order of writes as the real one, each a step of its own.
-
-    def slots(self) -> Mapping[str, quota.Entry]:
-        return self._slots
-
-    async def admit(
-        self, entry: quota.Entry, limits: Sequence[quota.WindowLimit], slot_limits: SlotLimits | None, now: datetime
-    ) -> Admission:
-        states: list[quota.WindowState] = []
-        fresh: list[Subject] = []
-        for limit in limits:
-            with self._hand.call(self._away):
-                held = self._world.windows.get(limit.subject, ())
-                answer = quota.reserve(held, entry, limit, now)
-                self._world.windows[limit.subject] = answer.entries
-            states.append(answer.state)
-            if not answer.granted:
-                for subject in fresh:
-                    self._release_window(subject, entry.run)
-                return Admission(tuple(states), windows_granted=False)
-            if answer.changed:
-                fresh.append(limit.subject)
-        if slot_limits is None:
-            return Admission(tuple(states), windows_granted=True, slot_granted=True)
-        with self._hand.call(self._away):
-            grant = take_slot(self._world.slots, entry, slot_limits)
-            self._world.slots = grant.entries
-            self._slots = {item.run: item for item in grant.entries}
-        return Admission(tuple(states), windows_granted=True, slot_granted=grant.granted, slot_reason=grant.reason)
-
-    async def release_slot(self, run: str) -> None:
-        with self._hand.call(self._away):
-            self._world.slots = quota.release(self._world.slots, run)
-            self._slots.pop(run, None)
-
-    async def refund(self, run: str, subjects: Sequence[Subject]) -> None:
-        for subject in subjects:
-            if any(entry.run == run for entry in self._world.windows.get(subject, ())):
-                self._release_window(subject, run)
-
-    def _release_window(self, subject: Subject, run: str) -> None:
-        with self._hand.call(self._away):
-            self._world.windows[subject] = quota.release(self._world.windows[subject], run)
-
-    @staticmethod
-    def _away() -> LedgerError:
-        return LedgerError("the API server is away")
-
 
 def _document(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {"metadata": {"name": name, "uid": name, "resourceVersion": "1"}, "spec": given}
@@ -488,6 +497,7 @@ def settle(world: World, operator: Operator, hand: Hand, settings: Settings = SE
             operator.look()
             for key in operator.known():
                 operator.reconcile(key)
+            operator.flush()
         except Killed:
             operator = Operator(world, hand, settings)
             continue

@@ -1,261 +1,197 @@
-"""The ledger: ExportUsage objects in the run namespace, one a subject and one for all slots.
-
-Changes are compare-and-swap writes of whole objects. Changes that arrive while a write is under way share the next one,
-so that forty requests at once cost a handful of writes and no conflict with ourselves.
-"""
+"""The ledger: ExportUsage objects in the run namespace, one a subject and one for all slots."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import TypeVar
 
+from export_operator.adapters.cells import Cell, LedgerError
 from export_operator.adapters.informer import Informer
-from export_operator.adapters.kube import ApiError, Kube, path_of
-from export_operator.domain import quota, times
-from export_operator.domain.actions import Admission
+from export_operator.adapters.kube import Kube, path_of
+from export_operator.domain import quota
 from export_operator.domain.identity import Subject
-from export_operator.domain.model import API_VERSION, GROUP, VERSION, Key
-from export_operator.domain.slots import SlotGrant, SlotLimits, take_slot
+from export_operator.domain.model import GROUP, VERSION, Key
+from export_operator.domain.pages import Entry, Page, State, release
+from export_operator.domain.usage import SLOTS, Usage, parse_usage, usage_name
 
 R = TypeVar("R")
+log = logging.getLogger(__name__)
 
-SLOTS = Subject("Slots", "all")
-MAX_TRIES = 20  # of one write against other writers; each loser has seen the winner's, so somebody always advances
+FLUSH_SECONDS = 5.0  # how long a settlement may wait for a write that is needed anyway
 
-Entries = tuple[quota.Entry, ...]
-Change = Callable[[Entries], tuple[Entries, R]]
-
-
-class LedgerError(Exception):
-    """The ledger cannot be read or written. Nothing is admitted then: it fails closed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """An ExportUsage as read."""
-
-    subject: Subject
-    entries: Entries
-    resource_version: str
-    readable: bool = True
-
-
-def parse_usage(body: Mapping[str, Any]) -> Usage:
-    """An object that is not what we wrote is unreadable, not empty: nobody shall win quota by damaging it."""
-    version = body["metadata"]["resourceVersion"]
-    try:
-        spec = body["spec"]
-        entries = tuple(_parse_entry(item) for item in spec.get("entries") or ())
-        return Usage(Subject(spec["subject"]["kind"], spec["subject"]["name"]), entries, version)
-    except (KeyError, TypeError, ValueError):
-        return Usage(Subject("", ""), (), version, readable=False)
-
-
-def _parse_entry(item: Mapping[str, Any]) -> quota.Entry:
-    moment = times.parse(item["time"])
-    if moment is None:
-        raise ValueError("entry without a time")
-    return quota.Entry(
-        run=item["run"],
-        request=Key(item["namespace"], item["name"]),
-        uid=item["uid"],
-        time=moment,
-        user=item.get("user", ""),
-        source=item.get("source", ""),
-        destination=item.get("destination", ""),
-        policy=item.get("policy", ""),
-    )
-
-
-def render_usage(name: str, namespace: str, subject: Subject, entries: Sequence[quota.Entry]) -> dict[str, Any]:
-    rendered = [
-        {
-            "run": entry.run,
-            "namespace": entry.request.namespace,
-            "name": entry.request.name,
-            "uid": entry.uid,
-            "time": times.render(entry.time),
-            "user": entry.user,
-            "source": entry.source,
-            "destination": entry.destination,
-            "policy": entry.policy,
-        }
-        for entry in entries
-    ]
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "ExportUsage",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {"subject": {"kind": subject.kind, "name": subject.name}, "entries": rendered},
-    }
-
-
-def usage_name(subject: Subject) -> str:
-    """User names are free text: the object's name is a hash of 160 bits, the text stands inside."""
-    if subject == SLOTS:
-        return "slots"
-    return f"{subject.kind.lower()}-{hashlib.sha256(subject.name.encode()).hexdigest()[:40]}"
+Entries = tuple[Entry, ...]
 
 
 class Ledger:
-    """Windows and slots of every subject."""
+    """Windows and slots of every subject. `slots_changed` is told when runs have given slots back, `window_freed` the
+    subject of a page whose use may have gone down, `unreadable` how many objects cannot be read."""
 
-    def __init__(self, kube: Kube, namespace: str, slots_changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        namespace: str,
+        slots_changed: Callable[[], None],
+        window_freed: Callable[[Subject], None] = lambda _: None,
+        unreadable: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._kube = kube
         self._namespace = namespace
         self._path = path_of(GROUP, VERSION, "exportusages", namespace=namespace)
-        self._cells: dict[Subject, _Cell] = {}
+        self._cells: dict[Subject, Cell] = {}
         self._slots_changed = slots_changed
-        self._runs: dict[str, quota.Entry] = {}
+        self._window_freed = window_freed
+        self._unreadable = unreadable
+        self._slots: dict[str, Entry] = {}
+        self._faulty: set[str] = set()
+        self._open: dict[str, dict[Subject, Entry]] = {}
+        self._open_runs: dict[Key, set[str]] = {}
         self.informer = Informer(kube, self._path, parse_usage, self._changed)
 
-    def slots(self) -> Mapping[str, quota.Entry]:
+    def slots(self) -> Mapping[str, Entry]:
         """Entries of the runs that hold a slot, by run."""
-        return self._runs
+        return self._slots
 
-    async def admit(
-        self, entry: quota.Entry, limits: Sequence[quota.WindowLimit], slot_limits: SlotLimits | None, now: datetime
-    ) -> Admission:
-        """Reserve every window in order, then a slot, unless it needs none. A window without room releases the earlier
-        ones that this call reserved; a missing slot releases nothing: a run that waits for its turn keeps its place in
-        the windows."""
+    def page(self, subject: Subject) -> Page | None:
+        """What the subject has used; None when there is no such object or it cannot be read."""
+        usage = self.informer.items.get(usage_name(subject))
+        return None if usage is None or usage.fault else usage.page
+
+    def entry(self, subject: Subject, run: str) -> Entry | None:
+        page = self.page(subject)
+        return None if page is None else page.find(run)
+
+    def unsettled(self, run: str) -> Mapping[Subject, Entry]:
+        """The places that the run holds in windows and that nobody has settled, by subject."""
+        return self._open.get(run, {})
+
+    def unsettled_runs(self, key: Key) -> Sequence[str]:
+        """The runs of a request that hold such places."""
+        return sorted(self._open_runs.get(key, ()))
+
+    def requests(self) -> set[Key]:
+        """Every request of which a slot or an unsettled place speaks."""
+        return {*self._open_runs, *(entry.request for entry in self._slots.values())}
+
+    async def reserve(
+        self, entry: Entry, demand: quota.Demand, limits: Sequence[quota.WindowLimit], now: datetime
+    ) -> quota.Admission:
+        """Reserve every window in order. A window without room releases the earlier ones that this call reserved.
+        Raises `LedgerError`."""
         states: list[quota.WindowState] = []
         fresh: list[Subject] = []
+        most: dict[str, list[int]] = {"rows": [], "bytes": []}
         for limit in limits:
-            granted = await self._cell(limit.subject).change(_reserve(entry, limit, now))
-            states.append(granted.state)
-            if not granted.granted:
+            reservation = await self._cell(limit.subject).change(_reserve(entry, demand, limit, now))
+            states.extend(reservation.states)
+            if not reservation.granted:
                 for subject in fresh:
-                    await self._cell(subject).change(_release(entry.run))
-                return Admission(tuple(states), windows_granted=False)
-            if granted.changed:
+                    await self._cell(subject).change(_give_back(entry.run))
+                return quota.Admission(False, tuple(states))
+            if reservation.changed:
                 fresh.append(limit.subject)
-        if slot_limits is None:
-            return Admission(tuple(states), windows_granted=True, slot_granted=True)
-        slot = await self._cell(SLOTS).change(_take_slot(entry, slot_limits))
-        return Admission(tuple(states), windows_granted=True, slot_granted=slot.granted, slot_reason=slot.reason)
+            for resource, shares in most.items():
+                if limit.of(resource) is not None:
+                    shares.append(getattr(reservation.entry, resource))
+        return quota.Admission(True, tuple(states), min(most["rows"], default=None), min(most["bytes"], default=None))
+
+    async def give_back(self, run: str) -> None:
+        """Give back the windows of a run that never had a Job. Raises `LedgerError`."""
+        for subject in sorted(self.unsettled(run)):
+            await self._cell(subject).change(_give_back(run))
+
+    def settle(self, settlement: quota.Settlement) -> None:
+        """Settle the run's windows, with the next write of each or within `FLUSH_SECONDS`. Until then its places count
+        as they were reserved; an operator that dies before leaves it to the next one, which sees the same end."""
+        for subject in self.unsettled(settlement.run):
+            self._cell(subject).settle(settlement)
+
+    async def flush(self) -> None:
+        """Write every settlement now. One that fails is kept for the next time."""
+        for cell in [cell for cell in self._cells.values() if cell.unwritten]:
+            try:
+                await cell.flush()
+            except LedgerError as error:
+                log.warning("settling is put off: %s", error)
+
+    async def run(self) -> None:
+        """Flush every few seconds until cancelled."""
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            await self.flush()
+
+    async def change_slots(self, change: Callable[[Entries], tuple[Entries, R]]) -> R:
+        """Change the entries of the live runs, durably, and return the change's answer. Raises `LedgerError`."""
+
+        def on_page(page: Page) -> tuple[Page, R]:
+            entries, answer = change(page.entries)
+            return Page(entries), answer
+
+        return await self._cell(SLOTS).change(on_page)
 
     async def release_slot(self, run: str) -> None:
-        await self._cell(SLOTS).change(_release(run))
+        await self.change_slots(lambda entries: (release(entries, run), None))
 
-    async def refund(self, run: str, subjects: Sequence[Subject]) -> None:
-        """Give back the windows of a run that never had a Job."""
-        for subject in subjects:
-            usage = self.informer.items.get(usage_name(subject))
-            if usage is not None and any(entry.run == run for entry in usage.entries):
-                await self._cell(subject).change(_release(run))
-
-    def _cell(self, subject: Subject) -> _Cell:
-        return self._cells.setdefault(subject, _Cell(self._kube, self._path, self._namespace, subject, self.informer))
+    def _cell(self, subject: Subject) -> Cell:
+        cell = self._cells.get(subject)
+        if cell is None:
+            cell = self._cells[subject] = Cell(self._kube, self._path, self._namespace, subject, self.informer)
+        return cell
 
     def _changed(self, before: Usage | None, after: Usage | None) -> None:
-        subject = after.subject if after is not None else before.subject if before is not None else None
-        if subject != SLOTS:
+        name = (after or before).name  # type: ignore[union-attr]
+        known = len(self._faulty)
+        if after is not None and after.fault:
+            self._faulty.add(name)
+            log.error("ExportUsage %s cannot be read, and admits nobody: %s", name, after.fault)
+        else:
+            self._faulty.discard(name)
+        if len(self._faulty) != known:
+            self._unreadable(len(self._faulty))
+        if name == usage_name(SLOTS):
+            if name in self._faulty:
+                return  # who holds a slot is still whoever held it
+            freed = self._slots
+            self._slots = {entry.run: entry for entry in after.page.entries} if after is not None else {}
+            if set(freed) - set(self._slots):
+                self._slots_changed()
             return
-        freed = self._runs
-        self._runs = {entry.run: entry for entry in after.entries} if after is not None else {}
-        if set(freed) - set(self._runs):
-            self._slots_changed()
+        self._index(before, after)
+        if before is not None:
+            self._window_freed(before.subject)
+
+    def _index(self, before: Usage | None, after: Usage | None) -> None:
+        if before is not None:
+            for entry in _unsettled(before):
+                places = self._open[entry.run]
+                del places[before.subject]
+                if not places:
+                    del self._open[entry.run]
+                    runs = self._open_runs[entry.request]
+                    runs.discard(entry.run)
+                    if not runs:
+                        del self._open_runs[entry.request]
+        if after is not None:
+            for entry in _unsettled(after):
+                self._open.setdefault(entry.run, {})[after.subject] = entry
+                self._open_runs.setdefault(entry.request, set()).add(entry.run)
 
 
-def _reserve(entry: quota.Entry, limit: quota.WindowLimit, now: datetime) -> Change[quota.Reservation]:
-    def change(entries: Entries) -> tuple[Entries, quota.Reservation]:
-        reservation = quota.reserve(entries, entry, limit, now)
-        return reservation.entries, reservation
+def _unsettled(usage: Usage) -> list[Entry]:
+    return [entry for entry in usage.page.entries if entry.state is State.RESERVED]
+
+
+def _reserve(
+    entry: Entry, demand: quota.Demand, limit: quota.WindowLimit, now: datetime
+) -> Callable[[Page], tuple[Page, quota.Reservation]]:
+    def change(page: Page) -> tuple[Page, quota.Reservation]:
+        reservation = quota.reserve(page, entry, demand, limit, now)
+        return reservation.page, reservation
 
     return change
 
 
-def _take_slot(entry: quota.Entry, limits: SlotLimits) -> Change[SlotGrant]:
-    def change(entries: Entries) -> tuple[Entries, SlotGrant]:
-        grant = take_slot(entries, entry, limits)
-        return grant.entries, grant
-
-    return change
-
-
-def _release(run: str) -> Change[None]:
-    return lambda entries: (quota.release(entries, run), None)
-
-
-@dataclass(slots=True)
-class _Pending(Generic[R]):
-    change: Change[R]
-    answer: asyncio.Future[R]
-
-
-class _Cell:
-    """One ledger object. Changes queue up and are written together."""
-
-    def __init__(self, kube: Kube, path: str, namespace: str, subject: Subject, informer: Informer[Usage]) -> None:
-        self._kube = kube
-        self._path = path
-        self._namespace = namespace
-        self._subject = subject
-        self._name = usage_name(subject)
-        self._informer = informer
-        self._lock = asyncio.Lock()
-        self._pending: list[_Pending[Any]] = []
-
-    async def change(self, change: Change[R]) -> R:
-        """Apply `change` to the entries, durably, and return its answer. Raises `LedgerError`."""
-        pending = _Pending(change, asyncio.get_running_loop().create_future())
-        self._pending.append(pending)
-        async with self._lock:
-            if not pending.answer.done():
-                batch, self._pending = self._pending, []
-                await self._flush(batch)
-        answer: R = pending.answer.result()
-        return answer
-
-    async def _flush(self, batch: Sequence[_Pending[Any]]) -> None:
-        try:
-            answers = await self._write(batch)
-        except BaseException as error:
-            failure = error if isinstance(error, Exception) else LedgerError("interrupted")
-            for pending in batch:
-                pending.answer.set_exception(failure)
-                pending.answer.exception()  # each waiter raises it by itself; one that went away need not
-            raise
-        for pending, answer in zip(batch, answers, strict=True):
-            pending.answer.set_result(answer)
-
-    async def _write(self, batch: Sequence[_Pending[Any]]) -> list[Any]:
-        for _ in range(MAX_TRIES):
-            usage = self._informer.items.get(self._name)
-            if usage is not None and not usage.readable:
-                raise LedgerError(f"ExportUsage {self._name} in {self._namespace} is damaged; nothing is admitted")
-            entries = before = usage.entries if usage is not None else ()
-            answers = []
-            for pending in batch:
-                entries, answer = pending.change(entries)
-                answers.append(answer)
-            if entries == before:
-                return answers
-            body = render_usage(self._name, self._namespace, self._subject, entries)
-            try:
-                if usage is None:
-                    written = await self._kube.create(self._path, body)
-                else:
-                    body["metadata"]["resourceVersion"] = usage.resource_version
-                    written = await self._kube.replace(f"{self._path}/{self._name}", body)
-            except ApiError as error:
-                if not (error.conflict or error.exists or error.not_found):
-                    raise LedgerError(f"ExportUsage {self._name}: {error}") from error
-                await self._refresh()
-            else:
-                self._informer.put(written)
-                return answers
-        raise LedgerError(f"ExportUsage {self._name} is contended: {MAX_TRIES} writes lost")
-
-    async def _refresh(self) -> None:
-        try:
-            self._informer.put(await self._kube.get(f"{self._path}/{self._name}"))
-        except ApiError as error:
-            if not error.not_found:
-                raise LedgerError(f"ExportUsage {self._name}: {error}") from error
-            self._informer.drop(self._name)
+def _give_back(run: str) -> Callable[[Page], tuple[Page, None]]:
+    return lambda page: (quota.give_back(page, run), None)

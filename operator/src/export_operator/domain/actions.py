@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from export_contract.report import Progress
-from export_operator.domain import breaker, jobs, kueue, plan, policy, quota
+from export_operator.domain import breaker, jobs, kueue, pages, plan, policy, quota
 from export_operator.domain.identity import Subject
 from export_operator.domain.model import Catalogue, Job, Pod, Request
 
@@ -31,6 +31,8 @@ class Observation:
     job: Job | None = None
     pods: tuple[Pod, ...] = ()
     slot_held: bool = False
+    unsettled: bool = False
+    """The run holds places in windows that nobody has settled."""
     progress: Progress | None = None
     workloads_seen: bool = False
     """Workloads can be read; `workload` is the Job's, None while Kueue has made none."""
@@ -56,12 +58,22 @@ class Emit:
 
 
 @dataclass(frozen=True, slots=True)
-class Admit:
-    """Reserve the windows, then the slot; what came of it goes to `admission.admitted`."""
+class Reserve:
+    """Reserve the windows; what came of it goes to `admission.reserved`."""
 
     plan: plan.Plan
     limits: tuple[quota.WindowLimit, ...]
-    entry: quota.Entry
+    entry: pages.Entry
+    demand: quota.Demand
+
+
+@dataclass(frozen=True, slots=True)
+class TakeSlot:
+    """Take a slot, the windows being reserved; what came of it goes to `admission.admitted`."""
+
+    plan: plan.Plan
+    entry: pages.Entry
+    windows: quota.Admission
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +143,20 @@ class Refund:
     """Give back the windows of a run that never had a Job."""
 
     run: str
-    limits: tuple[quota.WindowLimit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Settle the windows of a run that is over, some time soon."""
+
+    settlement: quota.Settlement
 
 
 Action = (
     WriteStatus
     | Emit
-    | Admit
+    | Reserve
+    | TakeSlot
     | CreateJob
     | StopJob
     | SuspendJob
@@ -145,6 +164,7 @@ Action = (
     | DeleteJob
     | ReleaseSlot
     | Refund
+    | Settle
     | Hold
     | Learn
 )
@@ -156,14 +176,3 @@ class Decision:
 
     actions: tuple[Action, ...] = ()
     requeue_after: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """What the ledger answered: the state of every window that was asked, up to the first without room, and whether
-    a slot was given (`slot_reason` says which level is full)."""
-
-    windows: tuple[quota.WindowState, ...]
-    windows_granted: bool
-    slot_granted: bool = False
-    slot_reason: str = ""

@@ -5,8 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from export_operator.domain import breaker, identity, jobs, kueue, lookup, outcome, plan, status, times
-from export_operator.domain.actions import Action, Admission, Admit, CreateJob, Decision, Hold, Refund, SuspendJob
+from export_operator.domain import breaker, identity, jobs, kueue, lookup, outcome, plan, quota, status, times
+from export_operator.domain.actions import (
+    Action,
+    CreateJob,
+    Decision,
+    Hold,
+    Refund,
+    Reserve,
+    SuspendJob,
+    TakeSlot,
+)
 from export_operator.domain.identity import Subject
 from export_operator.domain.turn import Turn
 
@@ -25,7 +34,7 @@ NOT_ATTESTED = (
 def before_job(turn: Turn) -> Decision:
     """A request without a Job: refuse it, let it wait, or ask the ledger for its place."""
     request = turn.request
-    give_back: tuple[Action, ...] = (Refund(turn.run, turn.limits),)
+    give_back: tuple[Action, ...] = (Refund(turn.run),)
     if request.spec.get("cancel"):
         return turn.close("Cancelled", "Cancelled", "cancelled before it started", first=give_back)
     if not identity.attested(request):
@@ -55,7 +64,7 @@ def before_job(turn: Turn) -> Decision:
 
 
 def ask(turn: Turn, found: plan.Plan) -> Decision:
-    """Ask the ledger for a place, unless the source or destination is down; `admitted` continues with its answer."""
+    """Ask the windows for a place, unless the source or destination is down; `reserved` continues with their answer."""
     for subject in (
         Subject(breaker.SOURCE, found.effective.source),
         Subject(breaker.DESTINATION, found.effective.destination),
@@ -66,29 +75,35 @@ def ask(turn: Turn, found: plan.Plan) -> Decision:
             return _down(turn, found, subject, known)
     if turn.seen.job is not None:  # Kueue takes over no Job that was made without it
         found = replace(found, queue="")
-    return Decision((Admit(found, turn.limits, turn.entry(found)),))
+    return Decision((Reserve(found, turn.limits, turn.entry(found), turn.demand(found)),))
 
 
-def admitted(turn: Turn, admit: Admit, answer: Admission) -> Decision:
-    """Continue after the ledger has answered: create the Job, wait in the queue, or refuse."""
-    document = turn.accepted(admit.plan)
-    document.fields["quota"] = status.quota_status(answer.windows)
-    if not answer.windows_granted:
-        return _over_quota(turn, admit, answer, document)
+def reserved(turn: Turn, reserve: Reserve, answer: quota.Admission) -> Decision:
+    """Continue after the windows have answered: ask for a slot, unless Kueue gives them, wait, or refuse."""
+    if not answer.granted:
+        return _over_quota(turn, reserve, answer)
+    take = TakeSlot(reserve.plan, reserve.entry, answer)
+    return admitted(turn, take, "") if reserve.plan.queue else Decision((take,))
+
+
+def admitted(turn: Turn, take: TakeSlot, full: str) -> Decision:
+    """Continue after the slots have answered (`full` is the reason why there is none): create the Job, or wait."""
+    document = turn.accepted(take.plan)
+    document.fields["quota"] = status.quota_status(take.windows.states)
     document.condition("QuotaReserved", True, "Reserved", "a place in every window is reserved")
-    if not answer.slot_granted:
-        text = f"waiting for a free place ({answer.slot_reason}); it starts by itself"
-        document.queue(answer.slot_reason, text)
-        actions = (*turn.event("Normal", answer.slot_reason, text), *turn.write(document))
-        return Decision(actions, SLOT_RETRY_SECONDS)
+    if full:
+        text = f"waiting for a free place ({full}); it starts by itself"
+        document.queue(full, text)
+        return Decision((*turn.event("Normal", full, text), *turn.write(document)), SLOT_RETRY_SECONDS)
     document.resume()
     document.phase("Pending", "PodStarting", "the export pod is starting")
     if turn.seen.job is not None:  # it was suspended, and has a slot again
         return Decision((SuspendJob(turn.seen.job, suspend=False), *turn.write(document)))
-    manifest = jobs.build_job(turn.request, admit.plan, turn.settings.pods)
+    capped = take.plan.capped(take.windows.max_rows, take.windows.max_bytes)
+    manifest = jobs.build_job(turn.request, capped, turn.settings.pods)
     document.fields["jobRef"] = {"namespace": manifest["metadata"]["namespace"], "name": manifest["metadata"]["name"]}
-    if admit.plan.queue:
-        document.queue(*kueue.handed_over(admit.plan.queue))
+    if take.plan.queue:
+        document.queue(*kueue.handed_over(take.plan.queue))
         # A slot that it took before its policy named the queue is of no use to it.
         return Decision((CreateJob(manifest), *turn.write(document), *turn.free_slot()))
     document.fields["startTime"] = times.render(turn.now)
@@ -123,27 +138,43 @@ def _wait_to_appear(turn: Turn, refusal: lookup.RefusalError, seconds: float) ->
     return Decision(turn.write(document), seconds)
 
 
-def _over_quota(turn: Turn, admit: Admit, answer: Admission, document: status.Document) -> Decision:
-    full = answer.windows[-1]  # reservation ends at the first window that has no room
-    limit, hours = full.limit, full.limit.window.total_seconds() / 3600
-    told = (
-        f"{full.used} of {limit.limit} requests of {limit.subject.name!r} within {hours:g} h are used"
-        f" (policy {limit.policy!r})"
-    )
-    document.condition("QuotaReserved", False, "QuotaExceeded", told)
+def _over_quota(turn: Turn, reserve: Reserve, answer: quota.Admission) -> Decision:
+    document = turn.accepted(reserve.plan)
+    document.fields["quota"] = status.quota_status(answer.states)
+    full = [state for state in answer.states if state.full]
+    told = " and ".join(map(_told, full))
+    reason = "TooManyLaunches" if all(state.resource == "launches" for state in full) else "QuotaExceeded"
+    document.condition("QuotaReserved", False, reason, told)
     # Windows that an operator reserved before it died are given back too: a refused run holds nothing.
-    give_back: tuple[Action, ...] = () if turn.seen.job is not None else (Refund(turn.run, admit.limits),)
-    if full.next_eligible is None:
+    give_back: tuple[Action, ...] = () if turn.seen.job is not None else (Refund(turn.run),)
+    moments = [state.next_eligible for state in full]
+    free = None if None in moments else max(moment for moment in moments if moment is not None)
+    if free is None:
         text = f"{told}. Ask the platform team for a larger quota."
-        return turn.close("Rejected", "QuotaExceeded", text, document=document, first=give_back)
-    free = times.render(full.next_eligible)
-    if admit.plan.effective.on_quota_exceeded == "Reject":
-        text = f"{told}. The next one is possible at {free}; with onQuotaExceeded: Queue a request waits for it."
-        return turn.close("Rejected", "QuotaExceeded", text, document=document, first=give_back)
-    text = f"{told}. It starts by itself at {free}, if no other request of yours takes that place."
-    document.queue("QuotaExceeded", text, full.next_eligible)
-    wait = min(max((full.next_eligible - turn.now).total_seconds(), 1.0), MAX_WAIT_SECONDS)
-    return Decision((*give_back, *turn.event("Normal", "QuotaExceeded", text), *turn.write(document)), wait)
+        return turn.close("Rejected", reason, text, document=document, first=give_back)
+    moment = times.render(free)
+    if reserve.plan.effective.on_quota_exceeded == "Reject":
+        text = f"{told}. The next one is possible at {moment}; with onQuotaExceeded: Queue a request waits for it."
+        return turn.close("Rejected", reason, text, document=document, first=give_back)
+    text = f"{told}. It starts by itself at {moment}, if no other request of yours takes that place."
+    document.queue(reason, text, free)
+    wait = min(max((free - turn.now).total_seconds(), 1.0), MAX_WAIT_SECONDS)
+    return Decision((*give_back, *turn.event("Normal", reason, text), *turn.write(document)), wait)
+
+
+def _told(state: quota.WindowState) -> str:
+    """What is used up, for people."""
+    limit, name = state.limit, state.limit.subject.name
+    if state.resource == "unfinished":
+        return f"{state.used} runs of {name!r} wait or are under way, which is as many as can be told apart"
+    if state.resource in {"rows", "bytes"} and state.used < state.maximum:
+        left = state.maximum - state.used
+        return (
+            f"of {state.maximum} {state.resource} of {name!r} {limit.window} {left} are left, fewer than this export is"
+            f" expected to have (policy {limit.policy!r})"
+        )
+    count = f"{state.used} of {state.maximum} {state.resource} of {name!r}"
+    return f"{count} {limit.window} are used (policy {limit.policy!r})"
 
 
 def _queue_deadline(turn: Turn, found: plan.Plan, give_back: tuple[Action, ...]) -> Decision:

@@ -5,15 +5,17 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from export_operator.domain import admission, running, times
+from export_operator.domain import admission, quota, refunds, running, times
 from export_operator.domain.actions import (
     Action,
-    Admission,
-    Admit,
     Decision,
     DeleteJob,
     Observation,
+    Refund,
+    Reserve,
     Settings,
+    Settle,
+    TakeSlot,
     WriteStatus,
 )
 from export_operator.domain.model import Job
@@ -31,9 +33,16 @@ def decide(seen: Observation, settings: Settings, now: datetime) -> Decision:
     return running.with_job(turn)
 
 
-def admitted(seen: Observation, admit: Admit, answer: Admission, settings: Settings, now: datetime) -> Decision:
-    """The actions that follow from the ledger's answer to an `Admit`."""
-    return admission.admitted(Turn(seen, settings, now), admit, answer)
+def reserved(
+    seen: Observation, reserve: Reserve, answer: quota.Admission, settings: Settings, now: datetime
+) -> Decision:
+    """The actions that follow from what the windows said to a `Reserve`."""
+    return admission.reserved(Turn(seen, settings, now), reserve, answer)
+
+
+def admitted(seen: Observation, take: TakeSlot, full: str, settings: Settings, now: datetime) -> Decision:
+    """The actions that follow from a `TakeSlot`: `full` is the reason why there is no slot, "" when there is."""
+    return admission.admitted(Turn(seen, settings, now), take, full)
 
 
 def held(seen: Observation, reason: str, text: str, settings: Settings, now: datetime) -> Decision:
@@ -50,6 +59,9 @@ def _finished(turn: Turn) -> Decision:
     """After the end: give back what is still held, and delete the Job when its time is over."""
     request, job = turn.request, turn.seen.job
     actions: list[Action] = list(turn.free_slot())
+    if turn.seen.unsettled:
+        never = job is None and not request.launched
+        actions.append(Refund(turn.run) if never else Settle(refunds.settlement(request, turn.policy.refund_on)))
     requeue = None
     if job is not None and not job.deleting:
         left = _seconds_left(turn)

@@ -6,7 +6,7 @@ written under a newer schema must not break an older operator.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -244,9 +244,20 @@ def parse_pod(body: Mapping[str, Any]) -> Pod:
 
 
 @dataclass(frozen=True, slots=True)
+class Delivery:
+    """How much a finished run delivered of a dataset."""
+
+    run: str
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Catalogue:
     """What the platform team offers. A name that is absent does not exist."""
 
     sources: Mapping[str, Named] = field(default_factory=dict)
     destinations: Mapping[str, Named] = field(default_factory=dict)
     policies: Mapping[str, Named] = field(default_factory=dict)
+    deliveries: Mapping[tuple[str, str], Sequence[Delivery]] = field(default_factory=dict)
+    """What was delivered of late, by source and dataset."""

@@ -16,6 +16,7 @@ from export_operator.domain.model import Job, Pod
 from export_operator.domain.places import Places
 
 OOM_KILLED = "OOMKilled"
+READ = "read"  # the step of a run that begins with its query
 MAX_LOG_TAIL = 1024
 MAX_ATTEMPTS = 2**31 - 1  # int32 in the CRD
 SHA256 = re.compile("([0-9a-f]{64})?")  # that of several objects is in their manifest
@@ -46,6 +47,8 @@ class Problem:
     retryable: bool
     exit_code: int | None = None
     log_tail: str = ""
+    preflight: bool = False
+    """It was refused before the first row was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +149,10 @@ def ended(job: Job, pods: Sequence[Pod], places: Places) -> Ended:
             return Ended(None, _forged(outcome.delivered, places), attempts)
     if job.complete:
         return Ended(None, None, attempts)
-    return Ended(None, _problem(job, finished), attempts)
+    return Ended(None, _problem(job, finished, attempts), attempts)
 
 
-def _problem(job: Job, finished: Sequence[Pod]) -> Problem:
+def _problem(job: Job, finished: Sequence[Pod], attempts: int) -> Problem:
     last = finished[-1] if finished else None
     if job.stop_reason:
         return _stopped(job, last)
@@ -159,7 +162,15 @@ def _problem(job: Job, finished: Sequence[Pod]) -> Problem:
             told = outcome.failure
             kind = failures.by_exit_code(told.exit_code)
             advice = kind.advice if kind else ""
-            return Problem(told.reason, told.failure_class, told.message, advice, told.retryable, last.exit_code)
+            return Problem(
+                told.reason,
+                told.failure_class,
+                told.message,
+                advice,
+                told.retryable,
+                last.exit_code,
+                preflight=attempts == 1 and outcome.rows == 0 and READ not in outcome.timings,
+            )
         return _untold(last)
     if job.failed_reason == "DeadlineExceeded":
         kind = FAILURES[Failure.DEADLINE_EXCEEDED]

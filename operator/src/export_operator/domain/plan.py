@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from export_contract import runspec
@@ -76,6 +76,23 @@ class Plan:
     pod: Mapping[str, Any]
     queue: str = ""
     """The LocalQueue of Kueue that decides when it runs, in place of slots."""
+
+    def capped(self, max_rows: int | None, max_bytes: int | None) -> Plan:
+        """The plan of a run that may deliver no more than what its windows have reserved (None: no such limit)."""
+        limits = self.run_spec.limits
+        lowered = replace(
+            limits,
+            max_rows=_lower(limits.max_rows, max_rows),
+            max_bytes=_lower(limits.max_bytes, max_bytes),
+        )
+        return replace(self, run_spec=replace(self.run_spec, limits=lowered))
+
+
+def _lower(most: int, reserved: int | None) -> int:
+    """A maximum of 0 is none."""
+    if reserved is None:
+        return most
+    return min(most, reserved) if most else reserved
 
 
 def make_plan(request: Request, catalogue: Catalogue, policy: Policy, run: str, max_concurrent: int) -> Plan:

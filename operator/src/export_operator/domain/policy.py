@@ -11,6 +11,7 @@ from typing import Any
 from export_operator.domain.identity import Subject, subject_of
 from export_operator.domain.model import Named, Request
 from export_operator.domain.quota import WindowLimit
+from export_operator.domain.windows import Sliding
 
 BUILT_IN = "built-in"
 
@@ -36,6 +37,9 @@ PRIORITIES = ("Low", "Normal", "High")  # ascending
 
 CEILINGS: Mapping[str, Any] = {"priority": "Normal"}
 """What bounds a request where the policy does not: High takes turns from others, so it must be granted."""
+
+REFUND_ON = ("Infrastructure", "Source", "Destination", "Preflight")
+"""What is no fault of the requester's, or cost nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,12 @@ class Policy:
         # A source none of whose datasets is allowed is of no use.
         having = dict.fromkeys(item["source"] for item in datasets)
         return tuple(name for name in having if names is None or name in names)
+
+    @property
+    def refund_on(self) -> frozenset[str]:
+        """After which failures a run does not count: classes of failures, and Preflight."""
+        given = self.section("limits").get("refundOn")
+        return frozenset(REFUND_ON if given is None else given)
 
     def allows(self, kind: str, name: str) -> bool:
         """Whether `name` is among those `allowed`."""
@@ -146,7 +156,7 @@ def _match(policy: Named, mine: Sequence[tuple[str, AbstractSet[str]]]) -> Selec
 def window_limits(policy: Policy, request: Request, defaults: Defaults) -> tuple[WindowLimit, ...]:
     """The windows that the request must find room in, in the order in which they are reserved: user, then namespace."""
     limits = policy.section("limits")
-    window = timedelta(seconds=limits["windowSeconds"]) if limits.get("windowSeconds") else defaults.window
+    window = Sliding(timedelta(seconds=limits["windowSeconds"]) if limits.get("windowSeconds") else defaults.window)
     user_limit = (limits.get("user") or {}).get("requests")
     namespace_limit = (limits.get("namespace") or {}).get("requests")
     subject = subject_of(request)
@@ -155,10 +165,10 @@ def window_limits(policy: Policy, request: Request, defaults: Defaults) -> tuple
     # A service account's own window already is its namespace's: the tighter of both limits holds there.
     if subject.kind == "Namespace":
         tightest = user_limit if namespace_limit is None else min(user_limit, namespace_limit)
-        return (WindowLimit(subject, "Namespace", tightest, window, policy.name),)
-    found = [WindowLimit(subject, "User", user_limit, window, policy.name)]
+        return (WindowLimit(subject, "Namespace", window, policy.name, tightest),)
+    found = [WindowLimit(subject, "User", window, policy.name, user_limit)]
     if namespace_limit is not None:
         found.append(
-            WindowLimit(Subject("Namespace", request.key.namespace), "Namespace", namespace_limit, window, policy.name)
+            WindowLimit(Subject("Namespace", request.key.namespace), "Namespace", window, policy.name, namespace_limit)
         )
     return tuple(found)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from export_operator.domain.identity import Subject
 from export_operator.domain.model import Key
-from export_operator.domain.quota import Entry
+from export_operator.domain.pages import Entry
 from export_operator.domain.slots import CLUSTER, Level, Occupancy
 
 PRIORITIES: Mapping[str, int] = {"Low": 1, "Normal": 2, "High": 4}

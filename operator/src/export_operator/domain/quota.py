@@ -1,94 +1,212 @@
-"""The ledger's arithmetic: sliding windows. Every function is idempotent by run.
+"""The arithmetic of windows: how much a subject has used, and whether there is room for one run more.
 
-A window entry counts for `window` seconds from its reservation, whatever became of the run. Writing the outcome is the
+A place is reserved before the run's Job exists, with rows and bytes by estimate, and settled when the run is over: to
+what it delivered, or to nothing when it is refunded. Every function is idempotent by run. Writing the outcome is the
 caller's: by compare-and-swap, so that two deciders never both win.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from export_operator.domain.identity import Subject
-from export_operator.domain.model import Key
+from export_operator.domain.pages import Bucket, Entry, Page, State, compact, release
+from export_operator.domain.windows import Window
 
-MAX_ENTRIES = 1024  # of one ledger object: keeps it far below etcd's limit of 1.5 MiB
-MAX_WINDOW = timedelta(days=31)  # the longest window a policy may ask for: what is older can count nowhere
+LAUNCHES = 4  # runs that may be launched for each that may count: refunds are no way to a source without end
+HEADROOM = 2  # a run may turn out so many times as large as expected
+RETRY = timedelta(seconds=30)  # when nobody can say when there is room
+RESOURCES = ("requests", "rows", "bytes")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A run in the ledger: whose it is and what it may touch, so that it can be undone without its request."""
+class Size:
+    """How large a run may be, in rows or bytes: `expected` (0: nobody knows), and `most` if the policy says so."""
 
-    run: str
-    request: Key
-    uid: str
-    time: datetime
-    user: str = ""
-    source: str = ""
-    destination: str = ""
-    policy: str = ""
+    expected: int = 0
+    most: int | None = None
+
+    def least(self, limit: int) -> int:
+        """What must be left for the run to begin: never more than the whole limit, for an estimate refuses nobody."""
+        least = min(max(self.expected, 1), max(limit, 1))
+        return least if self.most is None else min(least, self.most)
+
+    def share(self, left: int) -> int:
+        """What the run takes of what is left: what it may grow to, or all where nobody knows."""
+        share = min(left, self.expected * HEADROOM) if self.expected else left
+        return share if self.most is None else min(share, self.most)
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a run asks of its windows besides a place."""
+
+    rows: Size = field(default_factory=Size)
+    bytes: Size = field(default_factory=Size)
 
 
 @dataclass(frozen=True, slots=True)
 class WindowLimit:
-    """At most `limit` requests of `subject` within any `window`. `scope` is what status calls it."""
+    """At most so many requests, rows and bytes of `subject` in `window`; None is no limit. `scope` is what status calls
+    it: User, Namespace, Policy or Cluster."""
 
     subject: Subject
     scope: str
-    limit: int
-    window: timedelta
+    window: Window
     policy: str
+    requests: int | None = None
+    rows: int | None = None
+    bytes: int | None = None
+
+    def of(self, resource: str) -> int | None:
+        """The limit of a resource; that of launches follows from the requests."""
+        if resource == "launches":
+            return None if self.requests is None else LAUNCHES * self.requests
+        found: int | None = getattr(self, resource)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
 class WindowState:
-    """How a limit stands: requests that count now, and when the next one would be free (None: now)."""
+    """How a limit stands: what counts now of `resource`, of how much. `full`: there is no room for the run, and
+    `next_eligible` says when there will be (None: never)."""
 
     limit: WindowLimit
+    resource: str
     used: int
+    maximum: int
+    full: bool = False
     next_eligible: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Whether the run has its place in the window; `entries` is what the ledger object shall hold."""
+    """Whether the run has its place; `page` is what the ledger object shall hold, `entry` what it holds of the run."""
 
     granted: bool
     changed: bool
-    entries: tuple[Entry, ...]
-    state: WindowState
+    page: Page
+    states: tuple[WindowState, ...]
+    entry: Entry
 
 
-def reserve(entries: Sequence[Entry], entry: Entry, limit: WindowLimit, now: datetime) -> Reservation:
-    """Reserve a place for `entry.run`, unless the window is full. A run that holds one keeps it."""
-    live = within(entries, limit.window, now)
-    if any(held.run == entry.run for held in entries):
-        return Reservation(True, False, tuple(entries), WindowState(limit, len(live)))
-    kept = within(entries, MAX_WINDOW, now)
-    capacity = min(limit.limit, MAX_ENTRIES)
-    if len(live) < capacity:
-        return Reservation(True, True, (*kept, entry)[-MAX_ENTRIES:], WindowState(limit, len(live) + 1))
-    return Reservation(
-        False, False, tuple(entries), WindowState(limit, len(live), _next_free(live, capacity, limit.window))
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What all windows together say. `max_rows` and `max_bytes`: what the run may deliver (None: no limit)."""
+
+    granted: bool
+    states: tuple[WindowState, ...] = ()
+    max_rows: int | None = None
+    max_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What became of a run that was launched. Rows or bytes of None: nobody knows, what is reserved stays."""
+
+    run: str
+    refunded: bool = False
+    rows: int | None = None
+    bytes: int | None = None
+
+
+def counting(page: Page, window: Window, now: datetime) -> list[Entry | Bucket]:
+    """What counts at `now`."""
+    begins = window.begins(now)
+    items: tuple[Entry | Bucket, ...] = page.folded + page.entries
+    return [item for item in items if item.until >= begins]
+
+
+def used(items: Iterable[Entry | Bucket], resource: str) -> int:
+    """How much these have used of a resource: requests, launches, rows or bytes."""
+    return sum(getattr(item, resource) for item in items)
+
+
+def reserve(page: Page, entry: Entry, demand: Demand, limit: WindowLimit, now: datetime) -> Reservation:
+    """Reserve a place for `entry.run`, unless the window is full. A run that holds one keeps it; its rows and bytes are
+    asked for again only where a limit has come since, so that nothing of it is reserved."""
+    held = page.find(entry.run)
+    if held is not None and (held.state is not State.RESERVED or _covered(held, limit)):
+        states = _states(limit, counting(page, limit.window, now))
+        return Reservation(True, False, page, states, held)
+    others = Page(release(page.entries, entry.run), page.folded)
+    counted = counting(others, limit.window, now)
+    needs = {"rows": demand.rows.least(limit.rows or 0), "bytes": demand.bytes.least(limit.bytes or 0)}
+    if held is None:
+        needs = {"requests": 1, "launches": 1} | needs
+    full = tuple(
+        WindowState(limit, resource, amount, maximum, True, _next_free(counted, resource, maximum - need, limit.window))
+        for resource, need in needs.items()
+        if (maximum := limit.of(resource)) is not None and (amount := used(counted, resource)) + need > maximum
+    )
+    taken = replace(
+        entry,
+        time=entry.time if held is None else held.time,
+        rows=_share(demand.rows, limit.rows, counted, "rows"),
+        bytes=_share(demand.bytes, limit.bytes, counted, "bytes"),
+    )
+    after = None if full else compact(Page((*others.entries, taken), others.folded), now)
+    if after is not None:
+        return Reservation(True, True, after, _states(limit, [*counted, taken]), taken)
+    if not full:
+        unfinished = sum(item.state is State.RESERVED for item in others.entries)
+        full = (WindowState(limit, "unfinished", unfinished, unfinished, True, now + RETRY),)
+    named = {state.resource for state in full}
+    others_states = (state for state in _states(limit, counted) if state.resource not in named)
+    return Reservation(False, False, page, (*others_states, *full), entry)
+
+
+def settle(page: Page, settlements: Mapping[str, Settlement]) -> Page:
+    """The page with these runs settled. One that was settled before stays as it is."""
+    if not any(entry.run in settlements and entry.state is State.RESERVED for entry in page.entries):
+        return page
+    return Page(tuple(_settled(entry, settlements.get(entry.run)) for entry in page.entries), page.folded)
+
+
+def _settled(entry: Entry, settlement: Settlement | None) -> Entry:
+    if settlement is None or entry.state is not State.RESERVED:
+        return entry
+    if settlement.refunded:
+        return replace(entry, state=State.REFUNDED, rows=0, bytes=0)
+    return replace(
+        entry,
+        state=State.SETTLED,
+        rows=entry.rows if settlement.rows is None else settlement.rows,
+        bytes=entry.bytes if settlement.bytes is None else settlement.bytes,
     )
 
 
-def within(entries: Iterable[Entry], window: timedelta, now: datetime) -> tuple[Entry, ...]:
-    """The entries reserved within `window` before `now`, oldest first."""
+def give_back(page: Page, run: str) -> Page:
+    """The page without a run that never had a Job. One that is settled had one: it stays."""
+    kept = tuple(entry for entry in page.entries if entry.run != run or entry.state is not State.RESERVED)
+    return page if len(kept) == len(page.entries) else Page(kept, page.folded)
+
+
+def _covered(held: Entry, limit: WindowLimit) -> bool:
+    return (limit.rows is None or held.rows > 0) and (limit.bytes is None or held.bytes > 0)
+
+
+def _share(size: Size, maximum: int | None, counted: Sequence[Entry | Bucket], resource: str) -> int:
+    return size.expected if maximum is None else size.share(max(maximum - used(counted, resource), 0))
+
+
+def _states(limit: WindowLimit, counted: Sequence[Entry | Bucket]) -> tuple[WindowState, ...]:
     return tuple(
-        sorted((entry for entry in entries if entry.time + window > now), key=lambda entry: (entry.time, entry.run))
+        WindowState(limit, resource, used(counted, resource), maximum)
+        for resource in RESOURCES
+        if (maximum := limit.of(resource)) is not None
     )
 
 
-def release(entries: Sequence[Entry], run: str) -> tuple[Entry, ...]:
-    """The entries without `run`."""
-    return tuple(entry for entry in entries if entry.run != run)
-
-
-def _next_free(live: Sequence[Entry], capacity: int, window: timedelta) -> datetime | None:
-    """When enough entries have left the window for one more; None if the limit allows nobody, ever."""
-    if capacity <= 0:
+def _next_free(counted: Sequence[Entry | Bucket], resource: str, room: int, window: Window) -> datetime | None:
+    """When no more than `room` is used any more; None if that never comes. What is reserved may be settled before."""
+    if room < 0:
         return None
-    return live[len(live) - capacity].time + window
+    left = used(counted, resource)
+    for item in sorted(counted, key=lambda item: item.until):
+        left -= getattr(item, resource)
+        if left <= room:
+            return window.leaves(item.until)
+    raise AssertionError("an empty window has room")

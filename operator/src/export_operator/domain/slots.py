@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from export_operator.domain.identity import Subject, subject
-from export_operator.domain.quota import MAX_ENTRIES, Entry
+from export_operator.domain.pages import MAX_ENTRIES, Entry
 
 CLUSTER = Subject("Cluster", "all")
 

@@ -20,6 +20,8 @@ MAX_CONDITION_MESSAGE = 480
 MAX_LOG_TAIL = 2048
 MAX_COLUMNS = 640
 MAX_NAME = 128
+MAX_QUOTA = 960
+MAX_QUOTAS = 8  # entries, by the CRD
 PROGRESS_SECONDS = 10  # a running pod costs at most one status write in this time
 PROGRESS_PERCENT = 1  # and none at all for less than this
 
@@ -111,18 +113,24 @@ def effective_status(effective: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def quota_status(states: Sequence[WindowState]) -> list[dict[str, Any]]:
-    """`status.quota`: each window that binds, how full it is, and when it next has room."""
-    return [
-        {
+    """`status.quota`: the limits that bind, how much is used, and when those that are full have room; the tightest
+    first, and as many as fit."""
+    ordered = sorted(states, key=lambda state: (not state.full, state.maximum - state.used, state.resource))
+    found: list[dict[str, Any]] = []
+    for state in ordered:
+        told = {
             "policy": state.limit.policy,
             "scope": state.limit.scope,
-            "resource": "requests",
+            "resource": state.resource,
             "used": state.used,
-            "limit": state.limit.limit,
+            "limit": state.maximum,
         }
-        | ({"nextEligibleTime": times.render(state.next_eligible)} if state.next_eligible else {})
-        for state in states
-    ]
+        if state.next_eligible:
+            told["nextEligibleTime"] = times.render(state.next_eligible)
+        if len(found) == MAX_QUOTAS or _size([*found, told]) > MAX_QUOTA:
+            break
+        found.append(told)
+    return found
 
 
 def progress_status(
@@ -197,6 +205,8 @@ def failure_status(problem: Problem, attempts: int) -> dict[str, Any]:
     }
     if problem.exit_code is not None:
         failure["exitCode"] = problem.exit_code
+    if problem.preflight:
+        failure["preflight"] = True
     if problem.log_tail:
         failure["logTail"] = clip(problem.log_tail[::-1], MAX_LOG_TAIL)[::-1]  # its end says most
     return failure

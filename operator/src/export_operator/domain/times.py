@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 
 def parse(text: str | None) -> datetime | None:
@@ -19,3 +19,8 @@ def parse(text: str | None) -> datetime | None:
 def render(moment: datetime) -> str:
     """`2026-11-24T03:09:00Z`."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def whole(moment: datetime) -> datetime:
+    """The next whole second: what is written loses its fraction, and no window shall end before its time."""
+    return moment.replace(microsecond=0) + timedelta(seconds=1 if moment.microsecond else 0)

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from export_operator.domain import plan, policy, quota, status, times
+from export_operator.domain import estimates, pages, plan, policy, quota, status, times
 from export_operator.domain.actions import Action, Decision, Emit, Observation, ReleaseSlot, Settings, WriteStatus
 from export_operator.domain.model import Request
 
@@ -48,12 +48,22 @@ class Turn:
             self.request, self.seen.catalogue, self.policy, self.run, self.settings.max_concurrent_runs
         )
 
-    def entry(self, found: plan.Plan) -> quota.Entry:
-        return quota.Entry(
+    def demand(self, found: plan.Plan) -> quota.Demand:
+        """How many rows and bytes the run asks of its windows."""
+        effective = found.effective
+        return estimates.demand(
+            self.seen.catalogue.sources[effective.source],
+            effective.dataset,
+            self.seen.catalogue.deliveries.get((effective.source, effective.dataset), ()),
+            self.policy.section("maxima"),
+        )
+
+    def entry(self, found: plan.Plan) -> pages.Entry:
+        return pages.Entry(
             run=self.run,
             request=self.request.key,
             uid=self.request.uid,
-            time=self.now,
+            time=times.whole(self.now),
             user=self.request.requester,
             source=found.effective.source,
             destination=found.effective.destination,

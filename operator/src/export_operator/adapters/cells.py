@@ -1,0 +1,134 @@
+"""One object of the ledger: changed by compare-and-swap of the whole object.
+
+Changes that arrive while a write is under way share the next one, so that forty requests at once cost a handful of
+writes and no conflict with ourselves. Settlements wait for a write that is needed anyway, or for `flush`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+from export_operator.adapters.informer import Informer
+from export_operator.adapters.kube import ApiError, Kube
+from export_operator.domain import quota
+from export_operator.domain.identity import Subject
+from export_operator.domain.pages import Page
+from export_operator.domain.usage import Usage, render_usage, usage_name
+
+R = TypeVar("R")
+
+MAX_TRIES = 20  # of one write against other writers; each loser has seen the winner's, so somebody always advances
+
+Change = Callable[[Page], tuple[Page, R]]
+
+
+class LedgerError(Exception):
+    """The ledger cannot be read or written. Nothing is admitted then: it fails closed."""
+
+
+@dataclass(slots=True)
+class _Pending(Generic[R]):
+    """A change and, once it was tried, its answer or why there is none."""
+
+    change: Change[R]
+    answered: bool = False
+    answer: R | None = None
+    failure: Exception | None = None
+
+
+class Cell:
+    """The page of one subject in `namespace`, whose objects are at `path` and in `informer`."""
+
+    def __init__(self, kube: Kube, path: str, namespace: str, subject: Subject, informer: Informer[Usage]) -> None:
+        self._kube = kube
+        self._path = path
+        self._namespace = namespace
+        self._subject = subject
+        self._name = usage_name(subject)
+        self._informer = informer
+        self._lock = asyncio.Lock()
+        self._pending: list[_Pending[Any]] = []
+        self._settlements: dict[str, quota.Settlement] = {}
+
+    def settle(self, settlement: quota.Settlement) -> None:
+        """Remember it until the next write. What is known first of a run stays."""
+        self._settlements.setdefault(settlement.run, settlement)
+
+    @property
+    def unwritten(self) -> bool:
+        """Settlements wait to be written."""
+        return bool(self._settlements)
+
+    async def change(self, change: Change[R]) -> R:
+        """Apply `change` to the page, durably, and return its answer. Raises `LedgerError`."""
+        pending = _Pending(change)
+        self._pending.append(pending)
+        async with self._lock:
+            if not pending.answered:
+                batch, self._pending = self._pending, []
+                await self._answer(batch)
+        if pending.failure is not None:
+            raise pending.failure
+        return cast("R", pending.answer)
+
+    async def flush(self) -> None:
+        """Write the settlements. Raises `LedgerError`; they are kept then."""
+        await self.change(lambda page: (page, None))
+
+    async def _answer(self, batch: Sequence[_Pending[Any]]) -> None:
+        for pending in batch:  # until there is an answer: whoever writes for all may be cancelled
+            pending.answered, pending.failure = True, LedgerError(f"ExportUsage {self._name}: the write was broken off")
+        try:
+            answers = await self._write(batch)
+        except LedgerError as error:
+            for pending in batch:
+                pending.failure = error
+            return
+        for pending, answer in zip(batch, answers, strict=True):
+            pending.answer, pending.failure = answer, None
+
+    async def _write(self, batch: Sequence[_Pending[Any]]) -> list[Any]:
+        settlements = dict(self._settlements)
+        for _ in range(MAX_TRIES):
+            usage = self._informer.items.get(self._name)
+            if usage is not None and usage.fault:
+                raise LedgerError(f"ExportUsage {self._name} in {self._namespace}: {usage.fault}")
+            before = usage.page if usage is not None else Page()
+            page = quota.settle(before, settlements)
+            answers = []
+            for pending in batch:
+                page, answer = pending.change(page)
+                answers.append(answer)
+            if page == before or await self._replaced(usage, page):
+                for run in settlements:
+                    del self._settlements[run]
+                return answers
+        raise LedgerError(f"ExportUsage {self._name} is contended: {MAX_TRIES} writes lost")
+
+    async def _replaced(self, usage: Usage | None, page: Page) -> bool:
+        """Whether the page was written in place of `usage`; else the cache holds what another has written."""
+        body = render_usage(self._namespace, self._subject, page)
+        try:
+            if usage is None:
+                written = await self._kube.create(self._path, body)
+            else:
+                body["metadata"]["resourceVersion"] = usage.resource_version
+                written = await self._kube.replace(f"{self._path}/{self._name}", body)
+        except ApiError as error:
+            if not (error.conflict or error.exists or error.not_found):
+                raise LedgerError(f"ExportUsage {self._name}: {error}") from error
+            await self._refresh()
+            return False
+        self._informer.put(written)
+        return True
+
+    async def _refresh(self) -> None:
+        try:
+            self._informer.put(await self._kube.get(f"{self._path}/{self._name}"))
+        except ApiError as error:
+            if not error.not_found:
+                raise LedgerError(f"ExportUsage {self._name}: {error}") from error
+            self._informer.drop(self._name)

@@ -1,0 +1,24 @@
+"""What a run that is over has used of its windows, and which ends do not count."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from export_operator.domain.model import Request
+from export_operator.domain.quota import Settlement
+
+PREFLIGHT = "Preflight"
+
+
+def settlement(request: Request, refund_on: Collection[str]) -> Settlement:
+    """How the request's ended run, which was launched, is settled: rows and bytes to what was delivered, nothing where
+    nothing was. Its place is given back only after a failure of a class in `refund_on`, or after a refusal before the
+    first row if Preflight is in it; whoever cancels or deletes a request gets nothing back."""
+    status, run = request.status, request.run
+    result, failure = status.get("result"), status.get("failure") or {}
+    if result:
+        return Settlement(run, rows=result.get("rows"), bytes=result.get("bytes"))
+    refunded = request.phase == "Failed" and (
+        failure.get("class") in refund_on or (bool(failure.get("preflight")) and PREFLIGHT in refund_on)
+    )
+    return Settlement(run, refunded, rows=0, bytes=0)
