@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import time
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +19,7 @@ from export_operator.adapters.health import HealthServer
 from export_operator.adapters.kube import ApiError, Kube, path_of
 from export_operator.adapters.ledger import Ledger
 from export_operator.adapters.metrics import Metrics
+from export_operator.adapters.policies import PolicyReporter
 from export_operator.adapters.probe import Prober
 from export_operator.adapters.progress import ProgressPoller
 from export_operator.adapters.runs import Runs
@@ -65,6 +67,14 @@ class App:
         self._progress = ProgressPoller(self._cluster, self._runs, self._wake)
         self._gates = Gates(self._gate_changed, self._wake)
         self._prober = Prober(self._cluster, self._store, self._gates, now)
+        self._policies = PolicyReporter(
+            cluster=self._cluster,
+            store=self._store,
+            ledger=self._ledger,
+            defaults=decisions.defaults,
+            clock=now,
+            timer=time.monotonic,
+        )
         self._resync = Resync(kube, self._store, self._runs, self._ledger, settings.watch_namespaces)
         self._reconciler = Reconciler(
             store=self._store,
@@ -112,6 +122,7 @@ class App:
             spawn("workers", self._queue.run())
             spawn("progress", self._progress.run())
             spawn("prober", self._prober.run())
+            spawn("policies", self._policies.run())
             spawn("settling", self._ledger.run())
             spawn("resync", self._resync.run(self._wake))
             # kopf cancels, at its end, every task younger than itself: it comes last.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from export_operator.domain import actions, jobs, policy, windows
+from export_operator.domain import actions, jobs, policy, quota, windows
 
 PREFIX = "EXPORT_OPERATOR_"
 MAX_WINDOW = int(windows.MAX_WINDOW.total_seconds())
@@ -51,6 +51,7 @@ def read_settings(environ: Mapping[str, str]) -> ProcessSettings:
             defaults=policy.Defaults(
                 requests_per_user=_number(environ, "REQUESTS_PER_USER", 5, low=0),
                 window=timedelta(seconds=_number(environ, "QUOTA_WINDOW_SECONDS", 86_400, low=60, high=MAX_WINDOW)),
+                cluster=_amounts(environ, "QUOTA_CLUSTER"),
             ),
             max_concurrent_runs=_number(environ, "MAX_CONCURRENT_RUNS", 20, low=1),
         ),
@@ -91,6 +92,16 @@ def _choice(environ: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> 
     found = next((item for item in allowed if item.lower() == value.lower()), None)
     if found is None:
         raise SettingsError(f"{PREFIX}{name}: {value!r} is not one of {', '.join(allowed)}")
+    return found
+
+
+def _amounts(environ: Mapping[str, str], name: str) -> Mapping[str, int]:
+    """Requests, rows and bytes, each as a whole number if it is limited."""
+    found = _object(environ, name)
+    for resource, amount in found.items():
+        if resource not in quota.RESOURCES or not isinstance(amount, int) or isinstance(amount, bool) or amount < 0:
+            known = ", ".join(quota.RESOURCES)
+            raise SettingsError(f"{PREFIX}{name}: {resource!r}: {amount!r} is not a whole number for one of {known}")
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from random import Random
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given as generated
@@ -14,13 +15,13 @@ from export_operator.domain.identity import Subject, attested, subject_of
 from export_operator.domain.model import Key, Named, Request
 from export_operator.domain.policy import BUILT_IN, Defaults, Policy, SelectedBy, select, window_limits
 from export_operator.domain.quota import WindowLimit
-from export_operator.domain.windows import Sliding
+from export_operator.domain.windows import CalendarDay, Sliding
 
 from .builders import limited, request
 
 pytestmark = pytest.mark.unit
 
-DAY = timedelta(days=1)
+DAY = Sliding(timedelta(days=1))
 ROBOT = "system:serviceaccount:ci:exporter"
 EVERYONE = Named("everyone", {})
 OF_ALICE = Named("of-alice", {"selector": {"users": ["alice"]}})
@@ -175,16 +176,7 @@ def test_groups_of_a_submitter_are_not_those_of_another_requester() -> None:
 
 def test_a_person_has_a_window_of_its_own() -> None:
     assert window_limits(limited(), request(), Defaults()) == (
-        WindowLimit(Subject("User", "alice"), "User", Sliding(DAY), BUILT_IN, 5),
-    )
-
-
-def test_a_namespace_limit_is_asked_after_the_users() -> None:
-    rules = limited({"limits": {"windowSeconds": 3600, "user": {"requests": 2}, "namespace": {"requests": 9}}})
-    hour = timedelta(hours=1)
-    assert window_limits(rules, request(), Defaults()) == (
-        WindowLimit(Subject("User", "alice"), "User", Sliding(hour), BUILT_IN, 2),
-        WindowLimit(Subject("Namespace", "team-a"), "Namespace", Sliding(hour), BUILT_IN, 9),
+        WindowLimit(Subject("User", "alice"), "User", DAY, BUILT_IN, 5),
     )
 
 
@@ -193,18 +185,55 @@ def test_a_user_limit_of_nought_is_a_limit() -> None:
     assert [limit.requests for limit in window_limits(rules, request(), Defaults())] == [0]
 
 
+def test_every_scope_has_its_window_in_the_order_of_user_namespace_policy_and_cluster() -> None:
+    limits = {
+        "windowSeconds": 3600,
+        "user": {"requests": 1, "rows": 2, "bytes": 3, "maxConcurrent": 99},
+        "namespace": {"rows": 5},
+        "all": {"bytes": 6},
+    }
+    defaults = Defaults(cluster={"requests": 7, "bytes": 8})
+    hour = Sliding(timedelta(hours=1))
+    assert window_limits(Policy("mine", {"limits": limits}), request(), defaults) == (
+        WindowLimit(Subject("User", "alice"), "User", hour, "mine", requests=1, rows=2, bytes=3),
+        WindowLimit(Subject("Namespace", "team-a"), "Namespace", hour, "mine", rows=5),
+        WindowLimit(Subject("Policy", "mine"), "Policy", hour, "mine", bytes=6),
+        WindowLimit(Subject("Cluster", "all"), "Cluster", DAY, BUILT_IN, requests=7, bytes=8),
+    )
+
+
+def test_a_scope_without_amounts_has_no_window() -> None:
+    rules = limited({"limits": {"namespace": {"maxConcurrent": 1}, "all": {"maxQueued": 1}}})
+    assert [limit.scope for limit in window_limits(rules, request(), Defaults())] == ["User"]
+
+
+@pytest.mark.parametrize(
+    ("calendar", "window"),
+    [
+        ({"timeZone": "Europe/Berlin"}, CalendarDay(ZoneInfo("Europe/Berlin"))),
+        ({"timeZone": "Moon/Tranquility"}, CalendarDay(ZoneInfo("UTC"))),
+    ],
+)
+def test_a_calendar_day_takes_the_place_of_the_sliding_window(calendar: dict[str, str], window: CalendarDay) -> None:
+    rules = limited({"limits": {"calendar": calendar}})
+    assert [limit.window for limit in window_limits(rules, request(), Defaults())] == [window]
+
+
 @pytest.mark.parametrize(
     ("limits", "tightest"),
     [
-        ({}, 5),
-        ({"namespace": {"requests": 3}}, 3),
-        ({"namespace": {"requests": 30}}, 5),
-        ({"user": {"requests": 7}, "namespace": {"requests": 30}}, 7),
+        ({}, {"requests": 5}),
+        ({"namespace": {"requests": 3}}, {"requests": 3}),
+        ({"namespace": {"requests": 30}}, {"requests": 5}),
+        ({"user": {"requests": 7}, "namespace": {"requests": 30}}, {"requests": 7}),
+        ({"user": {"rows": 7}, "namespace": {"rows": 3, "bytes": 9}}, {"requests": 5, "rows": 3, "bytes": 9}),
     ],
 )
-def test_a_service_account_has_one_window_with_the_tighter_limit(limits: dict[str, Any], tightest: int) -> None:
+def test_a_service_account_has_one_window_with_the_tighter_limits(
+    limits: dict[str, Any], tightest: dict[str, int]
+) -> None:
     assert window_limits(limited({"limits": limits}), by_robot(), Defaults()) == (
-        WindowLimit(Subject("Namespace", "team-a"), "Namespace", Sliding(DAY), BUILT_IN, tightest),
+        WindowLimit(Subject("Namespace", "team-a"), "Namespace", DAY, BUILT_IN, **tightest),
     )
 
 

@@ -11,6 +11,7 @@ from export_operator.settings import ProcessSettings, SettingsError, read_settin
 
 pytestmark = pytest.mark.unit
 
+NO_AMOUNT = "is not a whole number for one of requests, rows, bytes"
 LEAST = {"EXPORT_OPERATOR_RUN_NAMESPACE": "export-runs", "EXPORT_OPERATOR_RUNNER_IMAGE": "registry/exporter:1"}
 
 
@@ -45,6 +46,7 @@ def test_every_variable_is_read() -> None:
         "RUNNER_RESOURCES": '{"limits": {"memory": "256Mi"}}',
         "REQUESTS_PER_USER": "0",
         "QUOTA_WINDOW_SECONDS": "60",
+        "QUOTA_CLUSTER": '{"requests": 500, "bytes": 1099511627776}',
         "MAX_CONCURRENT_RUNS": "1",
         "WATCH_NAMESPACES": "team-a,team-b,",
         "LOG_FORMAT": "JSON",
@@ -63,7 +65,11 @@ def test_every_variable_is_read() -> None:
                 service_account="robot",
                 resources={"limits": {"memory": "256Mi"}},
             ),
-            defaults=policy.Defaults(requests_per_user=0, window=timedelta(minutes=1)),
+            defaults=policy.Defaults(
+                requests_per_user=0,
+                window=timedelta(minutes=1),
+                cluster={"requests": 500, "bytes": 1099511627776},
+            ),
             max_concurrent_runs=1,
         ),
         watch_namespaces=("team-a", "team-b"),
@@ -89,6 +95,11 @@ def test_every_variable_is_read() -> None:
         ("RUNNER_RESOURCES", "[]", ": '[]' is not a JSON object"),
         ("RUNNER_RESOURCES", "{", ": '{' is not a JSON object"),
         ("QUOTA_WINDOW_SECONDS", "2678401", ": '2678401' is more than 2678400"),
+        ("QUOTA_CLUSTER", "5", ": '5' is not a JSON object"),
+        ("QUOTA_CLUSTER", '{"rows": -1}', f": 'rows': -1 {NO_AMOUNT}"),
+        ("QUOTA_CLUSTER", '{"rows": true}', f": 'rows': True {NO_AMOUNT}"),
+        ("QUOTA_CLUSTER", '{"rows": "many"}', f": 'rows': 'many' {NO_AMOUNT}"),
+        ("QUOTA_CLUSTER", '{"row": 5}', f": 'row': 5 {NO_AMOUNT}"),
     ],
 )
 def test_a_bad_variable_is_named(name: str, value: str, problem: str) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from export_operator.domain.identity import Subject, subject_of
 from export_operator.domain.model import Named, Request
-from export_operator.domain.quota import WindowLimit
-from export_operator.domain.windows import Sliding
+from export_operator.domain.quota import RESOURCES, WindowLimit
+from export_operator.domain.windows import CalendarDay, Sliding, Window
 
 BUILT_IN = "built-in"
+UTC = ZoneInfo("UTC")
 
 FALLBACKS: Mapping[str, Any] = {
     "format": "CSV",
@@ -42,12 +45,18 @@ REFUND_ON = ("Infrastructure", "Source", "Destination", "Preflight")
 """What is no fault of the requester's, or cost nothing."""
 
 
+Amounts = Mapping[str, int]
+"""Requests, rows and bytes; what is absent is not limited."""
+
+
 @dataclass(frozen=True, slots=True)
 class Defaults:
     """The chart's answer where no policy speaks."""
 
     requests_per_user: int = 5
     window: timedelta = timedelta(days=1)
+    cluster: Amounts = field(default_factory=dict)
+    """What all runs together may use within `window`, whatever the policies say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,22 +162,51 @@ def _match(policy: Named, mine: Sequence[tuple[str, AbstractSet[str]]]) -> Selec
     return reason or SelectedBy("Everyone")
 
 
-def window_limits(policy: Policy, request: Request, defaults: Defaults) -> tuple[WindowLimit, ...]:
-    """The windows that the request must find room in, in the order in which they are reserved: user, then namespace."""
+@lru_cache(maxsize=1024)
+def find_zone(name: str) -> ZoneInfo | None:
+    """The time zone, or None where this machine's database does not have it (the API server's may be newer)."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
+
+
+def window_of(policy: Policy, defaults: Defaults) -> Window:
+    """How long what is used under the policy counts. A day of a time zone that is not known here is one of UTC's."""
     limits = policy.section("limits")
-    window = Sliding(timedelta(seconds=limits["windowSeconds"]) if limits.get("windowSeconds") else defaults.window)
-    user_limit = (limits.get("user") or {}).get("requests")
-    namespace_limit = (limits.get("namespace") or {}).get("requests")
-    subject = subject_of(request)
-    if user_limit is None:
-        user_limit = defaults.requests_per_user
-    # A service account's own window already is its namespace's: the tighter of both limits holds there.
-    if subject.kind == "Namespace":
-        tightest = user_limit if namespace_limit is None else min(user_limit, namespace_limit)
-        return (WindowLimit(subject, "Namespace", window, policy.name, tightest),)
-    found = [WindowLimit(subject, "User", window, policy.name, user_limit)]
-    if namespace_limit is not None:
-        found.append(
-            WindowLimit(Subject("Namespace", request.key.namespace), "Namespace", window, policy.name, namespace_limit)
-        )
-    return tuple(found)
+    if zone := (limits.get("calendar") or {}).get("timeZone"):
+        return CalendarDay(find_zone(zone) or UTC)
+    seconds = limits.get("windowSeconds")
+    return Sliding(timedelta(seconds=seconds) if seconds else defaults.window)
+
+
+def window_limits(policy: Policy, request: Request, defaults: Defaults) -> tuple[WindowLimit, ...]:
+    """The windows that the request must find room in, in the order in which they are reserved: of the user, the
+    namespace, all whom the policy selects, and the cluster. Only those that limit something."""
+    limits = policy.section("limits")
+    user: Amounts = {"requests": defaults.requests_per_user, **_amounts(limits.get("user"))}
+    namespace = _amounts(limits.get("namespace"))
+    owner, place = subject_of(request), Subject("Namespace", request.key.namespace)
+    if owner == place:
+        # A service account's own window already is its namespace's: the tighter of both limits holds there.
+        user, namespace = {}, _tighter(user, namespace)
+    window = window_of(policy, defaults)
+    scopes = (
+        WindowLimit(owner, "User", window, policy.name, **user),
+        WindowLimit(place, "Namespace", window, policy.name, **namespace),
+        WindowLimit(Subject("Policy", policy.name), "Policy", window, policy.name, **_amounts(limits.get("all"))),
+        WindowLimit(Subject("Cluster", "all"), "Cluster", Sliding(defaults.window), BUILT_IN, **defaults.cluster),
+    )
+    return tuple(limit for limit in scopes if any(limit.of(resource) is not None for resource in RESOURCES))
+
+
+def _amounts(scope: Mapping[str, Any] | None) -> Amounts:
+    return {resource: int(scope[resource]) for resource in RESOURCES if scope and scope.get(resource) is not None}
+
+
+def _tighter(one: Amounts, other: Amounts) -> Amounts:
+    return {
+        resource: min(amounts[resource] for amounts in (one, other) if resource in amounts)
+        for resource in RESOURCES
+        if resource in one or resource in other
+    }
