@@ -145,6 +145,19 @@ def test_the_manifest_tells_what_was_delivered(world: World, asked: Team, form: 
     assert manifest["snapshotTime"]
 
 
+def test_part_objects_are_files_of_their_own_and_the_manifest_lists_them(world: World, team: Team) -> None:
+    team.ask("parts", "users", output={"format": "Parquet", "layout": "PartObjects"})
+    result = team.succeeded("parts", SECONDS)
+    manifest = json.loads(world.storage.read(result["manifestURI"]))
+    found = [f"s3://{each['bucket']}/{each['key']}" for each in manifest["objects"]]
+    assert [uri.rpartition("/")[0] + "/" for uri in found] == [result["uri"]] * result["objects"]
+    tables = [pyarrow.parquet.read_table(io.BytesIO(world.storage.read(uri))) for uri in found]
+    assert [table.num_rows for table in tables] == [each["rows"] for each in manifest["objects"]]
+    values = (table.to_pylist() for table in tables)
+    rows = (tuple(row.values()) for each in values for row in each)
+    assert world.database.compare_rows(rows, "users", data.COLUMNS).none
+
+
 def test_equal_rows_give_equal_bytes(team: Team) -> None:
     for name in ("one", "two"):
         team.ask(name, "few")
