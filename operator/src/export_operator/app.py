@@ -8,6 +8,7 @@ import logging
 import signal
 import time
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 
 KINDS = ("exportrequests", "exportsources", "exportdestinations", "exportpolicies", "exportusages")
 STOP_SECONDS = 5.0  # for what the ledger still has to write
+RESOLVERS = 64  # threads that look up names: with Python's few, names whose server is silent would stop all others
 START_SECONDS = 60.0  # for the first lists; an API server that is slower restarts the pod
 KUEUE_SECONDS = 5.0  # for the first list of Workloads, which may be of a kind that nobody has installed
 
@@ -93,6 +95,7 @@ class App:
         """Serve until SIGTERM or SIGINT."""
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(RESOLVERS, "resolver"))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         await check_served(self._kube)

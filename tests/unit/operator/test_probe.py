@@ -112,6 +112,7 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr("export_operator.adapters.probe.TICK_SECONDS", 0.01)
+    monkeypatch.setattr("export_operator.adapters.probe.RETRY_SECONDS", 0.01)
     return World()
 
 

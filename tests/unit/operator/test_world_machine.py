@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from export_operator.domain.breaker import DESTINATION, SOURCE
 from export_operator.domain.model import TERMINAL_PHASES, Key, Named
 from export_operator.domain.policy import Defaults
 
@@ -110,6 +111,15 @@ class Life(RuleBasedStateMachine):
     def kueue_evicts(self) -> None:
         self.world.evict()
 
+    # What is exported from and to.
+
+    @rule(subject=st.sampled_from([(SOURCE, "app-db"), (DESTINATION, "bucket")]), down=st.booleans())
+    def a_server_goes_down_or_comes_back(self, subject: tuple[str, str], down: bool) -> None:
+        if down:
+            self.world.fall(*subject)
+        else:
+            self.world.rise(*subject)
+
     # Operators.
 
     @rule(key=keys, trouble=st.sampled_from(["killed", "refused", "lost"]), when=st.none() | st.integers(0, 8))
@@ -174,6 +184,7 @@ class Life(RuleBasedStateMachine):
         left over."""
         if not hasattr(self, "world"):
             return
+        self.world.down.clear()
         for key in self.world.requests:
             self.world.apply(key, suspend=False)
         for _ in range(2 * len(KEYS) + 2):

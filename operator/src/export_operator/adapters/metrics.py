@@ -93,7 +93,8 @@ PURPOSES = {"exportusages": "ledger", "jobs": "job", "workloads": "workload", "e
 
 def purpose_of(path: str, verb: str) -> str:
     """What a call is for: keeping caches (`list`, `watch`), a `status`, a `log`, one of `PURPOSES`, `pod`, or else the
-    verb itself. A run costs the sum of all but `list`, `watch` and `log`, which do not grow with the number of runs."""
+    verb itself. A run costs the sum of all but `list`, `watch`, `log` and `probe`, which do not grow with their number.
+    """
     root, *parts = path.strip("/").split("/")
     place = parts[2 if root == "apis" else 1 :]
     if place[:1] == ["namespaces"] and len(place) > 2:

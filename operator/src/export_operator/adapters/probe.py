@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 Document = Mapping[str, Any]
 
 TICK_SECONDS = 1.0
+RETRY_SECONDS = 5.0  # after the API server refused, or did not answer
 AT_ONCE = 64  # probes; each takes a few seconds at most
 
 PLURALS = {SOURCE: "exportsources", DESTINATION: "exportdestinations"}
@@ -95,6 +96,8 @@ class Prober:
                 await self._look(subject, document)
         except ApiError as error:
             log.info("probe of %s %s: %s", subject.kind, subject.name, error)
+            self.touch(subject)
+            await asyncio.sleep(RETRY_SECONDS)
         finally:
             self._busy.discard(subject)
 
