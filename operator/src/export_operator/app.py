@@ -123,6 +123,7 @@ class App:
             self._prober.restore()
             # A leader elector will stand here: workers start when this process holds the Lease.
             spawn("workers", self._queue.run())
+            spawn("backlog", self._store.backlog.run())
             spawn("progress", self._progress.run())
             spawn("prober", self._prober.run())
             spawn("policies", self._policies.run())

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from export_operator.backlog import Backlog
 from export_operator.domain import estimates
 from export_operator.domain.model import TERMINAL_PHASES, Catalogue, Delivery, Key, Named, parse_named
 
 Document = Mapping[str, Any]
 
+SETTLED = TERMINAL_PHASES | {"Running"}  # phases in which a request depends on no source, destination or policy more
 MAX_GONE = 10_000  # deleted requests remembered: many more than can be deleted while one LIST is read
 
 
@@ -18,6 +20,7 @@ class Store:
 
     def __init__(self, changed: Callable[[Key], None]) -> None:
         self._changed = changed
+        self.backlog = Backlog(changed)
         self.requests: dict[Key, Document] = {}
         self.documents: dict[str, dict[str, Document]] = {kind: {} for kind in CATALOGUE}
         self._named: dict[str, dict[str, Named]] = {kind: {} for kind in CATALOGUE}
@@ -51,7 +54,7 @@ class Store:
         self._changed(key)
 
     def put_named(self, kind: str, document: Document) -> None:
-        """A source, destination or policy. Those who wait may go on by it."""
+        """A source, destination or policy. Those who have no Job yet are looked at again when it says something new."""
         name = document["metadata"]["name"]
         before = self.documents[kind].get(name)
         if not _newer(document, before):
@@ -62,18 +65,18 @@ class Store:
             self.wake_waiting()
 
     def drop_named(self, kind: str, name: str) -> None:
-        self.documents[kind].pop(name, None)
         self._named[kind].pop(name, None)
+        if self.documents[kind].pop(name, None) is not None:
+            self.wake_waiting()
 
     def wake_waiting(self) -> None:
-        """Look again at every request that has no Job yet, oldest first."""
+        """Look again at every request that has no Job yet, oldest first, at the backlog's pace."""
         waiting = [
             (document["metadata"].get("creationTimestamp", ""), key)
             for key, document in self.requests.items()
-            if (document.get("status") or {}).get("phase") not in TERMINAL_PHASES
+            if (document.get("status") or {}).get("phase") not in SETTLED
         ]
-        for _, key in sorted(waiting):
-            self._changed(key)
+        self.backlog.add(key for _, key in sorted(waiting))
 
 
 CATALOGUE = ("exportsources", "exportdestinations", "exportpolicies")

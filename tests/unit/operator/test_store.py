@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from export_operator.backlog import BATCH, Backlog
 from export_operator.domain.model import Catalogue, Key, Named
 from export_operator.store import Store
 
@@ -30,6 +32,12 @@ class Fixture:
     def __init__(self) -> None:
         self.woken: list[Key] = []
         self.store = Store(self.woken.append)
+
+    def let_out(self) -> list[Key]:
+        """Who is woken when the backlog has its next turn."""
+        self.woken.clear()
+        self.store.backlog.let_out()
+        return list(self.woken)
 
 
 @pytest.fixture
@@ -69,22 +77,56 @@ def test_a_list_that_began_before_a_deletion_brings_nothing_back(given: Fixture)
     assert given.store.requests == {}
 
 
-def test_a_new_source_wakes_those_who_are_not_at_their_end_oldest_first(given: Fixture) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_appears_changes_or_goes_wakes_those_who_have_no_job_yet_oldest_first(given: Fixture, kind: str) -> None:
     given.store.put_request(document(1, name="young", created="2"))
     given.store.put_request(document(2, name="old", created="1", phase="Queued"))
     given.store.put_request(document(3, name="done", created="0", phase="Succeeded"))
-    given.woken.clear()
-    given.store.put_named("exportsources", document(4, name="db"))
-    assert given.woken == [Key("team-a", "old"), Key("team-a", "young")]
+    given.store.put_request(document(3, name="live", created="0", phase="Running"))
+    found = []
+    for version in (4, 5):
+        given.store.put_named(kind, document(version, name="db"))
+        found.append(given.let_out())
+    given.store.drop_named(kind, "db")
+    found.append(given.let_out())
+    assert found == [[Key("team-a", "old"), Key("team-a", "young")]] * 3
 
 
 def test_a_status_of_a_source_wakes_nobody(given: Fixture) -> None:
     given.store.put_request(document(1))
     given.store.put_named("exportsources", document(4, name="db"))
-    given.woken.clear()
+    given.let_out()
     probed = document(5, name="db", phase="x")
     given.store.put_named("exportsources", probed | {"spec": document(4)["spec"]})
-    assert given.woken == []
+    assert given.let_out() == []
+
+
+def test_what_was_never_there_wakes_nobody_by_going(given: Fixture) -> None:
+    given.store.put_request(document(1))
+    given.store.drop_named("exportpolicies", "unknown")
+    assert given.let_out() == []
+
+
+def test_many_who_wait_are_looked_at_again_a_few_at_a_time_each_once(given: Fixture) -> None:
+    names = [f"{number:03}" for number in range(2 * BATCH + 1)]
+    for number, name in enumerate(names):
+        given.store.put_request(document(number, name=name, created=name))
+    for version in (1, 2):
+        given.store.put_named("exportpolicies", document(version, name="policy"))
+    turns = [given.let_out() for _ in range(4)]
+    assert [len(turn) for turn in turns] == [BATCH, BATCH, 1, 0]
+    assert [key.name for turn in turns for key in turn] == names
+
+
+async def test_the_backlog_empties_itself_and_waits_for_more() -> None:
+    woken: asyncio.Queue[Key] = asyncio.Queue()
+    backlog = Backlog(woken.put_nowait)
+    work = asyncio.create_task(backlog.run())
+    for name in ("one", "two"):
+        backlog.add([Key("team-a", name)])
+        async with asyncio.timeout(10):
+            assert await woken.get() == Key("team-a", name)
+    work.cancel()
 
 
 def test_the_catalogue_holds_the_newest_of_each_kind(given: Fixture) -> None:
