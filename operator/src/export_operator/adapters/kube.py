@@ -92,16 +92,24 @@ class Kube:
         return await self._json("get", path, query)
 
     async def list(self, path: str, **query: str | int) -> tuple[list[dict[str, Any]], str]:
-        """Every object, page by page, and the resourceVersion to watch from."""
+        """Every object, and the resourceVersion to watch from."""
         items: list[dict[str, Any]] = []
+        version = ""
+        async for page in self.pages(path, **query):
+            items.extend(page.get("items") or ())
+            version = (page.get("metadata") or {}).get("resourceVersion", "")
+        return items, version
+
+    async def pages(self, path: str, **query: str | int) -> AsyncIterator[dict[str, Any]]:
+        """Every object, as the lists that the server gives of at most `PAGE`: so that not all need be held at once."""
         parameters: dict[str, str | int] = {"limit": PAGE, **query}
         while True:
             page = await self._json("list", path, parameters)
-            items.extend(page.get("items") or ())
-            metadata = page.get("metadata") or {}
-            if not metadata.get("continue"):
-                return items, metadata.get("resourceVersion", "")
-            parameters["continue"] = metadata["continue"]
+            yield page
+            more = (page.get("metadata") or {}).get("continue")
+            if not more:
+                return
+            parameters["continue"] = more
 
     async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         return await self._json("create", path, body=body)

@@ -1,0 +1,92 @@
+"""What a manifest in a bucket proves. Whoever may write there can write anything: its place must be its run's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from export_contract import names
+from export_contract.codec import ContractError
+from export_contract.manifest import Manifest
+from export_contract.report import MAX_COUNT
+from export_contract.runspec import EXTENSIONS, SUFFIXES
+from export_operator.domain import times
+from export_operator.domain.model import Key
+
+FILE = "manifest.json"
+MAX_BYTES = 4 * 1024 * 1024  # what is larger is none of the exporter's
+MAX_LENGTHS = {"namespace": 63, "name": 253, "uid": 64, "requester": 512}
+"""Characters that the API server takes of them."""
+
+
+class NotAManifestError(ValueError):
+    """The object is not the manifest of the run whose place it is at; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A run that was delivered. `time` is no earlier than its reservation; `bytes` are those of the stored objects."""
+
+    run: str
+    request: Key
+    uid: str
+    user: str
+    source: str
+    destination: str
+    time: datetime
+    rows: int
+    bytes: int
+
+
+def delivery(text: bytes, key: str, modified: datetime, place: Mapping[str, Any], destination: str) -> Delivery:
+    """Read the manifest that stands under `key`. `place` is the spec of the ExportDestination `destination`, or the
+    bucket of its fallback; `modified` is S3's own word on the object's age. Raises `NotAManifestError`."""
+    try:
+        manifest = Manifest.from_json(text)
+    except ContractError as error:
+        raise NotAManifestError(str(error)) from None
+    run = manifest.run
+    for field, most in MAX_LENGTHS.items():
+        if not 0 < len(getattr(run, field)) <= most:
+            raise NotAManifestError(f"run.{field} does not have 1 to {most} characters")
+    if run.id != names.run_id(run.uid, run.run_id):
+        raise NotAManifestError("run.id is not the run of its uid and runID")
+    if manifest.format not in EXTENSIONS or manifest.compression not in SUFFIXES:
+        raise NotAManifestError("format or compression is none of the exporter's")
+    keys = names.object_keys(
+        prefix=place.get("prefix") or "",
+        namespace=run.namespace,
+        key_prefix=_between(key, place.get("prefix") or "", run.namespace, run.name, run.id),
+        name=run.name,
+        run=run.id,
+        output_format=manifest.format,
+        compression=manifest.compression,
+    )
+    if key != keys.manifest:
+        raise NotAManifestError("it does not stand where the manifest of its run would")
+    sizes = [each.bytes for each in manifest.objects]
+    if not all(0 <= count <= MAX_COUNT for count in (manifest.rows, sum(sizes), *sizes)):
+        raise NotAManifestError("rows or bytes are out of range")
+    started = times.parse(manifest.started_at)
+    if started is None:
+        raise NotAManifestError("startedAt is no time")
+    return Delivery(
+        run=run.id,
+        request=Key(run.namespace, run.name),
+        uid=run.uid,
+        user=run.requester,
+        source=manifest.source,
+        destination=destination,
+        time=min(started, modified),
+        rows=manifest.rows,
+        bytes=sum(sizes),
+    )
+
+
+def _between(key: str, prefix: str, namespace: str, name: str, run: str) -> str:
+    """The request's `keyPrefix`, which the manifest does not tell."""
+    head = "/".join(filter(None, (prefix.strip("/"), namespace))) + "/"
+    tail = f"{name}/{run}/{FILE}"
+    return key[len(head) : -len(tail)] if key.startswith(head) and key.endswith(tail) else ""
