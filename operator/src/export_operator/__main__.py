@@ -1,4 +1,4 @@
-"""The command line: `export-operator run | check | version`."""
+"""The command line: `export-operator run | check | ledger | version`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from export_operator import __version__
 from export_operator.adapters.kube import ApiError
 from export_operator.adapters.metrics import Metrics
 from export_operator.app import App, StartError, check_access, check_served, connection
+from export_operator.commands import ledger
 from export_operator.logs import configure
 from export_operator.settings import PREFIX, ProcessSettings, SettingsError, read_settings
 
@@ -23,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     try:
+        if options.command == "ledger":
+            return ledger.run(options, os.environ)
         settings = read_settings(os.environ)
     except SettingsError as error:
         print(f"export-operator: {error}", file=sys.stderr)
@@ -62,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("run", help="serve until asked to stop")
     commands.add_parser("check", help="say whether the operator could work here: CRDs, access to the run namespace")
+    ledger.add_parser(commands)
     commands.add_parser("version", help="print the version")
     return parser
 

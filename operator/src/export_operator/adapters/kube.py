@@ -73,20 +73,26 @@ class Kube:
         self._api.user_agent = f"export-operator/{__version__}"
 
     @staticmethod
-    async def connect(count: Count = lambda *_: None) -> Kube:
-        """By the pod's service account, or outside a cluster by KUBECONFIG. Raises `ApiError` when neither is there."""
+    async def connect(count: Count = lambda *_: None, context: str = "") -> Kube:
+        """By the pod's service account, or outside a cluster by KUBECONFIG and `context` (empty: its current one).
+        Raises `ApiError` when neither is there."""
         configuration = client.Configuration()
         try:
             if os.environ.get("KUBERNETES_SERVICE_HOST"):
                 config.load_incluster_config(client_configuration=configuration)
             else:
-                await config.load_kube_config(client_configuration=configuration)
+                await config.load_kube_config(context=context or None, client_configuration=configuration)
         except (config.ConfigException, OSError) as error:
             raise ApiError(0, "NotConfigured", f"no way to reach a cluster: {error}") from error
         return Kube(client.ApiClient(configuration), count)
 
     async def close(self) -> None:
         await self._api.close()
+
+    @property
+    def server(self) -> str:
+        """The API server's URL."""
+        return str(self._api.configuration.host)
 
     async def get(self, path: str, **query: str | int) -> dict[str, Any]:
         return await self._json("get", path, query)

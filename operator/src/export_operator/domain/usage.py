@@ -45,8 +45,8 @@ def parse_usage(body: Mapping[str, Any]) -> Usage:
         subject = Subject(spec["subject"]["kind"], spec["subject"]["name"])
         if usage_name(subject) != name:
             return Usage(name, version, fault="it is named after another subject")
-        entries = tuple(_parse_entry(item) for item in spec.get("entries") or ())
-        folded = tuple(_parse_bucket(item) for item in spec.get("folded") or ())
+        entries = tuple(parse_entry(item) for item in spec.get("entries") or ())
+        folded = tuple(parse_bucket(item) for item in spec.get("folded") or ())
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         return Usage(name, version, fault=f"it is damaged ({type(error).__name__}: {error})"[:200])
     if len({entry.run for entry in entries}) < len(entries):
@@ -59,7 +59,7 @@ def render_usage(namespace: str, subject: Subject, page: Page) -> dict[str, Any]
     spec: dict[str, Any] = {
         "version": FORMAT,
         "subject": {"kind": subject.kind, "name": subject.name},
-        "entries": [_render_entry(entry) for entry in page.entries],
+        "entries": [render_entry(entry) for entry in page.entries],
     }
     if page.folded:
         spec["folded"] = [_render_bucket(bucket) for bucket in page.folded]
@@ -71,7 +71,7 @@ def render_usage(namespace: str, subject: Subject, page: Page) -> dict[str, Any]
     }
 
 
-def _parse_entry(item: Mapping[str, Any]) -> Entry:
+def parse_entry(item: Mapping[str, Any]) -> Entry:
     return Entry(
         run=item["run"],
         request=Key(item["namespace"], item["name"]),
@@ -87,7 +87,7 @@ def _parse_entry(item: Mapping[str, Any]) -> Entry:
     )
 
 
-def _render_entry(entry: Entry) -> dict[str, Any]:
+def render_entry(entry: Entry) -> dict[str, Any]:
     rendered = {
         "run": entry.run,
         "namespace": entry.request.namespace,
@@ -105,7 +105,7 @@ def _render_entry(entry: Entry) -> dict[str, Any]:
     return {name: value for name, value in rendered.items() if value not in ("", 0)}
 
 
-def _parse_bucket(item: Mapping[str, Any]) -> Bucket:
+def parse_bucket(item: Mapping[str, Any]) -> Bucket:
     return Bucket(
         since=_moment(item["since"]),
         until=_moment(item["until"]),

@@ -1,0 +1,1 @@
+"""Commands for people, beside the operator's process: one module each, and how they print."""
