@@ -127,7 +127,7 @@ class App:
             spawn("progress", self._progress.run())
             spawn("prober", self._prober.run())
             spawn("policies", self._policies.run())
-            spawn("settling", self._ledger.run())
+            spawn("settling", self._ledger.run(now))
             spawn("resync", self._resync.run(self._wake))
             # kopf cancels, at its end, every task younger than itself: it comes last.
             spawn("kopf", self._kopf(stop))

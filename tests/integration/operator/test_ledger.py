@@ -13,16 +13,16 @@ import pytest
 
 from export_operator.adapters.cells import LedgerError
 from export_operator.adapters.kube import Kube, path_of
-from export_operator.adapters.ledger import Ledger
+from export_operator.adapters.ledger import FLUSH_SECONDS, Ledger
 from export_operator.domain.identity import Subject
 from export_operator.domain.model import GROUP, VERSION, Key
 from export_operator.domain.pages import MAX_ENTRIES, Entry, Page, State, release
 from export_operator.domain.quota import Admission, Demand, Settlement, Size, WindowLimit
 from export_operator.domain.slots import SlotLimits, take_slot
 from export_operator.domain.usage import FORMAT, SLOTS, parse_usage, render_usage, usage_name
-from export_operator.domain.windows import Sliding
+from export_operator.domain.windows import MAX_WINDOW, Sliding
 
-from .connections import Connect, Counting, synced, until
+from .connections import Connect, Counting, running, synced, until
 
 pytestmark = pytest.mark.integration
 
@@ -169,6 +169,17 @@ async def test_a_refusal_writes_nothing(connect: Connect, namespace: str) -> Non
     assert kube.writes == before
 
 
+async def test_a_refusal_by_a_later_window_writes_nothing_either(connect: Connect, namespace: str) -> None:
+    kube = await connect(Counting)
+    ledger = quiet(kube, namespace)
+    limits = [five(ALICE, requests=1000), five(TEAM, requests=1)]
+    async with kept(ledger):
+        await race([ledger], ["a"], limits)
+        before = kube.writes
+        (answer,) = await race([ledger], ["b"], limits)
+    assert ([state.full for state in answer.states], kube.writes) == ([False, True], before)
+
+
 async def test_what_is_given_back_is_given_back_in_every_window(kube: Kube, namespace: str) -> None:
     ledger = quiet(kube, namespace)
     async with kept(ledger):
@@ -207,6 +218,42 @@ async def test_a_flush_settles_many_runs_by_one_write_of_each_page(connect: Conn
         2,
         {State.REFUNDED},
     )
+
+
+async def test_a_settlement_that_somebody_waits_for_is_written_at_once_and_told(kube: Kube, namespace: str) -> None:
+    freed: list[Subject] = []
+    ledger = Ledger(kube, namespace, lambda: None, freed.append)
+    limit = five(ALICE, rows=100)
+    async with kept(ledger), running(ledger.run(lambda: NOW)):
+        answers = [(await race([ledger], [run], [limit]))[0].granted for run in ("a", "b")]
+        assert (answers, freed) == ([True, False], [])
+        ledger.settle(Settlement("a", rows=60))
+        await until(lambda: freed == [ALICE], "it is told that the window has room", FLUSH_SECONDS / 2)
+        (answer,) = await race([ledger], ["b"], [limit])
+    assert (answer.granted, answer.max_rows) == (True, 40)
+
+
+async def test_settlements_that_nobody_waits_for_are_written_within_seconds(kube: Kube, namespace: str) -> None:
+    ledger = quiet(kube, namespace)
+    async with kept(ledger), running(ledger.run(lambda: NOW)):
+        await race([ledger], ["a"], [FIVE])
+        ledger.settle(Settlement("a", rows=60))
+        await until(lambda: not ledger.unsettled("a"), "the settlement is written")
+    assert [each.rows for each in await stored(kube, namespace, ALICE)] == [60]
+
+
+async def test_pages_in_which_nothing_counts_any_more_are_removed(kube: Kube, connect: Connect, namespace: str) -> None:
+    """But none that another operator has used meanwhile, of which this one's cache has not heard."""
+    ledger, other = quiet(kube, namespace), quiet(await connect(Kube), namespace)
+    async with kept(ledger, other):
+        await race([ledger], ["a"], [FIVE, five(TEAM)])
+        await ledger.change_slots(taking("a", SlotLimits(total=9)))
+        await until(lambda: len(other.informer.items) == 3, "the other operator knows the pages")
+    late = NOW + MAX_WINDOW
+    await other.reserve(replace(entry("b"), time=late), ANY, [FIVE], late)
+    await ledger.prune(late)
+    found, _ = await kube.list(path_of(GROUP, VERSION, "exportusages", namespace=namespace))
+    assert sorted(item["metadata"]["name"] for item in found) == ["slots", usage_name(ALICE)]
 
 
 async def test_a_freed_slot_wakes_those_who_wait(kube: Kube, namespace: str) -> None:

@@ -24,6 +24,9 @@ ONE_EACH = replace(SETTINGS, defaults=Defaults(requests_per_user=1))
 ONE_AT_ONCE = replace(SETTINGS, max_concurrent_runs=1)
 TIGHT_NAMESPACE = (Named("tight", {"limits": {"user": {"requests": 5}, "namespace": {"requests": 1}}}),)
 QUEUED = (Named("queued", {"kueue": {"queueName": "exports"}}),)
+FOUR_LEVELS = (
+    Named("four", {"limits": {level: {"requests": 5, "rows": 300} for level in ("user", "namespace", "all")}}),
+)
 BOB: dict[str, Any] = {"requester": {"username": "bob"}, "submittedBy": {"username": "bob"}}
 
 
@@ -342,6 +345,24 @@ STORIES: dict[str, Story] = {
         4,
         ONE_EACH,
     ),
+    "refused by the last of four windows": Story(
+        (applied(OTHER), *RAN, applied(onQuotaExceeded="Reject")),
+        {OTHER: "Succeeded", KEY: "Rejected"},
+        1,
+        4,
+        replace(SETTINGS, defaults=Defaults(cluster={"requests": 1})),
+        FOUR_LEVELS,
+    ),
+    "queued until less is delivered than was reserved": Story(
+        (applied(OTHER), applied(), *RAN, *RAN), {OTHER: "Succeeded", KEY: "Succeeded"}, 2, 6, policies=FOUR_LEVELS
+    ),
+    "queued until the window has as many rows as the last run delivered": Story(
+        (applied(OTHER), *RAN, applied(), waited(86_400), *RAN),
+        {OTHER: "Succeeded", KEY: "Succeeded"},
+        2,
+        2,
+        policies=(Named("rows", {"limits": {"user": {"rows": 150}}}),),
+    ),
     "robbed of its Job": Story((applied(), start, lose_the_job), {KEY: "Failed"}, 1, 1),
     "not attested": Story((applied(submittedBy=None),), {KEY: "Rejected"}, 0, 0),
 }
@@ -373,6 +394,7 @@ def end_of(world: World) -> dict[str, Any]:
         "slots": world.slots,
         "jobs": {name: replace(job, uid="") for name, job in world.jobs.items()},
         "created": world.created,
+        "caps": world.caps,
         "objects": world.objects,
     }
 

@@ -33,7 +33,7 @@ from export_operator.domain.breaker import DESTINATION, SOURCE, Breaker, Failed,
 from export_operator.domain.decide import admitted, decide, held, orphaned, reserved
 from export_operator.domain.identity import Subject
 from export_operator.domain.jobs import build_job
-from export_operator.domain.model import TERMINAL_PHASES, Catalogue
+from export_operator.domain.model import TERMINAL_PHASES, Catalogue, Named
 from export_operator.domain.quota import Admission, WindowState
 
 from .builders import (
@@ -55,6 +55,7 @@ from .builders import (
     source,
     success,
 )
+from .world import max_rows
 
 pytestmark = pytest.mark.unit
 
@@ -525,6 +526,33 @@ def test_what_is_done_about(situation: str) -> None:
     assert (summary(decision), again) == (expected, requeue)
 
 
+QUOTA_RESERVED = {
+    "type": "QuotaReserved",
+    "status": "True",
+    "reason": "Reserved",
+    "message": "a place in every window is reserved",
+    "observedGeneration": 1,
+    "lastTransitionTime": "2026-11-24T12:00:00Z",
+}
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ((), {"QuotaReserved": ("False", "LedgerUnavailable")}),
+        ((QUOTA_RESERVED,), {"QuotaReserved": ("True", "Reserved")}),  # what is reserved stays so
+    ],
+    ids=["nothing is reserved", "a place is reserved"],
+)
+def test_a_ledger_that_cannot_be_read_is_a_condition(
+    known: tuple[dict[str, Any], ...], expected: dict[str, tuple[str, str]]
+) -> None:
+    observed = seen(request(status=QUEUED | {"conditions": list(known)}))
+    found = status_of(held(observed, "LedgerUnavailable", "it is damaged", SETTINGS, NOW))
+    conditions = {item["type"]: (item["status"], item["reason"]) for item in found["conditions"]}
+    assert (found["phase"], conditions) == ("Pending", expected)
+
+
 def status_of(decision: Decision) -> dict[str, Any]:
     return dict(next(action.status for action in decision.actions if isinstance(action, WriteStatus)))
 
@@ -604,6 +632,19 @@ def test_the_breakers_learn_who_failed_when_and_since_when_the_run_was_there() -
     ended = seen(request(status=LAUNCHED), job=job(failed=True, finished=later(9)), pods=(ended_pod(67, failure()),))
     learned = [action for action in decide(ended, SETTINGS, later(20)).actions if isinstance(action, Learn)]
     assert learned == [Learn((Verdict(HERE, "SourceAuthenticationFailed"),), Failed(RUN, "alice", later(9)), later(1))]
+
+
+@pytest.mark.parametrize(
+    ("maxima", "reserved_rows", "expected"),
+    [({}, None, 0), ({}, 70, 70), ({"rows": 50}, None, 50), ({"rows": 50}, 70, 50), ({"rows": 50}, 40, 40)],
+)
+def test_a_pod_may_deliver_what_is_reserved_and_the_policy_allows(
+    maxima: dict[str, int], reserved_rows: int | None, expected: int
+) -> None:
+    known = catalogue(policies=(Named("capped", {"maxima": maxima}),))
+    decision = answered(seen(catalogue=known), Admission(True, max_rows=reserved_rows))
+    (create,) = (action for action in decision.actions if isinstance(action, CreateJob))
+    assert max_rows(create.manifest) == expected
 
 
 def test_the_job_that_is_created_is_the_plans() -> None:

@@ -15,19 +15,31 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from export_operator.domain.breaker import DESTINATION, SOURCE
 from export_operator.domain.model import TERMINAL_PHASES, Key, Named
+from export_operator.domain.pages import State
 from export_operator.domain.policy import Defaults
+from export_operator.domain.quota import LAUNCHES, used
 
 from .builders import SETTINGS
 from .world import MAX_STATUS, Hand, Killed, Operator, Trouble, World, settle
 
 pytestmark = pytest.mark.unit
 
-LIMIT = 3
-SCARCE = replace(SETTINGS, defaults=Defaults(requests_per_user=LIMIT), max_concurrent_runs=2)
+LIMITS = {
+    "User": {"requests": 3, "rows": 250},
+    "Namespace": {"requests": 5, "rows": 400},
+    "Policy": {"requests": 6, "rows": 500},
+    "Cluster": {"requests": 7, "rows": 600},
+}
+"""Of each window's subject, by its kind; a run delivers a hundred rows, or as many as it may."""
+SCARCE = replace(SETTINGS, defaults=Defaults(3, cluster=LIMITS["Cluster"]), max_concurrent_runs=2)
 KEYS = [Key("team-a", f"r{number}") for number in range(4)]
 QUEUED = KEYS[3]
 """A request whose policy gives its runs to Kueue."""
-POLICIES = (Named("queued", {"selector": {"users": ["bob"]}, "kueue": {"queueName": "exports"}}),)
+HELD = {"user": LIMITS["User"], "namespace": LIMITS["Namespace"], "all": LIMITS["Policy"]}
+POLICIES = (
+    Named("everyone", {"limits": HELD}),
+    Named("queued", {"selector": {"users": ["bob"]}, "limits": HELD, "kueue": {"queueName": "exports"}}),
+)
 BOB: dict[str, Any] = {"requester": {"username": "bob"}, "submittedBy": {"username": "bob"}}
 keys = st.sampled_from(KEYS)
 WINDOW = timedelta(days=1)
@@ -143,11 +155,22 @@ class Life(RuleBasedStateMachine):
     def the_second_operators_watches_of_jobs_lag_behind(self) -> None:
         self.other.look_at_requests()
 
+    @rule(trouble=st.sampled_from(["killed", "refused", "lost"]), when=st.none() | st.integers(0, 3))
+    def the_operator_settles_what_is_over(self, trouble: Trouble, when: int | None) -> None:
+        self._do(self.operator.flush, trouble, when)
+
+    @rule()
+    def the_second_operator_settles_what_is_over(self) -> None:
+        self.other.flush()
+
     def _turn(self, key: Key, trouble: Trouble, when: int | None) -> None:
+        self._do(lambda: self.operator.reconcile(key), trouble, when)
+
+    def _do(self, work: Callable[[], None], trouble: Trouble, when: int | None) -> None:
         self.hand.trouble = trouble
         self.hand.when = None if when is None else self.hand.calls + when
         try:
-            self.operator.reconcile(key)
+            work()
         except Killed:
             self.operator = Operator(self.world, self.hand, SCARCE)
         self.hand.when = None
@@ -155,20 +178,32 @@ class Life(RuleBasedStateMachine):
     # What always holds.
 
     @invariant()
-    def no_window_holds_more_than_its_limit(self) -> None:
-        for entries in self.world.windows.values():
-            counted = [sum(first.time <= one.time < first.time + WINDOW for one in entries) for first in entries]
-            assert max(counted, default=0) <= LIMIT
+    def no_window_holds_more_than_its_limits(self) -> None:
+        """Wherever it begins."""
+        for subject, entries in self.world.windows.items():
+            most = LIMITS[subject.kind]
+            for first in entries:
+                held = [entry for entry in entries if first.time <= entry.time < first.time + WINDOW]
+                assert all(used(held, resource) <= most[resource] for resource in most), (subject, held)
+                assert len(held) <= LAUNCHES * most["requests"]
 
     @invariant()
     def no_run_is_charged_twice(self) -> None:
-        charged = [entry.run for entries in self.world.windows.values() for entry in entries]
-        assert len(charged) == len(set(charged))
+        for entries in self.world.windows.values():
+            assert len(entries) == len({entry.run for entry in entries})
+
+    @invariant()
+    def no_run_delivers_more_than_is_reserved_for_it(self) -> None:
+        for entries in self.world.windows.values():
+            for entry in entries:
+                assert entry.state is State.REFUNDED or self.world.delivered.get(entry.run, 0) <= entry.rows
 
     @invariant()
     def every_live_job_is_charged(self) -> None:
-        charged = {entry.run for entries in self.world.windows.values() for entry in entries}
-        assert {job.run for job in self.world.jobs.values() if not job.terminal} <= charged
+        live = {job.run for job in self.world.jobs.values() if not job.terminal}
+        for subject, entries in self.world.windows.items():
+            if subject.kind == "Cluster":
+                assert live <= {entry.run for entry in entries}
 
     @invariant()
     def no_more_slots_are_held_than_there_are(self) -> None:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar, cast
 
-from export_contract import names
+from export_contract import environment, names
 from export_contract.report import Delivered, Outcome
+from export_contract.runspec import RunSpec
 from export_operator.adapters.cells import LedgerError
 from export_operator.adapters.kube import ApiError
 from export_operator.adapters.ledger import Ledger
@@ -35,6 +36,7 @@ from .builders import NOW, SETTINGS, catalogue, destination, source, spec
 R = TypeVar("R")
 Trouble = Literal["killed", "refused", "lost"]
 MAX_STATUS = 8192
+ROWS = 100  # of every dataset
 
 
 class Killed(BaseException):
@@ -53,6 +55,8 @@ class World:
     workloads: dict[str, Workload] = field(default_factory=dict)
     created: list[str] = field(default_factory=list)
     objects: set[str] = field(default_factory=set)
+    caps: dict[str, int] = field(default_factory=dict)
+    delivered: dict[str, int] = field(default_factory=dict)
     policies: tuple[Any, ...] = ()
     down: set[Subject] = field(default_factory=set)
     version: int = 100
@@ -167,6 +171,7 @@ class World:
         if not any(pod.running for pod in self.pods[job.run]):
             return
         self.objects.add(job.run)
+        rows = self.delivered[job.run] = min(ROWS, self.caps[job.run] or ROWS)
         keys = names.object_keys(
             prefix="prod",
             namespace=job.request.namespace,
@@ -179,11 +184,11 @@ class World:
         delivered = Delivered(
             uri=f"s3://exports/{keys.object}",
             manifest_uri=f"s3://exports/{keys.manifest}",
-            rows=100,
+            rows=rows,
             bytes=2048,
             sha256="ab" * 32,
         )
-        self.end(name, 0, Outcome(run=job.run, delivered=delivered, rows=100).to_json(), "Completed")
+        self.end(name, 0, Outcome(run=job.run, delivered=delivered, rows=rows).to_json(), "Completed")
 
     def obey(self) -> None:
         """The Job controller ends what was stopped and takes away the pods of what was suspended."""
@@ -401,6 +406,7 @@ class Operator:
                 self._world.jobs[name] = job
                 self._world.pods[job.run] = ()
                 self._world.created.append(job.run)
+                self._world.caps[job.run] = max_rows(manifest)
             return self._world.jobs[name]
 
     async def stop_job(self, job: Job, reason: str, message: str) -> Job:
@@ -473,6 +479,13 @@ class Operator:
         if job.terminal and not any(pod.exit_code is not None for pod in known):
             return self._world.pods.get(job.run, ())
         return known
+
+
+def max_rows(manifest: Mapping[str, Any]) -> int:
+    """What the Job's pod is told."""
+    (container,) = manifest["spec"]["template"]["spec"]["containers"]
+    (text,) = (each["value"] for each in container["env"] if each["name"] == environment.RUN_SPEC)
+    return RunSpec.from_json(text).limits.max_rows
 
 
 def _document(name: str, given: Mapping[str, Any]) -> dict[str, Any]:

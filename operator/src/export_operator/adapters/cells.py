@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
 
 from export_operator.adapters.informer import Informer
@@ -57,6 +58,11 @@ class Cell:
         """Remember it until the next write. What is known first of a run stays."""
         self._settlements.setdefault(settlement.run, settlement)
 
+    def page(self) -> Page:
+        """The page as it is known, with what waits to be settled. Raises `LedgerError`."""
+        usage = self._present()
+        return quota.settle(Page() if usage is None else usage.page, self._settlements)
+
     @property
     def unwritten(self) -> bool:
         """Settlements wait to be written."""
@@ -78,6 +84,13 @@ class Cell:
         """Write the settlements. Raises `LedgerError`; they are kept then."""
         await self.change(lambda page: (page, None))
 
+    async def remove(self, before: datetime) -> None:
+        """Delete the object if nothing in it is younger than `before`. Raises `ApiError`."""
+        async with self._lock:
+            usage = self._informer.items.get(self._name)
+            if usage is not None and not usage.fault and usage.page.last <= before:
+                await self._kube.delete(f"{self._path}/{self._name}", resource_version=usage.resource_version)
+
     async def _answer(self, batch: Sequence[_Pending[Any]]) -> None:
         for pending in batch:  # until there is an answer: whoever writes for all may be cancelled
             pending.answered, pending.failure = True, LedgerError(f"ExportUsage {self._name}: the write was broken off")
@@ -93,9 +106,7 @@ class Cell:
     async def _write(self, batch: Sequence[_Pending[Any]]) -> list[Any]:
         settlements = dict(self._settlements)
         for _ in range(MAX_TRIES):
-            usage = self._informer.items.get(self._name)
-            if usage is not None and usage.fault:
-                raise LedgerError(f"ExportUsage {self._name} in {self._namespace}: {usage.fault}")
+            usage = self._present()
             before = usage.page if usage is not None else Page()
             page = quota.settle(before, settlements)
             answers = []
@@ -107,6 +118,12 @@ class Cell:
                     del self._settlements[run]
                 return answers
         raise LedgerError(f"ExportUsage {self._name} is contended: {MAX_TRIES} writes lost")
+
+    def _present(self) -> Usage | None:
+        usage = self._informer.items.get(self._name)
+        if usage is not None and usage.fault:
+            raise LedgerError(f"ExportUsage {self._name} in {self._namespace}: {usage.fault}")
+        return usage
 
     async def _replaced(self, usage: Usage | None, page: Page) -> bool:
         """Whether the page was written in place of `usage`; else the cache holds what another has written."""

@@ -128,13 +128,15 @@ class Kube:
         """JSON merge patch; a `metadata.resourceVersion` in it makes it conditional."""
         return await self._json("patch", path, body=body, content_type=MERGE_PATCH)
 
-    async def delete(self, path: str, *, uid: str) -> None:
-        """Delete in the background exactly the object of this UID; one that is gone or another is success."""
+    async def delete(self, path: str, *, uid: str = "", resource_version: str = "") -> None:
+        """Delete in the background exactly the object of this UID, or as it was at this resourceVersion; one that is
+        gone or another is success."""
+        preconditions = {"uid": uid, "resourceVersion": resource_version}
         body = {
             "kind": "DeleteOptions",
             "apiVersion": "v1",
             "propagationPolicy": "Background",
-            "preconditions": {"uid": uid},
+            "preconditions": {name: value for name, value in preconditions.items() if value},
         }
         try:
             await self._json("delete", path, body=body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -10,24 +11,27 @@ from typing import TypeVar
 
 from export_operator.adapters.cells import Cell, LedgerError
 from export_operator.adapters.informer import Informer
-from export_operator.adapters.kube import Kube, path_of
+from export_operator.adapters.kube import ApiError, Kube, path_of
 from export_operator.domain import quota
 from export_operator.domain.identity import Subject
 from export_operator.domain.model import GROUP, VERSION, Key
 from export_operator.domain.pages import Entry, Page, State, release
 from export_operator.domain.usage import SLOTS, Usage, parse_usage, usage_name
+from export_operator.domain.windows import MAX_WINDOW
 
 R = TypeVar("R")
 log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 5.0  # how long a settlement may wait for a write that is needed anyway
+URGENT_SECONDS = 0.2  # and how long when somebody waits for what it frees: many runs end at once
+PRUNE_SECONDS = 3600.0  # between looks for objects in which nothing counts any more
 
 Entries = tuple[Entry, ...]
 
 
 class Ledger:
     """Windows and slots of every subject. `slots_changed` is told when runs have given slots back, `window_freed` the
-    subject of a page whose use may have gone down, `unreadable` how many objects cannot be read."""
+    subject of a window in which runs were settled or gave places back, `unreadable` how many objects cannot be read."""
 
     def __init__(
         self,
@@ -48,6 +52,8 @@ class Ledger:
         self._faulty: set[str] = set()
         self._open: dict[str, dict[Subject, Entry]] = {}
         self._open_runs: dict[Key, set[str]] = {}
+        self._full: dict[Subject, set[str]] = {}
+        self._urgent = asyncio.Event()
         self.informer = Informer(kube, self._path, parse_usage, self._changed)
 
     def slots(self) -> Mapping[str, Entry]:
@@ -78,9 +84,16 @@ class Ledger:
     async def reserve(
         self, entry: Entry, demand: quota.Demand, limits: Sequence[quota.WindowLimit], now: datetime
     ) -> quota.Admission:
-        """Reserve every window in order. A window without room releases the earlier ones that this call reserved.
+        """Reserve every window in order. A window without room releases the earlier ones that this call reserved; one
+        that is known to have none is found before anything is reserved, so that whoever waits writes nothing.
         Raises `LedgerError`."""
         states: list[quota.WindowState] = []
+        for limit in limits:
+            reservation = quota.reserve(self._cell(limit.subject).page(), entry, demand, limit, now)
+            states.extend(reservation.states)
+            if not reservation.granted:
+                return self._refused(limit, states)
+        states.clear()
         fresh: list[Subject] = []
         most: dict[str, list[int]] = {"rows": [], "bytes": []}
         for limit in limits:
@@ -89,13 +102,17 @@ class Ledger:
             if not reservation.granted:
                 for subject in fresh:
                     await self._cell(subject).change(_give_back(entry.run))
-                return quota.Admission(False, tuple(states))
+                return self._refused(limit, states)
             if reservation.changed:
                 fresh.append(limit.subject)
             for resource, shares in most.items():
                 if limit.of(resource) is not None:
                     shares.append(getattr(reservation.entry, resource))
         return quota.Admission(True, tuple(states), min(most["rows"], default=None), min(most["bytes"], default=None))
+
+    def _refused(self, limit: quota.WindowLimit, states: Sequence[quota.WindowState]) -> quota.Admission:
+        self._full[limit.subject] = {state.resource for state in states if state.full}
+        return quota.Admission(False, tuple(states))
 
     async def give_back(self, run: str) -> None:
         """Give back the windows of a run that never had a Job. Raises `LedgerError`."""
@@ -107,20 +124,43 @@ class Ledger:
         as they were reserved; an operator that dies before leaves it to the next one, which sees the same end."""
         for subject in self.unsettled(settlement.run):
             self._cell(subject).settle(settlement)
+            full = self._full.get(subject, set())
+            if full - {"requests", "launches"} or (full and settlement.refunded):
+                self._urgent.set()
 
     async def flush(self) -> None:
         """Write every settlement now. One that fails is kept for the next time."""
-        for cell in [cell for cell in self._cells.values() if cell.unwritten]:
+        self._urgent.clear()
+        for subject, cell in list(self._cells.items()):
+            if not cell.unwritten:
+                continue
+            self._full.pop(subject, None)
             try:
                 await cell.flush()
             except LedgerError as error:
                 log.warning("settling is put off: %s", error)
 
-    async def run(self) -> None:
-        """Flush every few seconds until cancelled."""
+    async def run(self, clock: Callable[[], datetime]) -> None:
+        """Flush every few seconds until cancelled, and now and then remove what counts no longer."""
+        pruned = clock()
         while True:
-            await asyncio.sleep(FLUSH_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FLUSH_SECONDS):
+                    await self._urgent.wait()
+                    await asyncio.sleep(URGENT_SECONDS)
             await self.flush()
+            if (clock() - pruned).total_seconds() > PRUNE_SECONDS:
+                pruned = clock()
+                await self.prune(pruned)
+
+    async def prune(self, now: datetime) -> None:
+        """Remove the objects of subjects that have used nothing for as long as the longest window."""
+        for usage in list(self.informer.items.values()):
+            if usage.subject != SLOTS and not usage.fault and usage.page.last <= now - MAX_WINDOW:
+                try:
+                    await self._cell(usage.subject).remove(now - MAX_WINDOW)
+                except ApiError as error:
+                    log.warning("ExportUsage %s is left for the next time: %s", usage.name, error)
 
     async def change_slots(self, change: Callable[[Entries], tuple[Entries, R]]) -> R:
         """Change the entries of the live runs, durably, and return the change's answer. Raises `LedgerError`."""
@@ -158,25 +198,29 @@ class Ledger:
             if set(freed) - set(self._slots):
                 self._slots_changed()
             return
-        self._index(before, after)
-        if before is not None:
+        freed_runs = self._index(before, after)
+        if before is not None and freed_runs:
             self._window_freed(before.subject)
 
-    def _index(self, before: Usage | None, after: Usage | None) -> None:
-        if before is not None:
-            for entry in _unsettled(before):
-                places = self._open[entry.run]
-                del places[before.subject]
-                if not places:
-                    del self._open[entry.run]
-                    runs = self._open_runs[entry.request]
-                    runs.discard(entry.run)
-                    if not runs:
-                        del self._open_runs[entry.request]
-        if after is not None:
-            for entry in _unsettled(after):
-                self._open.setdefault(entry.run, {})[after.subject] = entry
-                self._open_runs.setdefault(entry.request, set()).add(entry.run)
+    def _index(self, before: Usage | None, after: Usage | None) -> set[str]:
+        """Bring the unsettled places up to date; the runs that hold one here no longer."""
+        gone = {} if before is None else {entry.run: entry for entry in _unsettled(before)}
+        held = {} if after is None else {entry.run: entry for entry in _unsettled(after)}
+        for run, entry in gone.items():
+            assert before is not None
+            places = self._open[run]
+            del places[before.subject]
+            if not places:
+                del self._open[run]
+                runs = self._open_runs[entry.request]
+                runs.discard(run)
+                if not runs:
+                    del self._open_runs[entry.request]
+        for run, entry in held.items():
+            assert after is not None
+            self._open.setdefault(run, {})[after.subject] = entry
+            self._open_runs.setdefault(entry.request, set()).add(run)
+        return gone.keys() - held.keys()
 
 
 def _unsettled(usage: Usage) -> list[Entry]:

@@ -128,6 +128,8 @@ def held(turn: Turn, reason: str, text: str) -> Decision:
     document = turn.document()
     document.fields.pop("queue", None)
     document.phase("Pending", reason, text)
+    if reason == "LedgerUnavailable" and not document.says("QuotaReserved"):  # what is reserved stays so
+        document.condition("QuotaReserved", False, reason, text)
     return Decision((*turn.event("Warning", reason, text), *turn.write(document)), HOLD_SECONDS)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from export_operator.domain.model import Key
+from export_operator.domain.model import EPOCH, Key
 from export_operator.domain.windows import MAX_WINDOW
 
 MAX_ENTRIES = 1024
@@ -79,6 +79,12 @@ class Page:
 
     def find(self, run: str) -> Entry | None:
         return next((entry for entry in self.entries if entry.run == run), None)
+
+    @property
+    def last(self) -> datetime:
+        """When something was last reserved."""
+        items: tuple[Entry | Bucket, ...] = self.folded + self.entries
+        return max((item.until for item in items), default=EPOCH)
 
 
 def release(entries: Sequence[Entry], run: str) -> tuple[Entry, ...]:

@@ -80,6 +80,10 @@ class Document:
     def has_condition(self, kind: str) -> bool:
         return any(item["type"] == kind for item in self.conditions)
 
+    def says(self, kind: str) -> bool:
+        """The condition is True."""
+        return any(item["type"] == kind and item["status"] == "True" for item in self.conditions)
+
     def drop_condition(self, kind: str) -> None:
         self.conditions[:] = [item for item in self.conditions if item["type"] != kind]
 
