@@ -67,7 +67,7 @@ class App:
             kube, decisions.pods.namespace, self._store.wake_waiting, unreadable=metrics.ledger_unreadable
         )
         self._progress = ProgressPoller(self._cluster, self._runs, self._wake)
-        self._gates = Gates(self._gate_changed, self._wake)
+        self._gates = Gates(self._gate_changed, self._store.backlog.add)
         self._prober = Prober(self._cluster, self._store, self._gates, now)
         self._policies = PolicyReporter(
             cluster=self._cluster,

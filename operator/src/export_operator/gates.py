@@ -15,10 +15,12 @@ CLOSED = Breaker()
 
 
 class Gates:
-    """`changed` is told of each new state or limit (None: the object is gone); `wake` of each request that was held and
-    may go on."""
+    """`changed` is told of each new state or limit (None: the object is gone); `wake` of the requests that were held
+    and may go on, be they thousands."""
 
-    def __init__(self, changed: Callable[[Subject, Breaker | None], None], wake: Callable[[Key], None]) -> None:
+    def __init__(
+        self, changed: Callable[[Subject, Breaker | None], None], wake: Callable[[Iterable[Key]], None]
+    ) -> None:
         self._changed = changed
         self._wake = wake
         self._breakers: dict[Subject, Breaker] = {}
@@ -63,7 +65,12 @@ class Gates:
         if self.of(subject).limit == 0:
             self._held.setdefault(subject, {})[key] = None
         else:
-            self._wake(key)  # it has opened since that was decided
+            self._wake([key])  # it has opened since that was decided
+
+    def forget(self, key: Key) -> None:
+        """The request is gone."""
+        for keys in self._held.values():
+            keys.pop(key, None)
 
     def drop(self, subject: Subject) -> None:
         """The source or destination is gone."""
@@ -81,5 +88,4 @@ class Gates:
         return after
 
     def _release(self, subject: Subject) -> None:
-        for key in self._held.pop(subject, ()):
-            self._wake(key)
+        self._wake(self._held.pop(subject, ()))

@@ -59,6 +59,7 @@ class Reconciler:
         current = request.run if request is not None else ""
         await self._clean_up(key, current)
         if request is None:
+            self._gates.forget(key)
             return None
         try:
             seen = await self._observe(request, current)

@@ -23,7 +23,7 @@ class Told:
     def __init__(self) -> None:
         self.changes: list[tuple[Subject, State | None]] = []
         self.woken: list[Key] = []
-        self.gates = Gates(self._changed, self.woken.append)
+        self.gates = Gates(self._changed, self.woken.extend)
 
     def _changed(self, subject: Subject, breaker: Breaker | None) -> None:
         self.changes.append((subject, None if breaker is None else breaker.state))
@@ -72,6 +72,15 @@ def test_nobody_is_woken_while_it_stays_down(told: Told) -> None:
 def test_who_is_held_after_it_came_back_is_woken_at_once(told: Told) -> None:
     told.gates.hold(HERE, KEY)
     assert told.woken == [KEY]
+
+
+def test_a_request_that_is_deleted_while_it_is_held_is_forgotten(told: Told) -> None:
+    told.fall()
+    for key in (KEY, OTHER):
+        told.gates.hold(HERE, key)
+    told.gates.forget(KEY)
+    told.gates.probed(HERE, "", later(60))
+    assert told.woken == [OTHER]
 
 
 def test_who_waits_for_what_is_deleted_is_woken_to_learn_it(told: Told) -> None:
