@@ -56,6 +56,10 @@ e2e: .venv cluster-up ## On a real cluster, as tenants and platform teams use it
 bench: .venv ## Measure beside psql, DuckDB and others: about an hour (ROWS, REPEATS, SUITES, ONLY; python -m tests.bench --help)
 	@UV="$(UV)" $(RUN) python -m tests.bench
 
+.PHONY: load
+load: .venv ## Many requests at once on a real API server: what they cost and that quotas hold (SUITES; --help)
+	@$(RUN) python -m tests.load
+
 .PHONY: chaos
 chaos: .venv ## Faults that take long, then random ones (CHAOS_MINUTES, CHAOS_SEED, CHAOS_ROUND)
 	@$(PYTEST) tests/chaos

@@ -3,7 +3,7 @@
 import os
 import platform
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -18,33 +18,46 @@ PEERS = ("duckdb", "duckdb-extension-postgres-scanner", "adbc-driver-postgresql"
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
-    """Versions by name."""
+class Host:
+    """This machine and this checkout."""
 
     processor: str
     processors: int
     memory_bytes: int
     kernel: str
     python: str
-    postgresql: str
-    ours: dict[str, str]
-    peers: dict[str, str]
     commit: str
 
 
-def look(server: host.PostgresServer) -> Machine:
-    """This machine, this checkout, this server."""
+@dataclass(frozen=True, slots=True)
+class Machine(Host):
+    """With what was measured on it. Versions by name."""
+
+    postgresql: str
+    ours: dict[str, str]
+    peers: dict[str, str]
+
+
+def here() -> Host:
+    """What is known without a server."""
     cpu = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return Machine(
+    return Host(
         processor=cpu[1].strip() if cpu else platform.machine(),
         processors=os.cpu_count() or 1,
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         kernel=re.match(r"[\d.]*\d", platform.release())[0],  # type: ignore[index]
         python=platform.python_version(),
+        commit=commit(),
+    )
+
+
+def look(server: host.PostgresServer) -> Machine:
+    """This machine, this checkout, this server."""
+    return Machine(
+        **asdict(here()),
         postgresql=server.psql("SHOW server_version"),
         ours={name: metadata.version(name) for name in OURS if _installed(name)},
         peers=peers.versions(PEERS),
-        commit=commit(),
     )
 
 

@@ -70,7 +70,7 @@ def _goals(found: Sequence[Goal]) -> str:
         ]
         for goal in found
     ]
-    return "## Goals\n\n" + told + "\n\n" + _table(["", "", "goal", "measured", "met", ""], rows)
+    return "## Goals\n\n" + told + "\n\n" + table(["", "", "goal", "measured", "met", ""], rows)
 
 
 def summary(found: Sequence[Goal]) -> str:
@@ -116,7 +116,7 @@ def _suite(suite: SuiteResults, processors: int) -> str:
     )
     facts = f"{suite.table.title}: {suite.table.rows:,} rows, {suite.table.bytes / MIB:,.0f} MiB in PostgreSQL."
     pinned = " The server ran on processor 0, the client on processor 1." if suite.pinned else ""
-    text = f"## {suite.title}\n\n{facts}{pinned}\n\n" + _table(["", *heading], [row for _, row in rows])
+    text = f"## {suite.title}\n\n{facts}{pinned}\n\n" + table(["", *heading], [row for _, row in rows])
     notes = list(_notes(suite))
     return text + ("\n\n" + "\n".join(notes) if notes else "") + _steps(suite)
 
@@ -133,7 +133,7 @@ def _steps(suite: SuiteResults) -> str:
         first = spread.of(samples, lambda each: each.first_row).median
         rows.append([BY_NAME[name].title, f"{first:.2f}", *(f"{median:.2f}" if median else "" for median in medians)])
     title = "\n\nSeconds by step, as the exporter tells them (medians); steps overlap.\n\n"
-    return title + _table(["", "first row", *names], rows)
+    return title + table(["", "first row", *names], rows)
 
 
 def _floor(suite: SuiteResults, samples: Sequence[Sample], processors: int) -> str:
@@ -192,10 +192,11 @@ def _missing(results: Results) -> str:
     if not results.missing:
         return ""
     rows = [[BY_NAME[name].title, why] for name, why in results.missing.items()]
-    return "## Not measured\n\n" + _table(["", "why"], rows)
+    return "## Not measured\n\n" + table(["", "why"], rows)
 
 
-def _table(heading: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
+def table(heading: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
+    """In Markdown."""
     head = list(heading)
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -105,11 +105,11 @@ class Gauge:
             time.sleep(0.005)
 
     def _clock(self) -> _Clock:
-        server = _cpu(self._postmaster, reaped=True)
-        server += sum(_cpu(pid, reaped=False) for pid in children(self._postmaster))
+        server = cpu_seconds(self._postmaster, reaped=True)
+        server += sum(cpu_seconds(pid, reaped=False) for pid in children(self._postmaster))
         usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         own = sum(usage.ru_utime + usage.ru_stime for usage in usages)
-        return _Clock(machine_cpu(), server, _cpu(self._s3, reaped=False), own)
+        return _Clock(machine_cpu(), server, cpu_seconds(self._s3, reaped=False), own)
 
 
 def _watch(pid: int, expected: Path | None) -> tuple[int, bool]:
@@ -125,7 +125,7 @@ def _watch(pid: int, expected: Path | None) -> tuple[int, bool]:
         poll.register(handle, select.POLLIN)
         while True:
             ended = bool(poll.poll(LOOK_SECONDS * 1000))
-            peak = max(peak, _peak(pid))
+            peak = max(peak, peak_memory(pid))
             appeared = appeared or (expected is not None and expected.exists())
             if ended:
                 return peak, appeared
@@ -135,7 +135,8 @@ def _watch(pid: int, expected: Path | None) -> tuple[int, bool]:
         os.close(handle)
 
 
-def _peak(pid: int) -> int:
+def peak_memory(pid: int) -> int:
+    """Of resident memory so far, in bytes; 0 when the process has gone."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -143,7 +144,7 @@ def _peak(pid: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
 
 
-def _cpu(pid: int, *, reaped: bool) -> float:
+def cpu_seconds(pid: int, *, reaped: bool) -> float:
     """Of a process, with those of its children that it has waited for if `reaped`; 0 when it has gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

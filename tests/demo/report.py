@@ -61,14 +61,12 @@ def times(clock: Clock, followed: Followed, timings: dict[str, float]) -> None:
 def _export_times(followed: Followed, timings: dict[str, float]) -> None:
     """As they were seen from here, and within the pod as the exporter measured them."""
     runs = followed.seen.get("Running", 0.0)
-    ends = max(followed.seen.get("Finishing", followed.seconds), runs)
     _seconds("  pod starts", runs, "admission, quota, Job, scheduling, container")
-    _seconds("  pod runs", ends - runs, "Python starts, rows are exported")
+    _seconds("  pod runs", followed.seconds - runs, "Python starts, rows are exported, Kubernetes ends pod and Job")
     if "total" in timings:
         _seconds("    exporting", timings["total"], "of it, overlapping:")
     for step in sorted(timings.keys() - {"total"}, key=lambda step: STEPS.index(step) if step in STEPS else len(STEPS)):
         _seconds(f"      {step}", timings[step])
-    _seconds("  Job ends", followed.seconds - ends, "Kubernetes ends pod and Job")
 
 
 def _seconds(name: str, seconds: float, note: str = "") -> None:

@@ -101,6 +101,11 @@ class Server:
 
     def start(self, seconds: float = 30) -> None:
         """Start, unless it runs, and wait until it serves."""
+        self.launch()
+        self._until(self.ready, seconds)
+
+    def launch(self) -> None:
+        """Start, unless it runs."""
         if not self.running:
             with self.log.open("ab") as log:
                 self._process = subprocess.Popen(
@@ -112,7 +117,6 @@ class Server:
                     env=shell.environment(self.environment()),
                     start_new_session=True,  # Ctrl-C is for the tests, who then stop their servers in good order
                 )
-        self._until(self.ready, seconds)
 
     def _until(self, ready: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds

@@ -37,7 +37,9 @@ class Resync:
             except ApiError as error:
                 log.warning("resync failed, again in %.0f s: %s", EVERY_SECONDS, error)
                 continue
-            for key in {*self._runs.requests(), *self._ledger.requests()}:
+            # What has ended and is written down everywhere is woken by its own timer alone.
+            open_jobs = (key for key in self._runs.requests() if not self._store.at_rest(key))
+            for key in {*open_jobs, *self._ledger.requests()}:
                 wake(key)
 
     async def once(self) -> None:

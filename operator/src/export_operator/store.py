@@ -36,14 +36,13 @@ class Store:
         )
 
     def put_request(self, document: Document) -> None:
-        """A request as it was read. One that is known to be gone does not come back by a LIST that began before."""
+        """A request as it was read. One that is known to be gone does not come back by a LIST that began before, and
+        what is known already wakes nobody: a resync finds ten thousand that have not changed."""
         key = key_of(document)
-        if document["metadata"]["uid"] in self._gone:
-            return
-        if _newer(document, self.requests.get(key)):
-            self.requests[key] = document
+        if document["metadata"]["uid"] not in self._gone and _newer(document, self.requests.get(key)):
+            self.requests[key] = _lean(document)
             estimates.remember(self._deliveries, document.get("status") or {})
-        self._changed(key)
+            self._changed(key)
 
     def drop_request(self, key: Key) -> None:
         dropped = self.requests.pop(key, None)
@@ -52,6 +51,10 @@ class Store:
             if len(self._gone) > MAX_GONE:
                 del self._gone[next(iter(self._gone))]
         self._changed(key)
+
+    def at_rest(self, key: Key) -> bool:
+        """Whether the request is there and has ended: what is still to be done about it is planned."""
+        return _phase(self.requests.get(key) or {}) in TERMINAL_PHASES
 
     def put_named(self, kind: str, document: Document) -> None:
         """A source, destination or policy. Those who have no Job yet are looked at again when it says something new."""
@@ -74,7 +77,7 @@ class Store:
         waiting = [
             (document["metadata"].get("creationTimestamp", ""), key)
             for key, document in self.requests.items()
-            if (document.get("status") or {}).get("phase") not in SETTLED
+            if _phase(document) not in SETTLED
         ]
         self.backlog.add(key for _, key in sorted(waiting))
 
@@ -86,8 +89,21 @@ def key_of(document: Document) -> Key:
     return Key(document["metadata"]["namespace"], document["metadata"]["name"])
 
 
+def _phase(document: Document) -> str:
+    return str((document.get("status") or {}).get("phase") or "")
+
+
 def _newer(document: Document, known: Document | None) -> bool:
     """resourceVersions of one kind are comparable numbers (KEP-5504). Another UID is another object."""
     if known is None or known["metadata"]["uid"] != document["metadata"]["uid"]:
         return True
-    return int(document["metadata"]["resourceVersion"]) >= int(known["metadata"]["resourceVersion"])
+    return int(document["metadata"]["resourceVersion"]) > int(known["metadata"]["resourceVersion"])
+
+
+def _lean(document: Document) -> Document:
+    """Without `managedFields`, which are more than all else and which nobody reads. The API server takes an update
+    without them as one that changes nothing about them."""
+    return {
+        **document,
+        "metadata": {name: value for name, value in document["metadata"].items() if name != "managedFields"},
+    }

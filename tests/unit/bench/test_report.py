@@ -27,7 +27,7 @@ def found(**measured: Measured) -> Results:
     """Results of the main suite; names with `_` for `-`."""
     table = TableFacts("users", 5_000_000, 1)
     named = {name.replace("_", "-"): each for name, each in measured.items()}
-    software = machine.Machine("a processor", 2, 2**30, "6.1", "3.11", "15", {"polars": "2"}, {"duckdb": "1"}, "abc")
+    software = machine.Machine("a processor", 2, 2**30, "6.1", "3.11", "abc", "15", {"polars": "2"}, {"duckdb": "1"})
     suite = SuiteResults("Users", table, pinned=False, measured=named)
     return Results(
         machine=software, settings={}, began="now", ended="then", scale=5_000_000, repeats=2, seed=1,

@@ -294,7 +294,13 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
     ),
     "the export is done and its Job not yet closed": (
         seen(request(status=LAUNCHED), job=job(), pods=(ended_pod(0),)),
-        5,
+        6,
+        [],
+        4,
+    ),
+    "the export is long done and its Job still not closed": (
+        seen(request(status=LAUNCHED), job=job(), pods=(ended_pod(0),)),
+        10,
         ["status Running Finishing"],
         None,
     ),

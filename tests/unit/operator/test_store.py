@@ -63,11 +63,34 @@ def test_a_request_made_anew_replaces_the_old_one_of_its_name(given: Fixture) ->
     assert given.store.requests == {A: document(11, uid="u2")}
 
 
-def test_every_event_of_a_request_wakes_it(given: Fixture) -> None:
+def test_every_change_of_a_request_wakes_it(given: Fixture) -> None:
     given.store.put_request(document(1))
-    given.store.put_request(document(1))
+    given.store.put_request(document(2))
     given.store.drop_request(A)
     assert (given.woken, given.store.requests) == ([A, A, A], {})
+
+
+def test_what_is_known_already_wakes_nobody(given: Fixture) -> None:
+    given.store.put_request(document(1))
+    given.store.put_request(document(1))
+    assert given.woken == [A]
+
+
+def test_who_manages_which_field_is_not_kept(given: Fixture) -> None:
+    managed = document(1)
+    managed["metadata"]["managedFields"] = [{"manager": "kubectl"}]
+    given.store.put_request(managed)
+    assert given.store.requests == {A: document(1)}
+
+
+@pytest.mark.parametrize(("phase", "rests"), [("Succeeded", True), ("Running", False), ("", False)])
+def test_only_a_request_that_has_ended_is_at_rest(given: Fixture, phase: str, rests: bool) -> None:
+    given.store.put_request(document(1, phase=phase))
+    assert given.store.at_rest(A) is rests
+
+
+def test_a_request_that_is_gone_is_not_at_rest(given: Fixture) -> None:
+    assert not given.store.at_rest(A)
 
 
 def test_a_list_that_began_before_a_deletion_brings_nothing_back(given: Fixture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 import sys
@@ -25,10 +26,16 @@ def camel(name: str) -> str:
     return head + "".join(part.upper() if part in {"id", "uri"} else part.capitalize() for part in tail)
 
 
+@functools.cache
+def _names(cls: type) -> tuple[tuple[str, str], ...]:
+    """Fields of a dataclass, as Python and as JSON call them."""
+    return tuple((field.name, camel(field.name)) for field in dataclasses.fields(cls))
+
+
 def encode(value: Any) -> Any:
     """A dataclass instance as plain JSON values; fields that are None are left out."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        pairs = ((camel(field.name), getattr(value, field.name)) for field in dataclasses.fields(value))
+        pairs = ((name, getattr(value, field)) for field, name in _names(type(value)))
         return {name: encode(item) for name, item in pairs if item is not None}
     if isinstance(value, (tuple, list)):
         return [encode(item) for item in value]

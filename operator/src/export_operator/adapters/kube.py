@@ -11,6 +11,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
+from urllib.request import getproxies
 
 import aiohttp
 from kubernetes.aio import client, config
@@ -84,6 +85,8 @@ class Kube:
                 await config.load_kube_config(context=context or None, client_configuration=configuration)
         except (config.ConfigException, OSError) as error:
             raise ApiError(0, "NotConfigured", f"no way to reach a cluster: {error}") from error
+        # Looking for proxies and a .netrc anew at each call takes two turns of a thread.
+        configuration.client_session_kwargs = {"trust_env": bool(getproxies())}
         return Kube(client.ApiClient(configuration), count)
 
     async def close(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from export_contract import names
 from export_contract.report import Progress
 from export_operator.adapters.cluster import Cluster
 from export_operator.adapters.kube import ApiError
@@ -59,6 +60,6 @@ class ProgressPoller:
         if progress is None or progress.run != pod.run or progress == before:
             return
         self._latest[pod.run] = progress
-        for job in self._runs.jobs.items.values():
-            if job.run == pod.run:
-                self._wake(job.request)
+        job = self._runs.jobs.items.get(names.job_name(pod.run))
+        if job is not None:
+            self._wake(job.request)

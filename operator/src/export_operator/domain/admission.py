@@ -107,6 +107,7 @@ def admitted(turn: Turn, take: TakeSlot, full: str) -> Decision:
         # A slot that it took before its policy named the queue is of no use to it.
         return Decision((CreateJob(manifest), *turn.write(document), *turn.free_slot()))
     document.fields["startTime"] = times.render(turn.now)
+    document.fields["attempts"] = 1  # as the next look at the Job would say: one write less
     return Decision((CreateJob(manifest), turn.started(document), *turn.write(document)))
 
 

@@ -9,12 +9,14 @@ from functools import partial
 from typing import Any
 
 from export_contract.failures import FailureClass
-from export_operator.domain import admission, breaker, held, lookup, outcome, places, status, times
+from export_operator.domain import admission, breaker, held, lookup, outcome, places, plan, status, times
 from export_operator.domain.actions import Action, Decision, Emit, Learn, StopJob, SuspendJob
 from export_operator.domain.model import Job, Request
 from export_operator.domain.policy import FALLBACKS
 from export_operator.domain.turn import Turn
 
+FINISHING_SECONDS = 5.0
+"""A Job is closed a second or two after its pod is done: not worth a word in status, unless it takes longer."""
 MAX_WARNED = 768
 """Bytes of a message that warnings are added to."""
 
@@ -22,16 +24,13 @@ MAX_WARNED = 768
 def with_job(turn: Turn) -> Decision:
     """A run that was launched. Its Job's absence is an end too: a missing Job never means "create it again"."""
     request, job = turn.request, turn.seen.job
-    try:
-        found = turn.make_plan()
-    except lookup.RefusalError:
-        found = None  # the catalogue has changed since: a launched run goes on
     document = turn.document()
+    if job is None:
+        return _job_deleted(turn, document)
+    found = _plan(turn) if job.suspended or not request.launched else None
     if found is not None and not request.launched:  # the operator died between the Job and the status
         document = turn.accepted(found)
         document.condition("QuotaReserved", True, "Reserved", "a place in every window is reserved")
-    if job is None:
-        return _job_deleted(turn, document)
     document.fields["jobRef"] = {"namespace": turn.settings.pods.namespace, "name": job.name}
     if not job.held_by_kueue:
         document.fields.setdefault("startTime", times.render(job.started if job.queue and job.started else job.created))
@@ -54,6 +53,14 @@ def with_job(turn: Turn) -> Decision:
     if stop := outcome.stop_needed(turn.seen.pods, since, deadline, turn.now):
         return Decision((StopJob(job, *stop),))
     return _under_way(turn, job, document, None if since is None else since + deadline)
+
+
+def _plan(turn: Turn) -> plan.Plan | None:
+    """None when the catalogue has changed since and no longer allows it: a launched run goes on."""
+    try:
+        return turn.make_plan()
+    except lookup.RefusalError:
+        return None
 
 
 def _starting_since(turn: Turn, job: Job, document: status.Document) -> datetime | None:
@@ -113,7 +120,10 @@ def _under_way(turn: Turn, job: Job, document: status.Document, start_by: dateti
             # The kubelet words the same trouble anew at each try; the first wording stays.
             document.phase("Pending", *problem)
             actions += turn.event("Warning", *problem)
-    elif any(pod.exit_code == 0 for pod in pods):
+    elif done := [pod.finished or turn.now for pod in pods if pod.exit_code == 0]:
+        left = FINISHING_SECONDS - (turn.now - max(done)).total_seconds()
+        if left > 0 and not actions:
+            return Decision((), left)
         document.phase("Running", "Finishing", "the export pod is done; its Job is being closed")
     elif all(pod.exit_code is not None for pod in pods):
         document.phase("Running", "PodStarting", "an attempt ended; the next export pod is starting")

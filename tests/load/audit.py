@@ -1,0 +1,52 @@
+"""What the API server says the operator asked of it: calls by purpose, in the words of the operator's own metric."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from export_operator.adapters.metrics import purpose_of
+
+APART = ("log get",)
+"""Not among the calls of a run: how many ends of logs are read follows from how long it takes."""
+
+
+@dataclass
+class Calls:
+    """By purpose and verb. `conflicts` are writes that another's had overtaken; `refused` failed for another reason,
+    with the code in their names."""
+
+    made: Counter[str] = field(default_factory=Counter)
+    conflicts: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+
+
+def read(log: Path) -> Calls:
+    """Every call in an audit log."""
+    calls = Calls()
+    for event in _events(log):
+        name = name_of(event)
+        calls.made[name] += 1
+        code = int((event.get("responseStatus") or {}).get("code") or 0)
+        if code == 409:
+            calls.conflicts[name] += 1
+        elif code >= 400:
+            calls.refused[f"{name}: {code}"] += 1
+    return calls
+
+
+def _events(log: Path) -> Iterator[Mapping[str, Any]]:
+    with log.open(encoding="utf-8") as lines:
+        for line in lines:
+            yield json.loads(line)
+
+
+def name_of(event: Mapping[str, Any]) -> str:
+    """`ledger update`, `status update`, `list` …"""
+    verb: str = event["verb"]
+    purpose = purpose_of(event["requestURI"].partition("?")[0], verb)
+    return verb if purpose == verb else f"{purpose} {verb}"

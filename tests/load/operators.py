@@ -1,0 +1,72 @@
+"""The operator as a process, the same program that the image starts, with its service account and nothing more."""
+
+from __future__ import annotations
+
+import http.client
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.bench.measure import cpu_seconds, peak_memory
+from tests.load.plane import direct
+from tests.platform.names import NAMESPACE, RUN_NAMESPACE
+from tests.services.processes import Server, as_user
+
+
+class Operator(Server):
+    """`ready` when it says so. `profile` is a file for cProfile to write; it costs a third of the speed."""
+
+    def __init__(
+        self, directory: Path, number: int, kubeconfig: Path, settings: Mapping[str, str], profile: Path | None = None
+    ) -> None:
+        super().__init__(f"operator-{number}", directory / f"operator-{number}.log")
+        self._kubeconfig = kubeconfig
+        self._settings = settings
+        self._profile = profile
+        self.cpu = 0.0
+        """Seconds, of all its processes so far."""
+        self.peak_memory = 0
+        """Bytes, of the largest of them."""
+
+    def command(self) -> Sequence[str | Path]:
+        profiled = ["-m", "cProfile", "-o", str(self._profile)] if self._profile else []
+        return [*as_user(""), sys.executable, *profiled, "-m", "export_operator", "run"]
+
+    def environment(self) -> Mapping[str, str]:
+        given = {
+            "RUN_NAMESPACE": RUN_NAMESPACE,
+            "RUNNER_IMAGE": "none",
+            "HTTP_PORT": str(self.port),
+            "LOG_LEVEL": "INFO",
+            **self._settings,
+        }
+        return {
+            "KUBECONFIG": str(self._kubeconfig),
+            "POD_NAME": self.name,
+            "POD_NAMESPACE": NAMESPACE,
+            **direct(),
+            **{f"EXPORT_OPERATOR_{name}": value for name, value in given.items()},
+        }
+
+    def ready(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    def stop(self, seconds: float = 30) -> None:
+        self._measure()
+        super().stop(seconds)
+
+    def kill(self) -> None:
+        self._measure()
+        super().kill()
+
+    def _measure(self) -> None:
+        if self.running:
+            self.cpu += cpu_seconds(self.pid, reaped=False)
+            self.peak_memory = max(self.peak_memory, peak_memory(self.pid))

@@ -1,0 +1,271 @@
+"""What is put on the operator, and what is seen of it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from export_operator.adapters.informer import Informer
+from export_operator.adapters.kube import ApiError, Kube, path_of
+from export_operator.domain.model import GROUP, TERMINAL_PHASES, VERSION
+from export_operator.domain.pages import State
+from export_operator.domain.quota import used
+from export_operator.domain.usage import SLOTS, parse_usage
+from tests.cluster import say
+from tests.integration.operator.connections import running
+from tests.load import audit
+from tests.load.operators import Operator
+from tests.load.plane import Plane
+from tests.load.standin import StandIn, Truth, answering
+from tests.platform.catalogue import sample
+from tests.platform.names import API_VERSION, RUN_NAMESPACE
+
+NAMESPACES = 10
+SUBMITTERS = 24
+"""People who apply at the same moment."""
+PATIENCE_SECONDS = 900.0
+"""Nothing is measured by it: a storm that has not settled by then is a failure."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """`limit` is of requests a user and day; `slots` of runs at once. With `backlog` everything is there before the
+    operator starts, so all of it contends at one moment; else people apply while it runs. `kills` are SIGKILLs, spread
+    over the admissions, each followed by a new start."""
+
+    name: str
+    title: str
+    users: int = 300
+    each: int = 10
+    limit: int = 10
+    slots: int = 100
+    run_seconds: float = 1.0
+    operators: int = 1
+    kills: int = 0
+    backlog: bool = True
+    on_quota_exceeded: str = "Reject"
+    ttl_seconds: int = 1
+
+    @property
+    def requests(self) -> int:
+        return self.users * self.each
+
+    @property
+    def admitted(self) -> int:
+        """How many may run."""
+        return self.users * min(self.each, self.limit)
+
+
+@dataclass
+class Seen:
+    """What became of it. Times are seconds since the beginning: the operator's start where there is a backlog, the
+    first apply where there is none."""
+
+    phases: Counter[str] = field(default_factory=Counter)
+    truth: Truth = field(default_factory=Truth)
+    reserved: Counter[str] = field(default_factory=Counter)
+    slots_held: int = 0
+    unsettled: int = 0
+    calls: audit.Calls = field(default_factory=audit.Calls)
+    decided_seconds: float = 0.0
+    settled_seconds: float = 0.0
+    admitted_seconds: float = 0.0
+    operator_cpu: float = 0.0
+    operator_memory: int = 0
+
+
+async def play(scenario: Scenario, plane: Plane, profile: Path | None = None) -> Seen:
+    """Put the scenario on a fresh control plane. Raises `Problem` or `TimeoutError` when it does not settle."""
+    loop = asyncio.get_running_loop()
+    seen = Seen()
+    async with AsyncExitStack() as stack:
+        kube = await stack.enter_async_context(plane.connected())
+        port = await stack.enter_async_context(answering())
+        await _furnish(plane, kube, port)
+        watch = Watch(kube)
+        await stack.enter_async_context(running(watch.informer.run()))
+        await watch.informer.synced.wait()
+        stand_in = StandIn(kube, scenario.run_seconds)
+        await stack.enter_async_context(stand_in.working())
+        kubeconfig = await plane.operator_kubeconfig(kube)
+        settings = {
+            "REQUESTS_PER_USER": str(scenario.limit),
+            "MAX_CONCURRENT_RUNS": str(scenario.slots),
+        }
+        operators = [
+            Operator(plane.settings.directory, number, kubeconfig, settings, profile if number == 0 else None)
+            for number in range(scenario.operators)
+        ]
+        for operator in operators:
+            stack.callback(operator.stop)
+        with say.step(f"{scenario.name}: {scenario.title}") as step:
+            if scenario.backlog:
+                await _submit(scenario, plane)
+                began = loop.time()
+                await _start(operators)
+            else:
+                await _start(operators)
+                began = loop.time()
+                await _submit(scenario, plane)
+            kills = [scenario.admitted * (index + 1) // (scenario.kills + 1) for index in range(scenario.kills)]
+            for number, after in enumerate(kills):
+                await _until(lambda after=after: stand_in.truth.created.total() >= after, step, watch)  # type: ignore[misc]
+                victim = operators[number % len(operators)]
+                victim.kill()
+                victim.launch()
+            await _until(lambda: watch.settled(scenario) and not stand_in.informer.items, step, watch)
+        # Its last words to the ledger, and what it has cost.
+        for operator in operators:
+            operator.stop()
+        seen.decided_seconds = watch.last_decided - began
+        seen.settled_seconds = watch.last_settled - began
+        seen.admitted_seconds = stand_in.truth.last - stand_in.truth.first
+        seen.phases = watch.phases()
+        seen.truth = stand_in.truth
+        seen.operator_cpu = sum(each.cpu for each in operators)
+        seen.operator_memory = max(each.peak_memory for each in operators)
+        await _read_ledger(kube, seen)
+    seen.calls = audit.read(plane.audit)
+    return seen
+
+
+class Watch:
+    """Follows every request by the API server's own events."""
+
+    def __init__(self, kube: Kube) -> None:
+        self._path = path_of(GROUP, VERSION, "exportrequests")
+        self.informer: Informer[str] = Informer(kube, self._path, _phase, self._changed)
+        self._counts: Counter[str] = Counter()
+        self.last_decided = 0.0
+        self.last_settled = 0.0
+
+    def phases(self) -> Counter[str]:
+        return +self._counts
+
+    def settled(self, scenario: Scenario) -> bool:
+        return sum(self._counts[phase] for phase in TERMINAL_PHASES) == scenario.requests
+
+    def _changed(self, before: str | None, after: str | None) -> None:
+        now = asyncio.get_running_loop().time()
+        if before is not None:
+            self._counts[before] -= 1
+        if after is not None:
+            self._counts[after] += 1
+            if not before and after:
+                self.last_decided = now
+            if after in TERMINAL_PHASES:
+                self.last_settled = now
+
+
+def _phase(document: Mapping[str, Any]) -> str:
+    return str((document.get("status") or {}).get("phase") or "")
+
+
+async def _start(operators: list[Operator]) -> None:
+    for operator in operators:
+        operator.launch()
+    while not all(operator.ready() for operator in operators):
+        for operator in operators:
+            if not operator.running:
+                raise operator.problem()
+        await asyncio.sleep(0.1)
+
+
+async def _until(true: Callable[[], bool], step: say.Step, watch: Watch) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not true():
+            step.progress(", ".join(f"{count} {phase or 'new'}" for phase, count in sorted(watch.phases().items())))
+            await asyncio.sleep(0.1)
+
+
+async def _furnish(plane: Plane, kube: Kube, port: int) -> None:
+    """A source and a destination that answer, their Secrets, namespaces, and everybody's right to ask."""
+    source, destination = sample("source"), sample("destination")
+    del source["spec"]["maxConcurrent"]  # the scenario's own limit is what is measured
+    source["spec"] |= {"host": "127.0.0.1", "port": port}
+    destination["spec"] |= {"endpoint": f"http://127.0.0.1:{port}"}
+    secrets = {
+        "app-db": ("username", "password"),
+        "exports-bucket": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+    }
+    for name, keys in secrets.items():
+        secret = {"metadata": {"name": name}, "stringData": dict.fromkeys(keys, "none")}
+        await kube.create(path_of("", "v1", "secrets", namespace=RUN_NAMESPACE), secret)
+    await kube.create(path_of(GROUP, VERSION, "exportsources"), source)
+    await kube.create(path_of(GROUP, VERSION, "exportdestinations"), destination)
+    for namespace in _namespaces():
+        await kube.create(path_of("", "v1", "namespaces"), {"metadata": {"name": namespace}})
+    group = "rbac.authorization.k8s.io"
+    binding = {
+        "metadata": {"name": "everybody"},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "export-operator-edit"},
+        "subjects": [{"apiGroup": group, "kind": "Group", "name": "system:authenticated"}],
+    }
+    await kube.create(path_of(group, "v1", "clusterrolebindings"), binding)
+    await _policies_work(plane)
+
+
+async def _policies_work(plane: Plane) -> None:
+    """The admission policies learn of a new kind some time after it is served."""
+    path = path_of(GROUP, VERSION, "exportrequests", namespace=_namespaces()[0])
+    async with plane.connected("anybody") as kube, asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            try:
+                await kube.create(f"{path}?dryRun=All", _request(Scenario(name="", title=""), "first"))
+            except ApiError as error:
+                if error.status not in {403, 503}:  # roles take a moment too
+                    raise
+                await asyncio.sleep(0.2)
+            else:
+                return
+
+
+def _namespaces() -> list[str]:
+    return [f"team-{number}" for number in range(NAMESPACES)]
+
+
+async def _submit(scenario: Scenario, plane: Plane) -> None:
+    """Every user applies all of theirs, one after the other; many users do so at once."""
+    users = [f"user-{number:03}" for number in range(scenario.users)]
+    random.Random(1).shuffle(users)
+    gate = asyncio.Semaphore(SUBMITTERS)
+
+    async def submit(number: int, user: str) -> None:
+        path = path_of(GROUP, VERSION, "exportrequests", namespace=_namespaces()[number % NAMESPACES])
+        async with gate, plane.connected(user) as kube:
+            for index in range(scenario.each):
+                await kube.create(path, _request(scenario, f"{user}-{index}"))
+
+    async with asyncio.TaskGroup() as group:
+        for number, user in enumerate(users):
+            group.create_task(submit(number, user))
+
+
+def _request(scenario: Scenario, name: str) -> dict[str, Any]:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "ExportRequest",
+        "metadata": {"name": name},
+        "spec": {
+            "source": {"name": "app-db", "dataset": "users"},
+            "onQuotaExceeded": scenario.on_quota_exceeded,
+            "ttlSecondsAfterFinished": scenario.ttl_seconds,
+        },
+    }
+
+
+async def _read_ledger(kube: Kube, seen: Seen) -> None:
+    documents, _ = await kube.list(path_of(GROUP, VERSION, "exportusages", namespace=RUN_NAMESPACE))
+    for usage in map(parse_usage, documents):
+        assert not usage.fault, usage.fault
+        if usage.subject == SLOTS:
+            seen.slots_held = len(usage.page.entries)
+        elif usage.subject.kind == "User":
+            seen.reserved[usage.subject.name] = used(usage.page.entries, "requests")
+            seen.unsettled += sum(entry.state is State.RESERVED for entry in usage.page.entries)
