@@ -12,7 +12,15 @@ HEAD = """\
 
 Group `export-operator.io`, version `v1alpha1`. `kubectl explain exportrequest.spec` shows the same in a terminal.
 """
-ORDER = ["ExportRequest", "ExportSource", "ExportDestination", "ExportPolicy", "ExportUsage"]
+ORDER = [
+    "ExportRequest",
+    "ScheduledExport",
+    "ExportDownload",
+    "ExportSource",
+    "ExportDestination",
+    "ExportPolicy",
+    "ExportUsage",
+]
 
 
 def kind_of(schema: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ Json = dict[str, Any]
 
 TIMEOUT_SECONDS = 30.0
 EXPORTS = "apis/export-operator.io/v1alpha1"
+ADMISSION = "apis/admissionregistration.k8s.io/v1"
 RBAC = "apis/rbac.authorization.k8s.io/v1"
 KINDS: Mapping[str, tuple[str, str]] = {
     "ExportRequest": (EXPORTS, "exportrequests"),
@@ -21,6 +22,8 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "ExportDestination": (EXPORTS, "exportdestinations"),
     "ExportPolicy": (EXPORTS, "exportpolicies"),
     "ExportUsage": (EXPORTS, "exportusages"),
+    "ScheduledExport": (EXPORTS, "scheduledexports"),
+    "ExportDownload": (EXPORTS, "exportdownloads"),
     "Job": ("apis/batch/v1", "jobs"),
     "Deployment": ("apis/apps/v1", "deployments"),
     "Pod": ("api/v1", "pods"),
@@ -29,6 +32,10 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "Event": ("api/v1", "events"),
     "Namespace": ("api/v1", "namespaces"),
     "ConfigMap": ("api/v1", "configmaps"),
+    "ServiceAccount": ("api/v1", "serviceaccounts"),
+    "ValidatingAdmissionPolicyBinding": (ADMISSION, "validatingadmissionpolicybindings"),
+    "MutatingAdmissionPolicy": (ADMISSION, "mutatingadmissionpolicies"),
+    "MutatingAdmissionPolicyBinding": (ADMISSION, "mutatingadmissionpolicybindings"),
     "Role": (RBAC, "roles"),
     "RoleBinding": (RBAC, "rolebindings"),
     "ClusterRoleBinding": (RBAC, "clusterrolebindings"),

@@ -24,16 +24,20 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* A file that manifests/ has as well, with this release's service account in place of the default install's. */}}
+{{/* A file that manifests/ has as well, with this release's service account and identity.mode in place of the defaults. */}}
 {{- define "export-operator.file" -}}
 {{- $account := printf "system:serviceaccount:%s:export-operator" .root.Release.Namespace -}}
-{{ .root.Files.Get .path | replace "system:serviceaccount:export-operator:export-operator" $account }}
+{{- $mode := printf `expression: "'%s'"` .root.Values.identity.mode -}}
+{{ .root.Files.Get .path | replace "system:serviceaccount:export-operator:export-operator" $account | replace `expression: "'Attested'"` $mode }}
 {{- end -}}
 
 {{/* Refuses what cannot work, before anything is changed. */}}
 {{- define "export-operator.check" -}}
 {{- if eq .Values.runNamespace.name .Release.Namespace -}}
 {{- fail (printf "runNamespace.name must not be the release's namespace %q: export pods and their credentials live apart from the operator. Leave it at export-runs, or name another namespace." .Release.Namespace) -}}
+{{- end -}}
+{{- if and (eq .Values.identity.mode "Attested") (semverCompare "<1.36.0-0" .Capabilities.KubeVersion.Version) -}}
+{{- fail (printf "identity.mode Attested needs Kubernetes 1.36 or newer for MutatingAdmissionPolicy, and this cluster is %s. Use --set identity.mode=Declared: clients then write spec.requester.username themselves (kubectl auth whoami shows it), a policy checks it, and ExportPolicies that select groups match nobody." .Capabilities.KubeVersion.Version) -}}
 {{- end -}}
 {{- $other := lookup "rbac.authorization.k8s.io/v1" "ClusterRole" "" "export-operator" -}}
 {{- if $other -}}

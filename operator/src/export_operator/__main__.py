@@ -1,18 +1,21 @@
-"""The command line: `export-operator run | check | ledger | version`."""
+"""The command line: `export-operator run | check | grants | ledger | version`."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 from export_operator import __version__
 from export_operator.adapters.kube import ApiError
 from export_operator.adapters.metrics import Metrics
 from export_operator.app import App, StartError, check_access, check_served, connection
 from export_operator.commands import ledger
+from export_operator.domain.grants import find_exposed
 from export_operator.logs import configure
 from export_operator.settings import PREFIX, ProcessSettings, SettingsError, read_settings
 
@@ -23,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "version":
         print(__version__)
         return 0
+    if options.command == "grants":
+        return _grants(sys.stdin)
     try:
         if options.command == "ledger":
             return ledger.run(options, os.environ)
@@ -56,6 +61,20 @@ async def _check(settings: ProcessSettings) -> None:
     print("ok: the CRDs are served and the run namespace can be read")
 
 
+def _grants(given: TextIO) -> int:
+    """1 when an account with act-as can be used by others."""
+    try:
+        exposed = find_exposed(json.load(given)["items"])
+    except (ValueError, KeyError, TypeError) as error:
+        print(f"export-operator: standard input is not a list of roles and bindings: {error}", file=sys.stderr)
+        return 2
+    for each in exposed:
+        print(each)
+    if not exposed:
+        print("ok: no account with the verb act-as can be used by others")
+    return 1 if exposed else 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="export-operator",
@@ -65,6 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("run", help="serve until asked to stop")
     commands.add_parser("check", help="say whether the operator could work here: CRDs, access to the run namespace")
+    commands.add_parser(
+        "grants",
+        help="say which accounts with the verb act-as others can use, from what this gives on standard input:"
+        " kubectl get roles,rolebindings,clusterroles,clusterrolebindings --all-namespaces --output json",
+    )
     ledger.add_parser(commands)
     commands.add_parser("version", help="print the version")
     return parser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import signal
 import time
@@ -14,8 +15,9 @@ from typing import Any
 
 import kopf
 
+from export_operator.adapters.canary import GUARDED, Canary
 from export_operator.adapters.cells import LedgerError
-from export_operator.adapters.cluster import Cluster
+from export_operator.adapters.cluster import Cluster, request_path
 from export_operator.adapters.health import HealthServer
 from export_operator.adapters.kube import ApiError, Kube, path_of
 from export_operator.adapters.ledger import Ledger
@@ -26,19 +28,19 @@ from export_operator.adapters.progress import ProgressPoller
 from export_operator.adapters.runs import Runs
 from export_operator.adapters.workloads import Workloads
 from export_operator.domain.breaker import Breaker
-from export_operator.domain.identity import Subject
+from export_operator.domain.identity import Enforcement, Subject
 from export_operator.domain.model import GROUP, VERSION, Key
 from export_operator.gates import Gates
 from export_operator.handlers import make_registry
 from export_operator.reconcile import Reconciler
 from export_operator.resync import Resync
 from export_operator.settings import ProcessSettings
-from export_operator.store import Store
+from export_operator.store import CATALOGUE, Store
 from export_operator.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
 
-KINDS = ("exportrequests", "exportsources", "exportdestinations", "exportpolicies", "exportusages")
+KINDS = (*GUARDED, "exportsources", "exportdestinations", "exportpolicies", "exportusages")
 STOP_SECONDS = 5.0  # for what the ledger still has to write
 RESOLVERS = 64  # threads that look up names: with Python's few, names whose server is silent would stop all others
 START_SECONDS = 60.0  # for the first lists; an API server that is slower restarts the pod
@@ -78,6 +80,14 @@ class App:
             timer=time.monotonic,
         )
         self._resync = Resync(kube, self._store, self._runs, self._ledger, settings.watch_namespaces)
+        self._canary = Canary(
+            kube,
+            namespace=settings.namespace,
+            mode=settings.identity_mode,
+            some_object=self._some_object,
+            changed=self._identity_changed,
+            clock=now,
+        )
         self._reconciler = Reconciler(
             store=self._store,
             runs=self._runs,
@@ -86,6 +96,7 @@ class App:
             cluster=self._cluster,
             settings=decisions,
             gates=self._gates,
+            identity=lambda: self._canary.state,
             progress=self._progress.latest,
             clock=now,
             metrics=metrics,
@@ -115,12 +126,14 @@ class App:
                 with contextlib.suppress(TimeoutError):  # without Kueue in the cluster its own runs wait, and no others
                     async with asyncio.timeout(KUEUE_SECONDS):
                         await self._workloads.informer.synced.wait()
+            spawn("admission policies", self._canary.watch())
             async with asyncio.timeout(START_SECONDS):
                 for synced in (self._runs.jobs.synced, self._runs.pods.synced, self._ledger.informer.synced):
                     await synced.wait()
                 # Nothing is decided before every source, destination and policy is known: half of them would lie.
                 await self._resync.once()
             self._prober.restore()
+            await self._canary.look()
             # A leader elector will stand here: workers start when this process holds the Lease.
             spawn("workers", self._queue.run())
             spawn("backlog", self._store.backlog.run())
@@ -128,6 +141,7 @@ class App:
             spawn("prober", self._prober.run())
             spawn("policies", self._policies.run())
             spawn("settling", self._ledger.run(now))
+            spawn("canary", self._canary.run())
             spawn("resync", self._resync.run(self._wake))
             # kopf cancels, at its end, every task younger than itself: it comes last.
             spawn("kopf", self._kopf(stop))
@@ -169,6 +183,18 @@ class App:
 
     def _wake(self, key: Key) -> None:
         self._queue.add(key)
+
+    def _some_object(self) -> str | None:
+        """The path of any object of ours that has a status."""
+        paths = itertools.chain(
+            (request_path(key) for key in self._store.requests),
+            (path_of(GROUP, VERSION, kind, name) for kind in CATALOGUE for name in self._store.documents[kind]),
+        )
+        return next(paths, None)
+
+    def _identity_changed(self, state: Enforcement) -> None:
+        self._metrics.identity_enforced(state.enforced)
+        self._store.wake_waiting()
 
     async def _reconcile(self, key: Key) -> float | None:
         return await self._reconciler.reconcile(key)

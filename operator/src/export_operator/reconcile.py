@@ -17,6 +17,7 @@ from export_operator.adapters.metrics import Metrics
 from export_operator.adapters.runs import Runs
 from export_operator.adapters.workloads import Workloads
 from export_operator.domain import actions, decide, pages, quota, slots
+from export_operator.domain.identity import Enforcement
 from export_operator.domain.model import Key, Request, parse_request
 from export_operator.gates import Gates
 from export_operator.store import Store
@@ -37,6 +38,7 @@ class Reconciler:
         cluster: Cluster,
         settings: actions.Settings,
         gates: Gates,
+        identity: Callable[[], Enforcement],
         progress: Callable[[str], Progress | None],
         clock: Callable[[], datetime],
         metrics: Metrics,
@@ -48,6 +50,7 @@ class Reconciler:
         self._cluster = cluster
         self._settings = settings
         self._gates = gates
+        self._identity = identity
         self._progress = progress
         self._clock = clock
         self._metrics = metrics
@@ -110,6 +113,7 @@ class Reconciler:
         return actions.Observation(
             request=request,
             catalogue=self._store.catalogue(),
+            identity=self._identity(),
             job=job,
             pods=await self._runs.pods_of(job) if job is not None and not request.finished else (),
             slot_held=run in self._ledger.slots(),

@@ -6,11 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar, get_args
 
-from export_operator.domain import actions, jobs, policy, quota, windows
+from export_operator.domain import actions, identity, jobs, policy, quota, windows
 
 PREFIX = "EXPORT_OPERATOR_"
+C = TypeVar("C", bound=str)
 MAX_WINDOW = int(windows.MAX_WINDOW.total_seconds())
 
 
@@ -23,6 +24,10 @@ class ProcessSettings:
     """What the frame around the decisions needs."""
 
     decisions: actions.Settings
+    namespace: str = "default"
+    """Of the operator itself, where the canary tries the admission policies."""
+    identity_mode: identity.Mode = "Attested"
+    """Whether the cluster writes down who asks, or only checks it."""
     watch_namespaces: tuple[str, ...] = ()
     """Namespaces whose requests are served; empty means all."""
     log_format: str = "text"
@@ -55,6 +60,8 @@ def read_settings(environ: Mapping[str, str]) -> ProcessSettings:
             ),
             max_concurrent_runs=_number(environ, "MAX_CONCURRENT_RUNS", 20, low=1),
         ),
+        namespace=environ.get("POD_NAMESPACE", "").strip() or "default",
+        identity_mode=_choice(environ, "IDENTITY_MODE", get_args(identity.Mode)),
         watch_namespaces=_words(environ, "WATCH_NAMESPACES"),
         log_format=_choice(environ, "LOG_FORMAT", ("text", "json")),
         log_level=_choice(environ, "LOG_LEVEL", ("INFO", "DEBUG", "WARNING", "ERROR")),
@@ -87,7 +94,7 @@ def _number(environ: Mapping[str, str], name: str, default: int, *, low: int, hi
     return value
 
 
-def _choice(environ: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
+def _choice(environ: Mapping[str, str], name: str, allowed: tuple[C, ...]) -> C:
     value = environ.get(PREFIX + name, "").strip() or allowed[0]
     found = next((item for item in allowed if item.lower() == value.lower()), None)
     if found is None:

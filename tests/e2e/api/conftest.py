@@ -45,7 +45,8 @@ def namespace(admin: Kubectl) -> Iterator[Kubectl]:
     """The administrator in a fresh namespace where alice and bob may do everything with requests."""
     name = f"api-{secrets.token_hex(4)}"
     rbac = "rbac.authorization.k8s.io"
-    resources = ["exportrequests", "exportrequests/status"]
+    kinds = ("exportrequests", "scheduledexports", "exportdownloads")
+    resources = [each for kind in kinds for each in (kind, f"{kind}/status")]
     role = {"rules": [{"apiGroups": ["export-operator.io"], "resources": resources, "verbs": ["*"]}]}
     binding = {
         "roleRef": {"apiGroup": rbac, "kind": "Role", "name": TENANT},

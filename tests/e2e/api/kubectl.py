@@ -64,8 +64,15 @@ class Kubectl:
         """Ask the server what it would make of an object; nothing is kept."""
         return self("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=obj)
 
-    def patch(self, name: str, patch: Object | list[Object], *options: str, form: str = "merge") -> Answer:
-        return self("patch", "exportrequest", name, f"--type={form}", "-p", json.dumps(patch), *options)
+    def patch(
+        self,
+        name: str,
+        patch: Object | list[Object],
+        *options: str,
+        form: str = "merge",
+        kind: str = "ExportRequest",
+    ) -> Answer:
+        return self("patch", kind, name, f"--type={form}", "-p", json.dumps(patch), *options)
 
     def get(self, kind: str, name: str) -> Object:
         found: Object = self("get", kind, name, "-o", "json").json()
@@ -79,6 +86,27 @@ def request(name: str = "one", **spec: Any) -> Object:
         "kind": "ExportRequest",
         "metadata": {"name": name},
         "spec": {"source": {"name": "nowhere", "dataset": "users"}, **spec},
+    }
+
+
+def schedule(name: str = "one", **spec: Any) -> Object:
+    """A ScheduledExport, valid unless `spec` makes it otherwise."""
+    template = {"spec": {"source": {"name": "nowhere", "dataset": "users"}}}
+    return {
+        "apiVersion": "export-operator.io/v1alpha1",
+        "kind": "ScheduledExport",
+        "metadata": {"name": name},
+        "spec": {"schedule": "30 2 * * 1-5", "template": template, **spec},
+    }
+
+
+def download(name: str = "one", **spec: Any) -> Object:
+    """An ExportDownload, valid unless `spec` makes it otherwise."""
+    return {
+        "apiVersion": "export-operator.io/v1alpha1",
+        "kind": "ExportDownload",
+        "metadata": {"name": name},
+        "spec": {"requestName": "one", **spec},
     }
 
 

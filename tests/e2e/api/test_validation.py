@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.api.kubectl import Kubectl, Object, cluster_wide, request
+from tests.e2e.api.kubectl import Kubectl, Object, cluster_wide, download, request, schedule
 
 pytestmark = pytest.mark.e2e
 
@@ -501,6 +501,72 @@ def test_a_policy_is_refused_with_a_reason(admin: Kubectl, spec: Object, message
     answer = admin.dry_run(cluster_wide("ExportPolicy", spec))
     assert not answer.ok
     assert message in answer.error
+
+
+REFUSED_SCHEDULES: list[tuple[str, Object, str]] = [
+    ("four fields", {"schedule": "30 2 * *"}, "spec.schedule must be five fields of cron"),
+    ("a time zone in the schedule", {"schedule": "TZ=UTC 30 2 * * *"}, "spec.schedule must be five fields of cron"),
+    ("an unknown macro", {"schedule": "@every 5m"}, "spec.schedule must be five fields of cron"),
+    ("an offset for a time zone", {"timeZone": "+01:00"}, "spec.timeZone must be the IANA name of a time zone"),
+    ("a time zone that depends on the host", {"timeZone": "Local"}, "spec.timeZone must be the IANA name"),
+    ("a jitter of more than an hour", {"jitterSeconds": 3601}, "should be less than or equal to 3600"),
+    ("an unknown policy", {"concurrencyPolicy": "Skip"}, 'supported values: "Allow", "Forbid", "Replace"'),
+    ("no source", {"template": {"spec": {}}}, "spec.template.spec.source: Required value"),
+    (
+        "a key prefix that climbs",
+        {"template": {"spec": {"source": {"name": "a"}, "destination": {"keyPrefix": "../b"}}}},
+        "spec.destination.keyPrefix must not have a segment '.' or '..'",
+    ),
+    (
+        "a requester in the template",
+        {"template": {"spec": {"source": {"name": "a"}, "requester": {"username": "bob"}}}},
+        'unknown field "spec.template.spec.requester"',
+    ),
+    (
+        "a run in the template",
+        {"template": {"spec": {"source": {"name": "a"}, "runID": "1"}}},
+        'unknown field "spec.template.spec.runID"',
+    ),
+]
+
+
+@pytest.mark.parametrize(("spec", "message"), [pytest.param(s, m, id=i) for i, s, m in REFUSED_SCHEDULES])
+def test_a_schedule_is_refused_with_a_reason(admin: Kubectl, spec: Object, message: str) -> None:
+    answer = admin.dry_run(schedule(**spec))
+    assert not answer.ok
+    assert message in answer.error
+
+
+@pytest.mark.parametrize("text", ["0 0 * * *", "*/5 8-18 1,15 JAN-DEC MON-FRI", "30 2 ? * 1-5", "@hourly", "@yearly"])
+def test_a_schedule_is_as_cron_writes_it(admin: Kubectl, text: str) -> None:
+    assert admin.dry_run(schedule(schedule=text, timeZone="America/Argentina/Buenos_Aires")).ok
+
+
+def test_the_name_of_a_schedule_leaves_room_for_the_time(admin: Kubectl) -> None:
+    assert "metadata.name must have at most 52 characters" in admin.dry_run(schedule("x" * 53)).error
+    assert admin.dry_run(schedule("x" * 52)).ok
+
+
+REFUSED_DOWNLOADS: list[tuple[str, Object, str]] = [
+    ("another namespace's request", {"requestName": "team-b/users"}, "spec.requestName in body should match"),
+    ("a URI", {"uri": "s3://exports/team-b"}, 'unknown field "spec.uri"'),
+    ("a link for ever", {"expirationSeconds": 604801}, "should be less than or equal to 604800"),
+    ("a link for a second", {"expirationSeconds": 1}, "should be greater than or equal to 60"),
+]
+
+
+@pytest.mark.parametrize(("spec", "message"), [pytest.param(s, m, id=i) for i, s, m in REFUSED_DOWNLOADS])
+def test_a_download_is_refused_with_a_reason(admin: Kubectl, spec: Object, message: str) -> None:
+    answer = admin.dry_run(download(**spec))
+    assert not answer.ok
+    assert message in answer.error
+
+
+def test_a_download_never_changes(alice: Kubectl) -> None:
+    assert alice.apply(download()).ok
+    for change in ({"requestName": "two"}, {"runID": "1"}, {"expirationSeconds": 60}):
+        answer = alice.patch("one", {"spec": change}, kind="ExportDownload")
+        assert "spec of an ExportDownload is immutable: create a new ExportDownload" in answer.error
 
 
 FULL = {

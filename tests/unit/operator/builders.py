@@ -11,6 +11,7 @@ from export_contract import names
 from export_contract.report import Delivered, FailureReport, Outcome
 from export_operator.domain import policy
 from export_operator.domain.actions import Observation, Settings
+from export_operator.domain.identity import Enforcement
 from export_operator.domain.jobs import PodSettings
 from export_operator.domain.model import Catalogue, Job, Key, Named, Pod, Request
 from export_operator.domain.places import Places, Uris
@@ -135,6 +136,7 @@ def plan(given: Request | None = None, known: Catalogue | None = None, rules: Po
     return make_plan(wanted, known or catalogue(), rules or limited(), wanted.run, 20)
 
 
+ENFORCED = Enforcement(enforced=True, message="", good=NOW)
 SETTINGS = Settings(pods=PodSettings(namespace="export-runs", image="registry/exporter:1"), defaults=policy.Defaults())
 
 
@@ -205,4 +207,5 @@ def failure(*, read: float | None = None, **changes: Any) -> str:
 
 
 def seen(given: Request | None = None, **changes: Any) -> Observation:
-    return Observation(request=given or request(), catalogue=changes.pop("catalogue", None) or catalogue(), **changes)
+    known: dict[str, Any] = {"catalogue": changes.pop("catalogue", None) or catalogue(), "identity": ENFORCED}
+    return Observation(request=given or request(), **(known | changes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -108,3 +109,50 @@ def test_a_log_line_is_one_json_object() -> None:
 def test_a_traceback_stays_within_its_line() -> None:
     text = JsonFormatter().format(record("bad", error=ValueError("two\nlines")))
     assert (text.count("\n"), json.loads(text)["exception"]) == (0, "ValueError: two\nlines")
+
+
+SPEAKING = [
+    {
+        "kind": "Role",
+        "metadata": {"name": "speak", "namespace": "team-a"},
+        "rules": [{"apiGroups": ["export-operator.io"], "resources": ["requesters"], "verbs": ["act-as"]}],
+    },
+    {
+        "kind": "RoleBinding",
+        "metadata": {"name": "speak", "namespace": "team-a"},
+        "roleRef": {"kind": "Role", "name": "speak"},
+        "subjects": [{"kind": "ServiceAccount", "namespace": "gitops", "name": "deployer"}],
+    },
+]
+EDITED = [
+    {
+        "kind": "ClusterRole",
+        "metadata": {"name": "edit"},
+        "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["*"]}],
+    },
+    {
+        "kind": "RoleBinding",
+        "metadata": {"name": "edit", "namespace": "gitops"},
+        "roleRef": {"kind": "ClusterRole", "name": "edit"},
+        "subjects": [{"kind": "Group", "name": "developers"}],
+    },
+]
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "said"),
+    [
+        (json.dumps({"items": SPEAKING}), 0, "ok: no account with the verb act-as can be used by others"),
+        (json.dumps({"items": SPEAKING + EDITED}), 1, "account gitops/deployer may act as others, and so can whoever"),
+        ("", 2, "standard input is not a list of roles and bindings"),
+        ("[]", 2, "standard input is not a list of roles and bindings"),
+    ],
+    ids=["safe", "exposed", "nothing", "no list"],
+)
+def test_accounts_that_others_can_use_to_speak_for_anybody_are_told_of(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, given: str, code: int, said: str
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(given))
+    assert main(["grants"]) == code
+    shown = capsys.readouterr()
+    assert said in shown.out + shown.err

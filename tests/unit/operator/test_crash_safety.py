@@ -10,10 +10,11 @@ import pytest
 
 from export_operator.domain.actions import Settings
 from export_operator.domain.breaker import SOURCE
+from export_operator.domain.identity import Finding
 from export_operator.domain.model import Key, Named
 from export_operator.domain.policy import Defaults
 
-from .builders import KEY, NOW, RUN, SETTINGS, failure
+from .builders import ENFORCED, KEY, NOW, RUN, SETTINGS, failure
 from .world import Hand, Operator, Trouble, World, settle
 
 pytestmark = pytest.mark.unit
@@ -85,6 +86,20 @@ def waited(seconds: float) -> Callable[[World], None]:
 
 def deleted(key: Key = KEY) -> Callable[[World], None]:
     return lambda world: world.delete(key)
+
+
+def torn(world: World) -> None:
+    """The canary sees that the policies are missing."""
+    world.identity = world.identity.after(Finding(world.now, False, "check-identity is missing"))
+
+
+def mended(world: World) -> None:
+    world.identity = world.identity.after(Finding(world.now, True))
+
+
+def forgotten(world: World) -> None:
+    """Mended, and looked at by an operator that was not there before."""
+    world.identity = replace(ENFORCED, good=world.now)
 
 
 def activate(active: bool) -> Callable[[World], None]:
@@ -226,6 +241,19 @@ STORIES: dict[str, Story] = {
     "deleted in the queue": Story((applied(OTHER), applied(), deleted()), {OTHER: "Pending"}, 1, 2, ONE_AT_ONCE),
     "deleted and made anew": Story(
         (applied(), *RAN, deleted(), applied(onQuotaExceeded="Reject")), {KEY: "Rejected"}, 1, 1, ONE_EACH
+    ),
+    "asked while nobody attests who asks": Story(
+        (torn, waited(5), applied(), waited(5), mended, *RAN), {KEY: "Rejected"}, 0, 0
+    ),
+    "asked while nobody attested, and found by another operator": Story(
+        (torn, waited(5), applied(), waited(5), forgotten, *RAN), {KEY: "Rejected"}, 0, 0
+    ),
+    "admitted before nobody attested who asks": Story(
+        (applied(OTHER), applied(), start, waited(5), torn, deliver, waited(5), mended, *RAN),
+        {OTHER: "Succeeded", KEY: "Succeeded"},
+        2,
+        2,
+        ONE_AT_ONCE,
     ),
     "through Kueue": Story((applied(), World.admit, *RAN), {KEY: "Succeeded"}, 1, 1, policies=QUEUED),
     "through Kueue, whatever slots there are": Story(

@@ -48,13 +48,14 @@ def test_every_variable_is_read() -> None:
         "QUOTA_WINDOW_SECONDS": "60",
         "QUOTA_CLUSTER": '{"requests": 500, "bytes": 1099511627776}',
         "MAX_CONCURRENT_RUNS": "1",
+        "IDENTITY_MODE": "declared",
         "WATCH_NAMESPACES": "team-a,team-b,",
         "LOG_FORMAT": "JSON",
         "LOG_LEVEL": "debug",
         "HTTP_PORT": "9090",
         "KUEUE": "true",
     }
-    environ = LEAST | {f"EXPORT_OPERATOR_{name}": value for name, value in rest.items()}
+    environ = LEAST | {f"EXPORT_OPERATOR_{name}": value for name, value in rest.items()} | {"POD_NAMESPACE": "exports"}
     assert read_settings(environ) == ProcessSettings(
         decisions=actions.Settings(
             pods=jobs.PodSettings(
@@ -72,6 +73,8 @@ def test_every_variable_is_read() -> None:
             ),
             max_concurrent_runs=1,
         ),
+        namespace="exports",
+        identity_mode="Declared",
         watch_namespaces=("team-a", "team-b"),
         log_format="json",
         log_level="DEBUG",

@@ -22,7 +22,7 @@ from export_operator.adapters.metrics import Metrics
 from export_operator.domain import times
 from export_operator.domain.actions import Emit, Settings
 from export_operator.domain.breaker import DESTINATION, PROBES_TO_OPEN, SOURCE
-from export_operator.domain.identity import Subject
+from export_operator.domain.identity import Enforcement, Subject
 from export_operator.domain.kueue import Condition, Workload
 from export_operator.domain.model import TERMINAL_PHASES, Job, Key, Pod, Request, parse_job
 from export_operator.domain.pages import Entry
@@ -31,7 +31,7 @@ from export_operator.gates import Gates
 from export_operator.reconcile import Reconciler
 from export_operator.store import Store
 
-from .builders import NOW, SETTINGS, catalogue, destination, source, spec
+from .builders import ENFORCED, NOW, SETTINGS, catalogue, destination, source, spec
 
 R = TypeVar("R")
 Trouble = Literal["killed", "refused", "lost"]
@@ -59,6 +59,7 @@ class World:
     delivered: dict[str, int] = field(default_factory=dict)
     policies: tuple[Any, ...] = ()
     down: set[Subject] = field(default_factory=set)
+    identity: Enforcement = ENFORCED
     version: int = 100
     births: int = 0
     ends: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -327,6 +328,7 @@ class Operator:
             cluster=cast("Any", self),
             settings=settings,
             gates=self.gates,
+            identity=lambda: world.identity,
             progress=lambda _: None,
             clock=lambda: world.now,
             metrics=Metrics(),

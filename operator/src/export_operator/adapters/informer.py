@@ -30,12 +30,15 @@ class Informer(Generic[T]):
         parse: Callable[[Mapping[str, Any]], T],
         changed: Callable[[T | None, T | None], None],
         selector: str = "",
+        *,
+        field: str = "",
     ) -> None:
         self._kube = kube
         self._path = path
         self._parse = parse
         self._changed = changed
-        self._query = {"labelSelector": selector} if selector else {}
+        given = {"labelSelector": selector, "fieldSelector": field}
+        self._query = {name: value for name, value in given.items() if value}
         self._versions: dict[str, int] = {}
         self.items: dict[str, T] = {}
         self.synced = asyncio.Event()

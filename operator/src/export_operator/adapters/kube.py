@@ -20,6 +20,7 @@ from export_operator import __version__
 
 TIMEOUT_SECONDS = 15.0
 PAGE = 500  # objects of one LIST answer
+DRY_RUN: Mapping[str, str | int] = {"dryRun": "All"}
 MERGE_PATCH = "application/merge-patch+json"
 
 METHODS = {
@@ -34,7 +35,7 @@ METHODS = {
 """By the verbs of Kubernetes, which metrics and permissions speak of."""
 
 Count = Callable[[str, str, int], None]
-"""Is told path, verb and status of each call; 0 where no answer came."""
+"""Is told path, verb (`dry-run` for one that is only tried) and status of each call; 0 where no answer came."""
 
 
 class ApiError(Exception):
@@ -131,6 +132,11 @@ class Kube:
         """JSON merge patch; a `metadata.resourceVersion` in it makes it conditional."""
         return await self._json("patch", path, body=body, content_type=MERGE_PATCH)
 
+    async def dry_run(self, verb: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """What a create or a patch (JSON merge patch) would make; nothing is kept."""
+        form = MERGE_PATCH if verb == "patch" else "application/json"
+        return await self._json(verb, path, DRY_RUN, body=body, content_type=form)
+
     async def delete(self, path: str, *, uid: str = "", resource_version: str = "") -> None:
         """Delete in the background exactly the object of this UID, or as it was at this resourceVersion; one that is
         gone or another is success."""
@@ -203,6 +209,7 @@ class Kube:
         bounds: aiohttp.ClientTimeout | None = None,
     ) -> aiohttp.ClientResponse:
         url = path + ("?" + urlencode(query) if query else "")
+        counted = "dry-run" if query is DRY_RUN else verb
         answer = None
         try:
             request = await self._api.param_serialize(
@@ -216,13 +223,13 @@ class Kube:
                 *request, _request_timeout=bounds or aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
             )
             response: aiohttp.ClientResponse = answer.response
-            self._count(path, verb, response.status)
+            self._count(path, counted, response.status)
             if response.status < 400:
                 return response
             text = await response.text()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             if answer is None:
-                self._count(path, verb, 0)
+                self._count(path, counted, 0)
             raise ApiError(0, "Unreachable", type(error).__name__) from error
         raise _refused(response.status, text)
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from export_contract.report import Progress
-from export_operator.domain import breaker, jobs, kueue, pages, plan, policy, quota
+from export_operator.domain import breaker, identity, jobs, kueue, pages, plan, policy, quota
 from export_operator.domain.identity import Subject
 from export_operator.domain.model import Catalogue, Job, Pod, Request
 
@@ -28,6 +28,7 @@ class Observation:
 
     request: Request
     catalogue: Catalogue
+    identity: identity.Enforcement
     job: Job | None = None
     pods: tuple[Pod, ...] = ()
     slot_held: bool = False

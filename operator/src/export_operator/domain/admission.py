@@ -21,13 +21,14 @@ from export_operator.domain.turn import Turn
 
 APPEAR_SECONDS = 10  # how long a request waits for a source or destination that may be applied with it
 SLOT_RETRY_SECONDS = 30.0  # a freed slot wakes the waiting; this is for a wake-up that was lost
+LOOK_SECONDS = 60.0  # the canary wakes those whom it holds; this is for a wake-up that was lost
 HOLD_SECONDS = 10.0  # a Job that the API server refuses (a namespace quota, say) is tried again after this
 MAX_DOWN_SECONDS = 300.0  # a breaker that opens wakes whom it held; this is for a wake-up that was lost
 MAX_WAIT_SECONDS = 3600.0  # nobody sleeps longer without looking again
 
 NOT_ATTESTED = (
-    "nobody attested who created this request: the admission policies of export-operator did not see it."
-    " Delete it and create it again."
+    "nobody attested who created this request: the admission policies of export-operator did not see it, or were not"
+    " in force when it was created. Delete it and create it again."
 )
 
 
@@ -37,7 +38,9 @@ def before_job(turn: Turn) -> Decision:
     give_back: tuple[Action, ...] = (Refund(turn.run),)
     if request.spec.get("cancel"):
         return turn.close("Cancelled", "Cancelled", "cancelled before it started", first=give_back)
-    if not identity.attested(request):
+    if not turn.seen.identity.enforced:
+        return _not_enforced(turn)
+    if _doubtful(turn):
         return turn.close("Rejected", "IdentityNotAttested", NOT_ATTESTED)
     try:
         found = turn.make_plan()
@@ -61,6 +64,31 @@ def before_job(turn: Turn) -> Decision:
         document.queue(*kueue.unavailable(found.queue))
         return Decision(turn.write(document), SLOT_RETRY_SECONDS)
     return ask(turn, found)
+
+
+def _doubtful(turn: Turn) -> bool:
+    """The request may be forged. What the ledger has of it cannot be: the operator admitted it when it was attested. A
+    status may have been written by anybody while nobody looked, so `Accepted` there proves nothing."""
+    seen, enforcement = turn.seen, turn.seen.identity
+    if not identity.attested(seen.request, enforcement.mode):
+        return True
+    if seen.unsettled or seen.slot_held:
+        return False
+    # An operator that saw the gap has written so; another may decide after it.
+    marked = any(item["reason"] == "IdentityNotAttested" for item in turn.known.get("conditions") or ())
+    return marked or enforcement.doubts(seen.request)
+
+
+def _not_enforced(turn: Turn) -> Decision:
+    """Nothing is admitted while anybody may ask in anybody's name."""
+    text = f"nothing is admitted while the cluster does not attest who asks: {turn.seen.identity.message}"
+    document = turn.document()
+    document.fields.pop("queue", None)
+    document.phase("Pending", "IdentityNotEnforced", text)
+    document.condition("Reconciling", True, "IdentityNotEnforced", text)
+    if _doubtful(turn):
+        document.condition("Accepted", False, "IdentityNotAttested", NOT_ATTESTED)
+    return Decision((*turn.event("Warning", "IdentityNotEnforced", text), *turn.write(document)), LOOK_SECONDS)
 
 
 def ask(turn: Turn, found: plan.Plan) -> Decision:
