@@ -68,8 +68,9 @@ class Informer(Generic[T]):
         """Take over an object just written or read, so that the next decision sees it before the watch does."""
         metadata = document["metadata"]
         version = int(metadata["resourceVersion"])
-        # resourceVersions of one kind are comparable numbers (KEP-5504): an older document never replaces a newer.
-        if version < self._versions.get(metadata["name"], 0):
+        # resourceVersions of one kind are comparable numbers (KEP-5504): an older document never replaces a newer, and
+        # one that is known already, by the write's answer or by the watch, is not parsed again.
+        if version <= self._versions.get(metadata["name"], 0):
             return
         self._versions[metadata["name"]] = version
         before, after = self.items.get(metadata["name"]), self._parse(document)

@@ -22,7 +22,7 @@ from export_operator.domain.windows import MAX_WINDOW
 R = TypeVar("R")
 log = logging.getLogger(__name__)
 
-FLUSH_SECONDS = 5.0  # how long a settlement may wait for a write that is needed anyway
+FLUSH_SECONDS = 10.0  # how long a settlement may wait for a write that is needed anyway
 URGENT_SECONDS = 0.2  # and how long when somebody waits for what it frees: many runs end at once
 PRUNE_SECONDS = 3600.0  # between looks for objects in which nothing counts any more
 

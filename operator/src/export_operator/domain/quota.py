@@ -121,7 +121,18 @@ def counting(page: Page, window: Window, now: datetime) -> list[Entry | Bucket]:
 
 def used(items: Iterable[Entry | Bucket], resource: str) -> int:
     """How much these have used of a resource: requests, launches, rows or bytes."""
-    return sum(getattr(item, resource) for item in items)
+    return totals(items)[resource]
+
+
+def totals(items: Iterable[Entry | Bucket]) -> Mapping[str, int]:
+    """How much these have used of each resource."""
+    requests = launches = rows = size = 0
+    for item in items:
+        requests += item.requests
+        launches += item.launches
+        rows += item.rows
+        size += item.bytes
+    return {"requests": requests, "launches": launches, "rows": rows, "bytes": size}
 
 
 def reserve(page: Page, entry: Entry, demand: Demand, limit: WindowLimit, now: datetime) -> Reservation:
@@ -129,32 +140,35 @@ def reserve(page: Page, entry: Entry, demand: Demand, limit: WindowLimit, now: d
     asked for again only where a limit has come since, so that nothing of it is reserved."""
     held = page.find(entry.run)
     if held is not None and (held.state is not State.RESERVED or _covered(held, limit)):
-        states = _states(limit, counting(page, limit.window, now))
+        states = _states(limit, totals(counting(page, limit.window, now)))
         return Reservation(True, False, page, states, held)
     others = Page(release(page.entries, entry.run), page.folded)
     counted = counting(others, limit.window, now)
+    before = totals(counted)
     needs = {"rows": demand.rows.least(limit.rows or 0), "bytes": demand.bytes.least(limit.bytes or 0)}
     if held is None:
         needs = {"requests": 1, "launches": 1} | needs
     full = tuple(
         WindowState(limit, resource, amount, maximum, True, _next_free(counted, resource, maximum - need, limit.window))
         for resource, need in needs.items()
-        if (maximum := limit.of(resource)) is not None and (amount := used(counted, resource)) + need > maximum
+        if (maximum := limit.of(resource)) is not None and (amount := before[resource]) + need > maximum
     )
     taken = replace(
         entry,
         time=entry.time if held is None else held.time,
-        rows=_share(demand.rows, limit.rows, counted, "rows"),
-        bytes=_share(demand.bytes, limit.bytes, counted, "bytes"),
+        rows=_share(demand.rows, limit.rows, before["rows"]),
+        bytes=_share(demand.bytes, limit.bytes, before["bytes"]),
     )
     after = None if full else compact(Page((*others.entries, taken), others.folded), now)
     if after is not None:
-        return Reservation(True, True, after, _states(limit, [*counted, taken]), taken)
+        own = totals((taken,))
+        together = {resource: amount + own[resource] for resource, amount in before.items()}
+        return Reservation(True, True, after, _states(limit, together), taken)
     if not full:
         unfinished = sum(item.state is State.RESERVED for item in others.entries)
         full = (WindowState(limit, "unfinished", unfinished, unfinished, True, now + RETRY),)
     named = {state.resource for state in full}
-    others_states = (state for state in _states(limit, counted) if state.resource not in named)
+    others_states = (state for state in _states(limit, before) if state.resource not in named)
     return Reservation(False, False, page, (*others_states, *full), entry)
 
 
@@ -188,13 +202,13 @@ def _covered(held: Entry, limit: WindowLimit) -> bool:
     return (limit.rows is None or held.rows > 0) and (limit.bytes is None or held.bytes > 0)
 
 
-def _share(size: Size, maximum: int | None, counted: Sequence[Entry | Bucket], resource: str) -> int:
-    return size.expected if maximum is None else size.share(max(maximum - used(counted, resource), 0))
+def _share(size: Size, maximum: int | None, before: int) -> int:
+    return size.expected if maximum is None else size.share(max(maximum - before, 0))
 
 
-def _states(limit: WindowLimit, counted: Sequence[Entry | Bucket]) -> tuple[WindowState, ...]:
+def _states(limit: WindowLimit, counted: Mapping[str, int]) -> tuple[WindowState, ...]:
     return tuple(
-        WindowState(limit, resource, used(counted, resource), maximum)
+        WindowState(limit, resource, counted[resource], maximum)
         for resource in RESOURCES
         if (maximum := limit.of(resource)) is not None
     )
