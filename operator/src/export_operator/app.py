@@ -32,15 +32,19 @@ from export_operator.domain.identity import Enforcement, Subject
 from export_operator.domain.model import GROUP, VERSION, Key
 from export_operator.gates import Gates
 from export_operator.handlers import make_registry
+from export_operator.queueing import Queueing
 from export_operator.reconcile import Reconciler
 from export_operator.resync import Resync
 from export_operator.settings import ProcessSettings
 from export_operator.store import CATALOGUE, Store
+from export_operator.takeover import take_over
 from export_operator.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
 
 KINDS = (*GUARDED, "exportsources", "exportdestinations", "exportpolicies", "exportusages")
+FIRST_LOOK_SECONDS = 30.0  # at everybody who waits; then those who were not seen yet come later
+RETRY_SECONDS = 5.0
 STOP_SECONDS = 5.0  # for what the ledger still has to write
 RESOLVERS = 64  # threads that look up names: with Python's few, names whose server is silent would stop all others
 START_SECONDS = 60.0  # for the first lists; an API server that is slower restarts the pod
@@ -66,10 +70,15 @@ class App:
         self._runs = Runs(kube, self._cluster, self._wake)
         self._workloads = Workloads(kube, decisions.pods.namespace, self._runs.wake_job)
         self._ledger = Ledger(
-            kube, decisions.pods.namespace, self._store.wake_waiting, unreadable=metrics.ledger_unreadable
+            kube,
+            decisions.pods.namespace,
+            self._slots_changed,
+            self._window_freed,
+            metrics.ledger_unreadable,
         )
         self._progress = ProgressPoller(self._cluster, self._runs, self._wake)
         self._gates = Gates(self._gate_changed, self._store.backlog.add)
+        self._queueing = Queueing(self._ledger, self._wake, now, self._gate)
         self._prober = Prober(self._cluster, self._store, self._gates, now)
         self._policies = PolicyReporter(
             cluster=self._cluster,
@@ -93,6 +102,7 @@ class App:
             runs=self._runs,
             workloads=self._workloads,
             ledger=self._ledger,
+            queueing=self._queueing,
             cluster=self._cluster,
             settings=decisions,
             gates=self._gates,
@@ -137,6 +147,7 @@ class App:
             # A leader elector will stand here: workers start when this process holds the Lease.
             spawn("workers", self._queue.run())
             spawn("backlog", self._store.backlog.run())
+            spawn("queueing", self._admit())
             spawn("progress", self._progress.run())
             spawn("prober", self._prober.run())
             spawn("policies", self._policies.run())
@@ -157,6 +168,23 @@ class App:
                 async with asyncio.timeout(STOP_SECONDS):
                     await self._ledger.flush()
             await health.stop()
+
+    async def _admit(self) -> None:
+        """Nothing is admitted before the slots agree with the Jobs, and before everybody who waits has been looked at:
+        who is looked at first shall not be served first."""
+        while True:
+            try:
+                await take_over(self._store, self._runs, self._ledger, self._cluster)
+                break
+            except (ApiError, LedgerError) as error:
+                log.warning("slots cannot be taken over, again in %.0f s: %s", RETRY_SECONDS, error)
+                self._queueing.close(LedgerError(str(error)))
+                await asyncio.sleep(RETRY_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_LOOK_SECONDS):
+                await self._queue.passed()
+        self._queueing.open()
+        await self._queueing.run()
 
     async def _until(self, stop: asyncio.Event, tasks: list[asyncio.Task[Any]]) -> None:
         """A part that ends by itself is broken: the process ends, and Kubernetes starts it anew."""
@@ -180,6 +208,10 @@ class App:
     def _gate_changed(self, subject: Subject, breaker: Breaker | None) -> None:
         self._metrics.breaker_state(subject.kind, subject.name, None if breaker is None else breaker.state)
         self._prober.touch(subject)
+        self._queueing.slots.gate_changed(subject)
+
+    def _gate(self, subject: Subject) -> int | None:
+        return self._gates.limit(subject.kind, subject.name, now())
 
     def _wake(self, key: Key) -> None:
         self._queue.add(key)
@@ -195,6 +227,12 @@ class App:
     def _identity_changed(self, state: Enforcement) -> None:
         self._metrics.identity_enforced(state.enforced)
         self._store.wake_waiting()
+
+    def _slots_changed(self) -> None:
+        self._queueing.slots.slots_changed()
+
+    def _window_freed(self, subject: Subject) -> None:
+        self._queueing.window_freed(subject)
 
     async def _reconcile(self, key: Key) -> float | None:
         return await self._reconciler.reconcile(key)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from export_contract.report import Progress
@@ -16,10 +16,11 @@ from export_operator.adapters.ledger import Ledger
 from export_operator.adapters.metrics import Metrics
 from export_operator.adapters.runs import Runs
 from export_operator.adapters.workloads import Workloads
-from export_operator.domain import actions, decide, pages, quota, slots
+from export_operator.domain import actions, decide, quota
 from export_operator.domain.identity import Enforcement
 from export_operator.domain.model import Key, Request, parse_request
 from export_operator.gates import Gates
+from export_operator.queueing import Queueing
 from export_operator.store import Store
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class Reconciler:
         runs: Runs,
         workloads: Workloads,
         ledger: Ledger,
+        queueing: Queueing,
         cluster: Cluster,
         settings: actions.Settings,
         gates: Gates,
@@ -47,6 +49,7 @@ class Reconciler:
         self._runs = runs
         self._workloads = workloads
         self._ledger = ledger
+        self._queueing = queueing
         self._cluster = cluster
         self._settings = settings
         self._gates = gates
@@ -63,7 +66,10 @@ class Reconciler:
         await self._clean_up(key, current)
         if request is None:
             self._gates.forget(key)
+            self._queueing.withdraw(key)
             return None
+        if request.finished:
+            self._queueing.learn(request)
         try:
             seen = await self._observe(request, current)
             with self._metrics.deciding():
@@ -90,7 +96,7 @@ class Reconciler:
                 await self._perform_all(decide.orphaned(job).actions)
         for entry in entries:
             if entry.run != current and await self._runs.job(entry.run, confirm=True) is None:
-                await self._ledger.release_slot(entry.run)
+                await self._queueing.slots.release(entry.run)
         for run in unsettled:
             if run != current:
                 self._ledger.settle(quota.Settlement(run))
@@ -122,18 +128,27 @@ class Reconciler:
             workloads_seen=self._workloads.seen,
             workload=self._workloads.of(job) if job is not None and job.queue else None,
             breakers=self._gates.breakers,
+            waits=self._queueing.waits(request.key),
+            queued=self._queueing.queued,
+            forecast=self._queueing.forecast(request.key),
         )
 
-    async def _act(self, seen: actions.Observation, decision: actions.Decision) -> float | None:
+    async def _act(self, seen: actions.Observation, decision: actions.Decision, *, waits: bool = False) -> float | None:
+        if not waits and not any(
+            isinstance(action, actions.Reserve | actions.TakeSlot | actions.Wait) for action in decision.actions
+        ):
+            self._queueing.withdraw(seen.request.key)
         for action in decision.actions:
             match action:
+                case actions.Wait(subjects):
+                    self._queueing.count(seen.request.key, subjects)
                 case actions.Reserve() | actions.TakeSlot():
                     try:
                         after = await self._ask(seen, action)
                     except LedgerError as error:
                         text = f"quota cannot be checked, so nothing is admitted: {error}"
-                        return await self._hold(seen, "LedgerUnavailable", text)
-                    return await self._act(seen, after)
+                        return await self._hold(seen, "LedgerUnavailable", text, waits=True)
+                    return None if after is None else await self._act(seen, after)
                 case actions.Hold(subject):
                     self._gates.hold(subject, seen.request.key)
                 case actions.WriteStatus(wanted):
@@ -150,13 +165,21 @@ class Reconciler:
                     await self._perform(action)
         return decision.requeue_after
 
-    async def _ask(self, seen: actions.Observation, action: actions.Reserve | actions.TakeSlot) -> actions.Decision:
-        """What follows from the ledger's answer. Raises `LedgerError`."""
-        now = self._clock()
+    async def _ask(
+        self, seen: actions.Observation, action: actions.Reserve | actions.TakeSlot
+    ) -> actions.Decision | None:
+        """What follows from the answer of windows or slots; None when it is too early to say, for then the request is
+        woken. Raises `LedgerError`."""
         if isinstance(action, actions.Reserve):
-            answer = await self._ledger.reserve(action.entry, action.demand, action.limits, now)
+            answer = await self._queueing.reserve(action)
+            if answer is None:
+                return None
+            seen = replace(seen, forecast=self._queueing.forecast(seen.request.key))
             return decide.reserved(seen, action, answer, self._settings, self._clock())
-        full = await self._ledger.change_slots(partial(_take_slot, action))
+        full = await self._queueing.take(action.waiting)
+        if full is None:
+            return None
+        seen = replace(seen, forecast=self._queueing.forecast(seen.request.key))
         return decide.admitted(seen, action, full, self._settings, self._clock())
 
     async def _perform_all(self, wanted: tuple[actions.Action, ...]) -> None:
@@ -174,7 +197,7 @@ class Reconciler:
             case actions.DeleteJob(job):
                 await self._cluster.delete_job(job)
             case actions.ReleaseSlot(run):
-                await self._ledger.release_slot(run)
+                await self._queueing.slots.release(run)
             case actions.Learn(verdicts, told, began):
                 self._gates.learn(verdicts, told, began)
             case actions.Refund(run):
@@ -192,8 +215,10 @@ class Reconciler:
         self._store.put_request(written)
         log.info("%s: %s (%s): %s", request.key, wanted.get("phase"), wanted.get("reason"), wanted.get("message"))
 
-    async def _hold(self, seen: actions.Observation, reason: str, text: str) -> float | None:
-        return await self._act(seen, decide.held(seen, reason, text, self._settings, self._clock()))
+    async def _hold(self, seen: actions.Observation, reason: str, text: str, *, waits: bool = False) -> float | None:
+        """`waits`: it keeps its place in the queue."""
+        decision = decide.held(seen, reason, text, self._settings, self._clock())
+        return await self._act(seen, decision, waits=waits)
 
     async def _refresh(self, key: Key) -> None:
         try:
@@ -202,8 +227,3 @@ class Reconciler:
             if not error.not_found:
                 raise
             self._store.drop_request(key)
-
-
-def _take_slot(take: actions.TakeSlot, held: Sequence[pages.Entry]) -> tuple[tuple[pages.Entry, ...], str]:
-    grant = slots.take_slot(held, take.entry, take.plan.slot_limits)
-    return grant.entries, grant.reason

@@ -28,7 +28,7 @@ class WorkQueue(Generic[K]):
         self._handle = handle
         self._expected = expected
         self._workers = workers
-        self._ready: asyncio.Queue[K] = asyncio.Queue()
+        self._ready: asyncio.Queue[K | asyncio.Event] = asyncio.Queue()
         self._waiting: set[K] = set()
         self._busy: set[K] = set()
         self._again: set[K] = set()
@@ -56,6 +56,12 @@ class WorkQueue(Generic[K]):
     def __len__(self) -> int:
         return len(self._waiting)
 
+    async def passed(self) -> None:
+        """Wait until every key that waits now has been taken up once."""
+        mark = asyncio.Event()
+        self._ready.put_nowait(mark)
+        await mark.wait()
+
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -69,6 +75,9 @@ class WorkQueue(Generic[K]):
     async def _work(self) -> None:
         while True:
             key = await self._ready.get()
+            if isinstance(key, asyncio.Event):
+                key.set()
+                continue
             self._waiting.discard(key)
             self._busy.add(key)
             timer = self._timers.pop(key, None)

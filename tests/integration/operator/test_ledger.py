@@ -18,7 +18,7 @@ from export_operator.domain.identity import Subject
 from export_operator.domain.model import GROUP, VERSION, Key
 from export_operator.domain.pages import MAX_ENTRIES, Entry, Page, State, release
 from export_operator.domain.quota import Admission, Demand, Settlement, Size, WindowLimit
-from export_operator.domain.slots import SlotLimits, take_slot
+from export_operator.domain.slots import Occupancy, SlotLimits, grant, levels_of
 from export_operator.domain.usage import FORMAT, SLOTS, parse_usage, render_usage, usage_name
 from export_operator.domain.windows import MAX_WINDOW, Sliding
 
@@ -72,8 +72,9 @@ async def race(
 
 def taking(run: str, limits: SlotLimits) -> Callable[[tuple[Entry, ...]], tuple[tuple[Entry, ...], str]]:
     def take(held: tuple[Entry, ...]) -> tuple[tuple[Entry, ...], str]:
-        grant = take_slot(held, entry(run), limits)
-        return grant.entries, grant.reason
+        levels = levels_of(entry(run), limits)
+        full = Occupancy(held).full(levels)
+        return grant(held, [(entry(run), levels)]), full.reason if full is not None else ""
 
     return take
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from export_operator.domain.model import Key, Named
 from export_operator.domain.policy import Defaults
 
 from .builders import ENFORCED, KEY, NOW, RUN, SETTINGS, failure
-from .world import Hand, Operator, Trouble, World, settle
+from .world import Hand, Killed, Operator, Trouble, World, settle
 
 pytestmark = pytest.mark.unit
 
@@ -28,6 +29,7 @@ QUEUED = (Named("queued", {"kueue": {"queueName": "exports"}}),)
 FOUR_LEVELS = (
     Named("four", {"limits": {level: {"requests": 5, "rows": 300} for level in ("user", "namespace", "all")}}),
 )
+CAROL: dict[str, Any] = {"requester": {"username": "carol"}, "submittedBy": {"username": "carol"}}
 BOB: dict[str, Any] = {"requester": {"username": "bob"}, "submittedBy": {"username": "bob"}}
 
 
@@ -157,6 +159,45 @@ STORIES: dict[str, Story] = {
     ),
     "queued until a slot is free": Story(
         (applied(OTHER), applied(), start, deliver, *RAN), {OTHER: "Succeeded", KEY: "Succeeded"}, 2, 2, ONE_AT_ONCE
+    ),
+    "three users take turns at one slot": Story(
+        (
+            applied(OTHER, **CAROL),
+            waited(5),
+            applied(),
+            waited(5),
+            applied(STRANGER, **BOB),
+            *RAN,
+            *RAN,
+            *RAN,
+        ),
+        {OTHER: "Succeeded", KEY: "Succeeded", STRANGER: "Succeeded"},
+        3,
+        3,
+        ONE_AT_ONCE,
+    ),
+    "one more than may wait": Story(
+        (applied(OTHER), applied(), applied(STRANGER), *RAN, *RAN),
+        {OTHER: "Succeeded", KEY: "Succeeded", STRANGER: "Rejected"},
+        2,
+        2,
+        ONE_AT_ONCE,
+        policies=(Named("short", {"limits": {"user": {"maxQueued": 1}}}),),
+    ),
+    "two in line for one place in a window": Story(
+        (
+            applied(OTHER),
+            *RAN,
+            applied(),
+            waited(5),
+            applied(STRANGER),
+            waited(86_400),
+            *RAN,
+        ),
+        {OTHER: "Succeeded", KEY: "Succeeded", STRANGER: "Queued"},
+        2,
+        2,
+        ONE_EACH,
     ),
     "waited longer than its queue deadline": Story(
         (applied(OTHER), applied(queueDeadlineSeconds=100), waited(101)),
@@ -410,12 +451,17 @@ def lasting(status: Mapping[str, Any]) -> dict[str, Any]:
         {name: value for name, value in condition.items() if name != "observedGeneration"}
         for condition in status["conditions"]
     ]
-    return {name: value for name, value in status.items() if name != "quota"} | {"conditions": conditions}
+    found = {name: value for name, value in status.items() if name != "quota"} | {"conditions": conditions}
+    if status["phase"] == "Queued":
+        found["queue"] = {name: value for name, value in status["queue"].items() if name != "position"}
+        del found["message"]
+    return found
 
 
 def end_of(world: World) -> dict[str, Any]:
     """All that lasts. `status.quota` tells how full the windows were when the request was last admitted, which whoever
-    died between Job and status does not know; and a condition that stands is not told again for a new generation."""
+    died between Job and status does not know; a condition that stands is not told again for a new generation; and a
+    place in the queue is told again only after a while."""
     return {
         "status": {key: lasting(document["status"]) for key, document in world.requests.items()},
         "windows": {subject: entries for subject, entries in world.windows.items() if entries},
@@ -516,6 +562,7 @@ def test_a_job_that_comes_late_is_taken_away_and_changes_nothing() -> None:
     world, hand = World(), Hand()
     world.apply(KEY)
     late = Operator(world, hand)
+    late.open()
     operator = settle(world, Operator(world, hand), hand)
     start(world)
     deliver(world)
@@ -531,6 +578,7 @@ def test_a_job_that_comes_late_is_taken_away_and_changes_nothing() -> None:
 def test_a_job_that_the_cache_has_not_seen_yet_is_not_lost() -> None:
     world, hand = World(), Hand()
     other = Operator(world, hand)
+    other.open()
     world.apply(KEY)
     settle(world, Operator(world, hand), hand)
     start(world)
@@ -544,6 +592,7 @@ def test_a_late_operator_reserves_nothing_twice() -> None:
     world, hand = World(), Hand()
     world.apply(KEY)
     late = Operator(world, hand)
+    late.open()
     settle(world, Operator(world, hand), hand)
     before = (dict(world.windows), world.slots, world.created)
     late.reconcile(KEY)
@@ -553,3 +602,82 @@ def test_a_late_operator_reserves_nothing_twice() -> None:
 def test_the_world_begins_now() -> None:
     """`end_of` compares times: every story tells them from the same beginning."""
     assert World().now == NOW
+
+
+def slots_of(world: World) -> list[Key]:
+    return [entry.request for entry in world.slots]
+
+
+def test_a_job_whose_slot_was_lost_gets_it_back_before_anybody_is_admitted() -> None:
+    world, hand = World(), Hand()
+    world.apply(OTHER)
+    settle(world, Operator(world, hand, ONE_AT_ONCE), hand, ONE_AT_ONCE)
+    start(world)
+    held = world.slots
+    del world.usages["slots"]
+    world.apply(KEY, **BOB)
+    settle(world, Operator(world, hand, ONE_AT_ONCE), hand, ONE_AT_ONCE)
+    assert ([replace(entry, time=NOW) for entry in world.slots], world.status(KEY)["reason"]) == (
+        [replace(entry, time=NOW) for entry in held],
+        "ClusterConcurrency",
+    )
+
+
+def test_slots_are_given_back_to_jobs_whatever_the_limits_say() -> None:
+    world, hand = World(), Hand()
+    for key in (OTHER, KEY):
+        world.apply(key)
+    settle(world, Operator(world, hand), hand)
+    start(world)
+    del world.usages["slots"]
+    world.apply(STRANGER)
+    settle(world, Operator(world, hand, ONE_AT_ONCE), hand, ONE_AT_ONCE)
+    assert (sorted(slots_of(world)), world.status(STRANGER)["phase"]) == ([OTHER, KEY], "Queued")
+
+
+def test_a_slot_of_a_run_that_has_neither_job_nor_request_is_freed_at_a_start() -> None:
+    world, hand = World(), Hand()
+    world.apply(OTHER)
+    operator = Operator(world, hand, ONE_AT_ONCE)
+    settle(world, operator, hand, ONE_AT_ONCE)
+    lose_the_job(world)
+    world.delete(OTHER)
+    assert slots_of(world) == [OTHER]
+    beginner = Operator(world, hand, ONE_AT_ONCE)
+    beginner.open()
+    assert slots_of(world) == []
+
+
+def test_a_slot_whose_job_the_cache_has_not_seen_is_kept_at_a_start() -> None:
+    world, hand = World(), Hand()
+    beginner = Operator(world, hand, ONE_AT_ONCE)
+    world.apply(OTHER)
+    settle(world, Operator(world, hand, ONE_AT_ONCE), hand, ONE_AT_ONCE)
+    world.delete(OTHER)
+    beginner.look_at_requests()
+    beginner.open()
+    assert slots_of(world) == [OTHER]
+
+
+def test_a_slot_that_was_taken_just_before_a_death_is_kept_at_the_next_start_and_its_job_is_made() -> None:
+    quiet = Hand()
+    world = World()
+    world.apply(OTHER)
+    settle(world, Operator(world, quiet), quiet)
+    deaths = []
+    for when in range(quiet.calls):
+        world, hand = World(), Hand("killed", when)
+        world.apply(OTHER)
+        with suppress(Killed):
+            operator = Operator(world, hand)
+            operator.open()
+            for _ in range(9):
+                operator.reconcile(OTHER)
+        before = slots_of(world)
+        if before and not world.jobs:
+            deaths.append(when)
+            Operator(world, Hand()).open()
+            assert slots_of(world) == before
+            settle(world, Operator(world, Hand()), Hand())
+            assert len(world.jobs) == 1
+    assert deaths

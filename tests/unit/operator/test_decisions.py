@@ -27,14 +27,20 @@ from export_operator.domain.actions import (
     StopJob,
     SuspendJob,
     TakeSlot,
+    Wait,
     WriteStatus,
 )
+from export_operator.domain.admission import MAX_WAIT_SECONDS
 from export_operator.domain.breaker import DESTINATION, SOURCE, Breaker, Failed, State, Verdict
 from export_operator.domain.decide import admitted, decide, held, orphaned, reserved
+from export_operator.domain.forecast import Forecast
 from export_operator.domain.identity import Subject
 from export_operator.domain.jobs import build_job
 from export_operator.domain.model import TERMINAL_PHASES, Catalogue, Named
+from export_operator.domain.pages import Entry
+from export_operator.domain.queue import Waiting
 from export_operator.domain.quota import Admission, WindowState
+from export_operator.domain.slots import Level
 
 from .builders import (
     BUCKET_FALLBACK,
@@ -141,6 +147,8 @@ def told(action: Action) -> str:
             return f"hold for {subject.kind}"
         case Learn(verdicts, _, _):
             return "learn " + ", ".join(f"{each.subject.kind} {each.failure or 'works'}" for each in verdicts)
+        case Wait(_):
+            return "wait"
 
 
 def summary(decision: Decision) -> list[str]:
@@ -153,23 +161,23 @@ DOWN = {HERE: OPEN}
 WAITING_POD = pod(waiting_reason="ErrImagePull", waiting_message="no")
 SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
     "a new request": (seen(), 0, ["ask the windows"], None),
-    "a request that waits for quota": (seen(request(status=QUEUED)), 60, ["ask the windows"], None),
+    "a request that waits for quota": (seen(request(status=QUEUED)), 60, ["wait", "ask the windows"], None),
     "a request whose source is down": (
         seen(breakers=DOWN),
         0,
-        ["Normal event SourceUnavailable", "status Queued SourceUnavailable", "hold for Source"],
+        ["wait", "hold for Source", "Normal event SourceUnavailable", "status Queued SourceUnavailable"],
         300,
     ),
     "a request whose source is still down": (
         seen(request(status=QUEUED | {"reason": "SourceUnavailable"}), breakers=DOWN),
         0,
-        ["status Queued SourceUnavailable", "hold for Source"],
+        ["wait", "hold for Source", "status Queued SourceUnavailable"],
         300,
     ),
     "a request whose destination is down": (
         seen(request(queueDeadlineSeconds=60), breakers={THERE: OPEN}),
         0,
-        ["Normal event DestinationUnavailable", "status Queued DestinationUnavailable", "hold for Destination"],
+        ["wait", "hold for Destination", "Normal event DestinationUnavailable", "status Queued DestinationUnavailable"],
         61,
     ),
     "a request whose destination is down and has a fallback": (
@@ -205,7 +213,7 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
     "a suspended run that is let go on while its source is down": (
         seen(request(status=SUSPENDED), job=job(suspended=True), breakers=DOWN),
         0,
-        ["Normal event SourceUnavailable", "status Queued SourceUnavailable", "hold for Source"],
+        ["wait", "hold for Source", "Normal event SourceUnavailable", "status Queued SourceUnavailable"],
         300,
     ),
     "a request that waited too long": (
@@ -361,7 +369,7 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
     "a suspended run that may go on": (
         seen(request(status=SUSPENDED), job=job(suspended=True)),
         5,
-        ["ask the windows"],
+        ["wait", "ask the windows"],
         None,
     ),
     "a suspended run whose source has gone meanwhile": (
@@ -564,7 +572,7 @@ def status_of(decision: Decision) -> dict[str, Any]:
 
 
 def ask(observed: Observation) -> Reserve:
-    action = decide(observed, SETTINGS, NOW).actions[0]
+    action = decide(observed, SETTINGS, NOW).actions[-1]
     assert isinstance(action, Reserve)
     return action
 
@@ -577,6 +585,10 @@ def answered(observed: Observation, answer: Admission, full: str = "") -> Decisi
 
 
 ROOM = Admission(granted=True)
+ALICE, TEAM, POLICY = Subject("User", "alice"), Subject("Namespace", "team-a"), Subject("Policy", "crowded")
+CROWDED = (
+    Named("crowded", {"limits": {"user": {"maxQueued": 2}, "namespace": {"maxQueued": 3}, "all": {"maxQueued": 4}}}),
+)
 
 
 def full(free: float | None, **changes: Any) -> Admission:
@@ -592,13 +604,66 @@ ADMITTED: dict[str, tuple[Decision, list[str], float | None]] = {
     ),
     "a place but no slot": (
         answered(seen(), ROOM, "UserConcurrency"),
-        ["Normal event UserConcurrency", "status Queued UserConcurrency"],
-        30,
+        ["wait", "Normal event UserConcurrency", "status Queued UserConcurrency"],
+        MAX_WAIT_SECONDS,
     ),
     "no place, and it will wait": (
         answered(seen(), full(100)),
-        ["refund", "Normal event QuotaExceeded", "status Queued QuotaExceeded"],
-        100,
+        ["wait", "refund", "Normal event QuotaExceeded", "status Queued QuotaExceeded"],
+        MAX_WAIT_SECONDS,
+    ),
+    "no slot, and little time to wait": (
+        answered(seen(request(status=QUEUED, queueDeadlineSeconds=90)), ROOM, "UserConcurrency"),
+        ["wait", "Normal event UserConcurrency", "status Queued UserConcurrency"],
+        91,
+    ),
+    "no slot, and as many wait as may": (
+        answered(seen(queued={ALICE: 2}, catalogue=catalogue(policies=CROWDED)), ROOM, "UserConcurrency"),
+        ["refund", "Warning event Rejected", "status Rejected TooManyQueued"],
+        None,
+    ),
+    "no place, and as many of the namespace wait as may": (
+        answered(seen(queued={TEAM: 3}, catalogue=catalogue(policies=CROWDED)), full(100)),
+        ["refund", "Warning event Rejected", "status Rejected TooManyQueued"],
+        None,
+    ),
+    "no slot, and as many of the policy wait as may": (
+        answered(seen(queued={POLICY: 4}, catalogue=catalogue(policies=CROWDED)), ROOM, "ClusterConcurrency"),
+        ["refund", "Warning event Rejected", "status Rejected TooManyQueued"],
+        None,
+    ),
+    "no slot, as many wait as may, and it is one of them": (
+        answered(seen(queued={ALICE: 2}, waits=True, catalogue=catalogue(policies=CROWDED)), ROOM, "UserConcurrency"),
+        ["wait", "Normal event UserConcurrency", "status Queued UserConcurrency"],
+        MAX_WAIT_SECONDS,
+    ),
+    "no slot, as many wait as may, and it waited before the operator began": (
+        answered(
+            seen(request(status=QUEUED), queued={ALICE: 2}, catalogue=catalogue(policies=CROWDED)),
+            ROOM,
+            "UserConcurrency",
+        ),
+        ["wait", "Normal event UserConcurrency", "status Queued UserConcurrency"],
+        MAX_WAIT_SECONDS,
+    ),
+    "no slot for a run that was suspended, and as many wait as may": (
+        answered(
+            seen(
+                request(status=LAUNCHED | {"phase": "Queued", "reason": "Suspended"}),
+                job=job(suspended=True),
+                queued={ALICE: 2},
+                catalogue=catalogue(policies=CROWDED),
+            ),
+            ROOM,
+            "UserConcurrency",
+        ),
+        ["wait", "Normal event UserConcurrency", "status Queued UserConcurrency"],
+        MAX_WAIT_SECONDS,
+    ),
+    "no place although it holds a slot": (
+        answered(seen(slot_held=True), full(100)),
+        ["wait", "refund", "release the slot", "Normal event QuotaExceeded", "status Queued QuotaExceeded"],
+        MAX_WAIT_SECONDS,
     ),
     "no place, and it wants no wait": (
         answered(seen(request(onQuotaExceeded="Reject")), full(100)),
@@ -668,8 +733,64 @@ def test_a_queued_request_says_why_since_when_and_until_when() -> None:
         },
         (
             "5 of 5 requests of 'alice' within 24 h are used (policy 'built-in'). It starts by itself at"
-            " 2026-11-24T12:01:40Z, if no other request of yours takes that place."
+            " 2026-11-24T12:01:40Z."
         ),
+    )
+
+
+def test_a_queued_request_is_told_its_place_and_its_start() -> None:
+    found = status_of(answered(seen(forecast=Forecast(3, later(100))), ROOM, "ClusterConcurrency"))
+    assert found["queue"] == {
+        "reason": "ClusterConcurrency",
+        "since": "2026-11-24T12:00:00Z",
+        "position": 3,
+        "estimatedStartTime": "2026-11-24T12:01:40Z",
+    }
+
+
+def test_one_who_stands_behind_others_is_not_told_that_it_starts_when_the_first_may() -> None:
+    found = status_of(answered(seen(forecast=Forecast(3)), full(100)))
+    assert (found["queue"]["position"], found["message"]) == (
+        3,
+        (
+            "5 of 5 requests of 'alice' within 24 h are used (policy 'built-in'). It is number 3 in line; the first"
+            " starts at 2026-11-24T12:01:40Z."
+        ),
+    )
+
+
+def test_one_too_many_is_told_who_waits_and_what_to_do() -> None:
+    observed = seen(queued={ALICE: 2}, catalogue=catalogue(policies=CROWDED))
+    assert status_of(answered(observed, ROOM, "UserConcurrency"))["message"] == (
+        "2 requests of user 'alice' wait already, as many as policy 'crowded' allows. Wait until one has ended, or"
+        " cancel one; then set a new spec.runID."
+    )
+
+
+def test_what_asks_for_a_place_is_the_plans_run_in_the_users_name() -> None:
+    given = request(status=QUEUED | {"queuedTime": "2026-11-24T11:00:00Z"}, priority="Low")
+    found = ask(seen(given, catalogue=catalogue(policies=(Named("heavy", {"weight": 7}),)))).waiting
+    assert found == Waiting(
+        entry=Entry(
+            run=RUN,
+            request=given.key,
+            uid=given.uid,
+            time=NOW,
+            user="alice",
+            source="app-db",
+            destination="bucket",
+            policy="heavy",
+        ),
+        levels=(
+            Level(Subject("Source", "app-db"), None),
+            Level(Subject("Destination", "bucket"), None),
+            Level(Subject("Cluster", "all"), 20),
+        ),
+        owner=ALICE,
+        since=later(-3600),
+        weight=7,
+        priority="Low",
+        dataset="users",
     )
 
 

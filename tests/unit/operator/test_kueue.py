@@ -349,7 +349,7 @@ def test_an_admitted_request_makes_a_job_for_the_queue_and_gives_up_its_slot() -
 
 def test_a_job_made_without_kueue_stays_without_it_when_its_policy_changes() -> None:
     observation = look(job(suspended=True), status=PAUSED)
-    (reserve,) = decide(observation, SETTINGS, NOW).actions
+    reserve = decide(observation, SETTINGS, NOW).actions[-1]
     assert isinstance(reserve, Reserve)
     assert reserve.plan.queue == ""
     assert summary(reserved(observation, reserve, Admission(granted=True), SETTINGS, NOW)) == ["ask for a slot"]

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from export_operator.domain.identity import Subject
 from export_operator.domain.model import Key
 from export_operator.domain.pages import MAX_ENTRIES, Entry
-from export_operator.domain.slots import SlotGrant, SlotLimits, take_slot
+from export_operator.domain.slots import Occupancy, SlotLimits, grant, levels_of
 
-from .builders import NOW
+from .builders import NOW, later
 
 pytestmark = pytest.mark.unit
 
@@ -31,16 +32,30 @@ def entry(run: str, time: datetime = NOW, **changes: str) -> Entry:
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
+def give(held: tuple[Entry, ...], wanted: Entry, limits: SlotLimits) -> tuple[Entry, ...]:
+    return grant(held, [(wanted, levels_of(wanted, limits))])
+
+
+def reason(held: tuple[Entry, ...], wanted: Entry, limits: SlotLimits) -> str | None:
+    full = Occupancy(held).full(levels_of(wanted, limits))
+    return None if full is None else full.reason
+
+
 def test_a_slot_is_given_while_every_level_has_room() -> None:
-    assert take_slot((), entry("a"), SlotLimits(total=1)) == SlotGrant(True, True, (entry("a"),))
+    assert give((), entry("a"), SlotLimits(total=1)) == (entry("a"),)
 
 
-def test_a_run_that_holds_a_slot_keeps_it_without_a_write() -> None:
-    assert take_slot((entry("a"),), entry("a"), SlotLimits(total=1)) == SlotGrant(True, False, (entry("a"),))
+def test_a_run_that_holds_a_slot_keeps_it_as_it_is() -> None:
+    assert give((entry("a"),), entry("a", later(9)), SlotLimits(total=2)) == (entry("a"),)
+
+
+def test_many_are_given_in_the_order_in_which_they_are_wanted() -> None:
+    wanted = [(entry(run), levels_of(entry(run), SlotLimits(total=3))) for run in "dcba"]
+    assert grant((entry("x"),), wanted) == (entry("x"), entry("d"), entry("c"))
 
 
 @pytest.mark.parametrize(
-    ("limits", "reason"),
+    ("limits", "expected"),
     [
         (SlotLimits(total=9, user=1), "UserConcurrency"),
         (SlotLimits(total=9, namespace=1), "NamespaceConcurrency"),
@@ -50,8 +65,9 @@ def test_a_run_that_holds_a_slot_keeps_it_without_a_write() -> None:
         (SlotLimits(total=1), "ClusterConcurrency"),
     ],
 )
-def test_a_full_level_refuses_a_slot_under_its_name(limits: SlotLimits, reason: str) -> None:
-    assert take_slot((entry("a"),), entry("b"), limits) == SlotGrant(False, False, (entry("a"),), reason)
+def test_a_full_level_refuses_a_slot_under_its_name(limits: SlotLimits, expected: str) -> None:
+    held = (entry("a"),)
+    assert (give(held, entry("b"), limits), reason(held, entry("b"), limits)) == (held, expected)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +81,28 @@ def test_a_full_level_refuses_a_slot_under_its_name(limits: SlotLimits, reason: 
     ],
 )
 def test_a_level_counts_only_its_own(other: Entry, limits: SlotLimits) -> None:
-    assert take_slot((entry("a"),), other, limits).granted
+    assert give((entry("a"),), other, limits) == (entry("a"), other)
+
+
+def test_a_service_account_counts_as_its_namespace_with_the_tighter_of_both_limits() -> None:
+    robot = entry("b", user="system:serviceaccount:tools:robot")
+    assert [
+        reason((entry("a"),), robot, SlotLimits(total=9, user=user, namespace=namespace))
+        for user, namespace in ((1, 5), (5, 1), (1, None), (5, 5))
+    ] == ["NamespaceConcurrency"] * 3 + [None]
+
+
+@pytest.mark.parametrize(("gate", "expected"), [(0, "SourceUnavailable"), (1, "SourceRecovering"), (2, None)])
+def test_a_gate_is_a_limit_of_its_source(gate: int, expected: str | None) -> None:
+    live = Occupancy([entry("a")], {Subject("Source", "app-db"): gate}.get)
+    full = live.full(levels_of(entry("b"), SlotLimits(total=9)))
+    assert (None if full is None else full.reason) == expected
+
+
+def test_an_occupancy_forgets_who_has_left() -> None:
+    live = Occupancy([entry("a"), entry("b")])
+    live.remove("a")
+    assert (live.remove("a"), live.entries, live.held(Subject("User", "alice"))) == (frozenset(), (entry("b"),), 1)
 
 
 levels = st.none() | st.integers(1, 4)
@@ -96,7 +133,7 @@ wanted_slots = st.lists(
 def test_slots_never_exceed_any_level(wanted: list[Entry], limits: SlotLimits) -> None:
     held: tuple[Entry, ...] = ()
     for item in wanted:
-        held = take_slot(held, item, limits).entries
+        held = give(held, item, limits)
     groups = {
         "total": [len(held)],
         "user": [sum(item.user == name for item in held) for name in ("alice", "bob")],
@@ -113,8 +150,8 @@ def test_slots_never_exceed_any_level(wanted: list[Entry], limits: SlotLimits) -
 def test_a_slot_is_refused_only_where_the_named_level_is_full(wanted: list[Entry], limits: SlotLimits) -> None:
     held: tuple[Entry, ...] = ()
     for item in wanted:
-        answer = take_slot(held, item, limits)
-        if not answer.granted:
+        refused = reason(held, item, limits)
+        if refused is not None and item.run not in {other.run for other in held}:
             of_level = {
                 "UserConcurrency": (limits.user, [other.user == item.user for other in held]),
                 "NamespaceConcurrency": (
@@ -129,6 +166,6 @@ def test_a_slot_is_refused_only_where_the_named_level_is_full(wanted: list[Entry
                 ),
                 "ClusterConcurrency": (limits.total, [True] * len(held)),
             }
-            number, counted = of_level[answer.reason]
+            number, counted = of_level[refused]
             assert sum(counted) == number
-        held = answer.entries
+        held = give(held, item, limits)

@@ -287,7 +287,7 @@ def big_states(reserve: Reserve) -> tuple[WindowState, ...]:
 def big_status() -> dict[str, Any]:
     """Of a run that waited, was admitted and has a Job: all that a status can hold before the end."""
     reserve = big_reserve()
-    take = TakeSlot(reserve.plan, reserve.entry, Admission(True, big_states(reserve)))
+    take = TakeSlot(reserve.plan, reserve.waiting, Admission(True, big_states(reserve)))
     found = admitted(seen(BIG, catalogue=KNOWN), take, "", SETTINGS, NOW)
     status = dict(next(action.status for action in found.actions if isinstance(action, WriteStatus)))
     return status | {
@@ -320,7 +320,7 @@ def test_a_long_list_of_columns_is_left_out_of_status() -> None:
     known = catalogue(wide_source(MANY), BIG_DESTINATION)
     action = decide(seen(BIG, catalogue=known), SETTINGS, NOW).actions[0]
     assert isinstance(action, Reserve)
-    take = TakeSlot(action.plan, action.entry, Admission(granted=True))
+    take = TakeSlot(action.plan, action.waiting, Admission(granted=True))
     found = admitted(seen(BIG, catalogue=known), take, "ClusterConcurrency", SETTINGS, NOW)
     written = next(action.status for action in found.actions if isinstance(action, WriteStatus))
     assert "columns" not in written["effective"]

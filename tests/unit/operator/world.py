@@ -28,8 +28,10 @@ from export_operator.domain.model import TERMINAL_PHASES, Job, Key, Pod, Request
 from export_operator.domain.pages import Entry
 from export_operator.domain.usage import SLOTS, parse_usage
 from export_operator.gates import Gates
+from export_operator.queueing import Queueing
 from export_operator.reconcile import Reconciler
 from export_operator.store import Store
+from export_operator.takeover import take_over
 
 from .builders import ENFORCED, NOW, SETTINGS, catalogue, destination, source, spec
 
@@ -309,10 +311,13 @@ class Operator:
     def __init__(self, world: World, hand: Hand, settings: Settings = SETTINGS) -> None:
         self._world = world
         self._hand = hand
+        self._open = False
+        self._woken: list[Key] = []
         self._jobs: dict[str, Job] = {}
         self._pods: dict[str, tuple[Pod, ...]] = {}
         self._workloads: dict[str, Workload] = {}
         self._ledger = Ledger(cast("Any", Ledgers(world, hand)), "export-runs", lambda: None)
+        self._queueing = Queueing(self._ledger, self._woken.append, lambda: world.now)
         self._store = Store(lambda _: None)
         self.gates = Gates(lambda *_: None, lambda _: None)
         for kind, named in (("exportsources", source()), ("exportdestinations", destination())):
@@ -325,6 +330,7 @@ class Operator:
             runs=cast("Any", self),
             workloads=cast("Any", self),
             ledger=self._ledger,
+            queueing=self._queueing,
             cluster=cast("Any", self),
             settings=settings,
             gates=self.gates,
@@ -357,14 +363,26 @@ class Operator:
             self._store.put_request(document)
 
     def known(self) -> list[Key]:
-        """Every request that anything speaks of."""
-        spoken = {job.request for job in self._jobs.values()} | self._ledger.requests()
-        return sorted(spoken | set(self._store.requests))
+        """Every request that anything speaks of; those that the queue has woken come first."""
+        spoken = {job.request for job in self._jobs.values()} | self._ledger.requests() | set(self._store.requests)
+        woken = [key for key in dict.fromkeys(self._woken) if key in spoken]
+        self._woken.clear()
+        return [*woken, *sorted(spoken - set(woken))]
 
     def reconcile(self, key: Key) -> None:
         """One turn. An error is what the work queue would retry."""
         with suppress(ApiError, LedgerError):
             finish(self._reconciler.reconcile(key))
+
+    def open(self) -> bool:
+        """What an operator does when it has looked at everybody once, for the first time; whether it was that."""
+        if self._open:
+            return False
+        with suppress(ApiError, LedgerError):
+            finish(take_over(self._store, cast("Any", self), self._ledger, cast("Any", self)))
+            self._queueing.open()
+            self._open = True
+        return True
 
     def flush(self) -> None:
         """What the ledger does every few seconds, and at its end."""
@@ -465,6 +483,9 @@ class Operator:
     def put_job(self, job: Job) -> None:
         self._jobs[job.name] = job
 
+    def all(self) -> list[Job]:
+        return list(self._jobs.values())
+
     def jobs_of(self, key: Key) -> list[Job]:
         return [job for _, job in sorted(self._jobs.items()) if job.request == key]
 
@@ -512,11 +533,12 @@ def settle(world: World, operator: Operator, hand: Hand, settings: Settings = SE
             operator.look()
             for key in operator.known():
                 operator.reconcile(key)
+            begun = operator.open()
             operator.flush()
         except Killed:
             operator = Operator(world, hand, settings)
             continue
         undisturbed = hand.when is None or not calls <= hand.when < hand.calls
-        if undisturbed and before == world.facts():
+        if undisturbed and not begun and before == world.facts():
             return operator
     raise AssertionError("the operator does not come to rest")

@@ -34,6 +34,10 @@ class Runs:
         """Every request that has a Job here, whether it still exists or not."""
         return tuple(self._jobs_by_request)
 
+    def all(self) -> list[Job]:
+        """Every Job of ours."""
+        return list(self.jobs.items.values())
+
     def jobs_of(self, key: Key) -> list[Job]:
         return [self.jobs.items[name] for name in sorted(self._jobs_by_request.get(key, ()))]
 

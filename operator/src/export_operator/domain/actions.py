@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from export_contract.report import Progress
-from export_operator.domain import breaker, identity, jobs, kueue, pages, plan, policy, quota
+from export_operator.domain import breaker, identity, jobs, kueue, plan, policy, queue, quota
+from export_operator.domain.forecast import Forecast
 from export_operator.domain.identity import Subject
 from export_operator.domain.model import Catalogue, Job, Pod, Request
 
@@ -39,6 +40,10 @@ class Observation:
     """Workloads can be read; `workload` is the Job's, None while Kueue has made none."""
     workload: kueue.Workload | None = None
     breakers: breaker.Breakers = field(default_factory=dict)
+    waits: bool = False
+    """The request is one of those that wait; `queued` counts them by subject."""
+    queued: Mapping[Subject, int] = field(default_factory=dict)
+    forecast: Forecast | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ class Reserve:
 
     plan: plan.Plan
     limits: tuple[quota.WindowLimit, ...]
-    entry: pages.Entry
+    waiting: queue.Waiting
     demand: quota.Demand
 
 
@@ -73,8 +78,15 @@ class TakeSlot:
     """Take a slot, the windows being reserved; what came of it goes to `admission.admitted`."""
 
     plan: plan.Plan
-    entry: pages.Entry
+    waiting: queue.Waiting
     windows: quota.Admission
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The request waits, and is one of those of these subjects that do. A decision without this ends its waiting."""
+
+    subjects: frozenset[Subject]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +170,7 @@ Action = (
     | Emit
     | Reserve
     | TakeSlot
+    | Wait
     | CreateJob
     | StopJob
     | SuspendJob

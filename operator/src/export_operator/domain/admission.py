@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from export_operator.domain import breaker, identity, jobs, kueue, lookup, outcome, plan, quota, status, times
 from export_operator.domain.actions import (
@@ -15,6 +16,7 @@ from export_operator.domain.actions import (
     Reserve,
     SuspendJob,
     TakeSlot,
+    Wait,
 )
 from export_operator.domain.identity import Subject
 from export_operator.domain.turn import Turn
@@ -103,14 +105,16 @@ def ask(turn: Turn, found: plan.Plan) -> Decision:
             return _down(turn, found, subject, known)
     if turn.seen.job is not None:  # Kueue takes over no Job that was made without it
         found = replace(found, queue="")
-    return Decision((Reserve(found, turn.limits, turn.entry(found), turn.demand(found)),))
+    # One that waited before this process began counts at once: nobody shall take its place meanwhile.
+    waits = (Wait(frozenset(turn.policy.max_queued(turn.request))),) if turn.known.get("phase") == "Queued" else ()
+    return Decision((*waits, Reserve(found, turn.limits, turn.waiting(found), turn.demand(found))))
 
 
 def reserved(turn: Turn, reserve: Reserve, answer: quota.Admission) -> Decision:
     """Continue after the windows have answered: ask for a slot, unless Kueue gives them, wait, or refuse."""
     if not answer.granted:
         return _over_quota(turn, reserve, answer)
-    take = TakeSlot(reserve.plan, reserve.entry, answer)
+    take = TakeSlot(reserve.plan, reserve.waiting, answer)
     return admitted(turn, take, "") if reserve.plan.queue else Decision((take,))
 
 
@@ -121,8 +125,7 @@ def admitted(turn: Turn, take: TakeSlot, full: str) -> Decision:
     document.condition("QuotaReserved", True, "Reserved", "a place in every window is reserved")
     if full:
         text = f"waiting for a free place ({full}); it starts by itself"
-        document.queue(full, text)
-        return Decision((*turn.event("Normal", full, text), *turn.write(document)), SLOT_RETRY_SECONDS)
+        return wait(turn, take.plan, document, full, text)
     document.resume()
     document.phase("Pending", "PodStarting", "the export pod is starting")
     if turn.seen.job is not None:  # it was suspended, and has a slot again
@@ -146,10 +149,7 @@ def _down(turn: Turn, found: plan.Plan, subject: Subject, known: breaker.Breaker
         f"{subject.kind.lower()} {subject.name!r} is down since {times.render(known.down_since)}: {known.fault}."
         " It starts by itself when that is mended."
     )
-    document = turn.accepted(found)
-    document.queue(reason, text)
-    wait = min(found.effective.queue_deadline_seconds + 1, MAX_DOWN_SECONDS)
-    return Decision((*turn.event("Normal", reason, text), *turn.write(document), Hold(subject)), wait)
+    return wait(turn, found, turn.accepted(found), reason, text, first=(Hold(subject),), at_most=MAX_DOWN_SECONDS)
 
 
 def held(turn: Turn, reason: str, text: str) -> Decision:
@@ -187,10 +187,57 @@ def _over_quota(turn: Turn, reserve: Reserve, answer: quota.Admission) -> Decisi
     if reserve.plan.effective.on_quota_exceeded == "Reject":
         text = f"{told}. The next one is possible at {moment}; with onQuotaExceeded: Queue a request waits for it."
         return turn.close("Rejected", reason, text, document=document, first=give_back)
-    text = f"{told}. It starts by itself at {moment}, if no other request of yours takes that place."
-    document.queue(reason, text, free)
-    wait = min(max((free - turn.now).total_seconds(), 1.0), MAX_WAIT_SECONDS)
-    return Decision((*give_back, *turn.event("Normal", reason, text), *turn.write(document)), wait)
+    line = turn.seen.forecast.position if turn.seen.forecast is not None else 1
+    then = (
+        f"It starts by itself at {moment}."
+        if line == 1
+        else f"It is number {line} in line; the first starts at {moment}."
+    )
+    text = f"{told}. {then}"
+    return wait(turn, reserve.plan, document, reason, text, free=free, first=(*give_back, *turn.free_slot()))
+
+
+def wait(
+    turn: Turn,
+    found: plan.Plan,
+    document: status.Document,
+    reason: str,
+    text: str,
+    *,
+    free: datetime | None = None,
+    first: tuple[Action, ...] = (),
+    at_most: float = MAX_WAIT_SECONDS,
+) -> Decision:
+    """Wait in the queue until something changes, at most to its deadline; unless too many wait already. `free` is when
+    a window is said to have room."""
+    limits = turn.policy.max_queued(turn.request)
+    full = _crowded(turn, limits)
+    if full is not None:
+        subject, limit = full
+        told = (
+            f"{limit} requests of {subject.kind.lower()} {subject.name!r} wait already, as many as policy"
+            f" {turn.policy.name!r} allows. Wait until one has ended, or cancel one; then set a new spec.runID."
+        )
+        return turn.close("Rejected", "TooManyQueued", told, document=document, first=(Refund(turn.run),))
+    document.queue(reason, text, free, turn.seen.forecast)
+    queued = times.parse(document.fields["queuedTime"]) or turn.now
+    left = queued + timedelta(seconds=found.effective.queue_deadline_seconds + 1) - turn.now
+    actions = (Wait(frozenset(limits)), *first, *turn.event("Normal", reason, text), *turn.write(document))
+    return Decision(actions, min(max(left.total_seconds(), 1.0), at_most))
+
+
+def _crowded(turn: Turn, limits: Mapping[Subject, int | None]) -> tuple[Subject, int] | None:
+    """Of whom as many requests wait as may. One that waits already goes on, and so does one that has a Job."""
+    if turn.seen.waits or turn.known.get("queuedTime") or turn.seen.job is not None:
+        return None
+    return next(
+        (
+            (subject, limit)
+            for subject, limit in limits.items()
+            if limit is not None and turn.seen.queued.get(subject, 0) >= limit
+        ),
+        None,
+    )
 
 
 def _told(state: quota.WindowState) -> str:

@@ -152,6 +152,7 @@ class Job:
     finished: datetime | None = None
     queue: str = ""
     started: datetime | None = None
+    requester: str = ""
 
     @property
     def held_by_kueue(self) -> bool:
@@ -188,6 +189,7 @@ def parse_job(body: Mapping[str, Any]) -> Job:
         finished=times.parse(end.get("lastTransitionTime")),
         queue=labels.get(LABEL_KUEUE_QUEUE, ""),
         started=times.parse(status.get("startTime")),
+        requester=annotations.get(ANNOTATION_REQUESTER, ""),
     )
 
 

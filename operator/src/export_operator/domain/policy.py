@@ -105,6 +105,26 @@ class Policy:
         given = self.section("limits").get("refundOn")
         return frozenset(REFUND_ON if given is None else given)
 
+    @property
+    def weight(self) -> int:
+        """The share of turns in the queue of each user whom the policy selects."""
+        return int(self.spec.get("weight") or 1)
+
+    def max_queued(self, request: Request) -> Mapping[Subject, int | None]:
+        """Of how many requests may wait at once, by whom they count against; None is no limit."""
+        subjects = (
+            ("user", subject_of(request)),
+            ("namespace", Subject("Namespace", request.key.namespace)),
+            ("all", Subject("Policy", self.name)),
+        )
+        limits = self.section("limits")
+        found: dict[Subject, int | None] = {}
+        for scope, subject in subjects:
+            limit = (limits.get(scope) or {}).get("maxQueued")
+            known = found.get(subject)
+            found[subject] = limit if known is None else known if limit is None else min(known, limit)
+        return found
+
     def allows(self, kind: str, name: str) -> bool:
         """Whether `name` is among those `allowed`."""
         allowed = self.allowed(kind)

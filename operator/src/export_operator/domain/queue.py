@@ -22,7 +22,7 @@ from export_operator.domain.model import Key
 from export_operator.domain.pages import Entry
 from export_operator.domain.slots import CLUSTER, Level, Occupancy
 
-PRIORITIES: Mapping[str, int] = {"Low": 1, "Normal": 2, "High": 4}
+SHARES: Mapping[str, int] = {"Low": 1, "Normal": 2, "High": 4}
 """What a priority multiplies the share by, in halves: a turn of High costs half of one of Normal."""
 
 TURN = 1_000_000_000
@@ -40,7 +40,7 @@ class Order(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """A run that waits for a slot: what the ledger shall hold of it, the levels it must find room at, and whose turn it
-    takes. `weight` is the policy's, `priority` a key of `PRIORITIES`."""
+    takes. `weight` is the policy's, `priority` a key of `SHARES`."""
 
     entry: Entry
     levels: tuple[Level, ...]
@@ -56,11 +56,11 @@ class Waiting:
 
     @property
     def order(self) -> Order:
-        return Order(-PRIORITIES.get(self.priority, PRIORITIES["Normal"]), self.since, self.key)
+        return Order(-SHARES.get(self.priority, SHARES["Normal"]), self.since, self.key)
 
     @property
     def cost(self) -> int:
-        return TURN * PRIORITIES["Normal"] // (self.weight * -self.order.rank)
+        return TURN * SHARES["Normal"] // (self.weight * -self.order.rank)
 
 
 class _Place(NamedTuple):
@@ -173,6 +173,16 @@ class FairQueue:
                 return None  # nobody finds room
             self._move(flow, flow.lanes[levels], full.level)
 
+    def put_back(self, item: Waiting) -> None:
+        """Let a request wait again whose turn came to nothing: the turn is not counted."""
+        self.put(item)
+        flow = self._flows[item.owner]
+        for lane in flow.lanes.values():
+            self._unlist(flow, lane)
+        flow.tag = max(flow.tag - item.cost, 0)
+        for lane in flow.lanes.values():
+            self._list(flow, lane)
+
     def copy(self) -> FairQueue:
         """Another queue like this one."""
         twin = FairQueue()
@@ -204,10 +214,7 @@ class FairQueue:
         """The flow has nobody waiting any more: its tag is remembered until virtual time has passed it."""
         if flow.lanes:
             return
-        if not self._items:  # nobody is left whom a tag could be compared with
-            self._flows.clear()
-            self._idle.clear()
-        elif flow.tag <= self._virtual:
+        if flow.tag <= self._virtual:
             del self._flows[flow.owner]
         else:
             insort(self._idle, (flow.tag, flow.owner))

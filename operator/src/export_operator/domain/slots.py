@@ -142,24 +142,3 @@ def grant(
         if occupancy.full(levels) is None:
             occupancy.add(entry)
     return occupancy.entries
-
-
-@dataclass(frozen=True, slots=True)
-class SlotGrant:
-    """`reason` says which level is full when the slot is refused."""
-
-    granted: bool
-    changed: bool
-    entries: tuple[Entry, ...]
-    reason: str = ""
-
-
-def take_slot(entries: Sequence[Entry], entry: Entry, limits: SlotLimits) -> SlotGrant:
-    """Give `entry.run` a slot if every level has room. A run that holds one keeps it."""
-    occupancy = Occupancy(entries)
-    if entry.run in occupancy:
-        return SlotGrant(True, False, tuple(entries))
-    full = occupancy.full(levels_of(entry, limits))
-    if full is not None:
-        return SlotGrant(False, False, tuple(entries), full.reason)
-    return SlotGrant(True, True, (*entries, entry))

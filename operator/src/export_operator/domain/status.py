@@ -10,6 +10,7 @@ from typing import Any
 
 from export_contract.report import Progress
 from export_operator.domain import times
+from export_operator.domain.forecast import Forecast
 from export_operator.domain.outcome import Ended, Problem
 from export_operator.domain.places import Places
 from export_operator.domain.quota import WindowState
@@ -87,12 +88,18 @@ class Document:
     def drop_condition(self, kind: str) -> None:
         self.conditions[:] = [item for item in self.conditions if item["type"] != kind]
 
-    def queue(self, reason: str, message: str, next_eligible: datetime | None = None) -> None:
-        """Waiting: since when, for what, and until when if that is known."""
+    def queue(
+        self, reason: str, message: str, next_eligible: datetime | None = None, forecast: Forecast | None = None
+    ) -> None:
+        """Waiting: since when, for what, in which place, and until when if that is known."""
         self.fields.setdefault("queuedTime", times.render(self.now))
-        queue = {"reason": reason, "since": self.fields["queuedTime"]}
+        queue: dict[str, Any] = {"reason": reason, "since": self.fields["queuedTime"]}
         if next_eligible is not None:
             queue["nextEligibleTime"] = times.render(next_eligible)
+        if forecast is not None:
+            queue["position"] = forecast.position
+            if forecast.start is not None:
+                queue["estimatedStartTime"] = times.render(forecast.start)
         self.fields["queue"] = queue
         self.phase("Queued", reason, message)
 

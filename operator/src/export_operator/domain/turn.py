@@ -8,8 +8,9 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from export_operator.domain import estimates, pages, plan, policy, quota, status, times
+from export_operator.domain import estimates, pages, plan, policy, queue, quota, slots, status, times
 from export_operator.domain.actions import Action, Decision, Emit, Observation, ReleaseSlot, Settings, WriteStatus
+from export_operator.domain.identity import subject_of
 from export_operator.domain.model import Request
 
 
@@ -58,8 +59,9 @@ class Turn:
             self.policy.section("maxima"),
         )
 
-    def entry(self, found: plan.Plan) -> pages.Entry:
-        return pages.Entry(
+    def waiting(self, found: plan.Plan) -> queue.Waiting:
+        """The run as one that asks for its place."""
+        entry = pages.Entry(
             run=self.run,
             request=self.request.key,
             uid=self.request.uid,
@@ -68,6 +70,15 @@ class Turn:
             source=found.effective.source,
             destination=found.effective.destination,
             policy=self.policy.name,
+        )
+        return queue.Waiting(
+            entry=entry,
+            levels=slots.levels_of(entry, found.slot_limits),
+            owner=subject_of(self.request),
+            since=times.parse(self.known.get("queuedTime")) or entry.time,
+            weight=self.policy.weight,
+            priority=found.effective.priority,
+            dataset=found.effective.dataset,
         )
 
     def document(self) -> status.Document:
