@@ -1,5 +1,6 @@
 """What is delivered equals the table: read back by PostgreSQL, DuckDB and pyarrow, never by code of ours."""
 
+import fnmatch
 import gzip
 import hashlib
 import io
@@ -150,7 +151,7 @@ def test_part_objects_are_files_of_their_own_and_the_manifest_lists_them(world: 
     result = team.succeeded("parts", SECONDS)
     manifest = json.loads(world.storage.read(result["manifestURI"]))
     found = [f"s3://{each['bucket']}/{each['key']}" for each in manifest["objects"]]
-    assert [uri.rpartition("/")[0] + "/" for uri in found] == [result["uri"]] * result["objects"]
+    assert len(fnmatch.filter(found, result["uri"])) == len(found) == result["objects"]
     tables = [pyarrow.parquet.read_table(io.BytesIO(world.storage.read(uri))) for uri in found]
     assert [table.num_rows for table in tables] == [each["rows"] for each in manifest["objects"]]
     values = (table.to_pylist() for table in tables)
