@@ -238,7 +238,6 @@ def test_the_api_server_is_asked_by_name_and_namespace() -> None:
 # Policies that are there, and spare somebody.
 
 POLICY: dict[str, Any] = {
-    "kind": "ValidatingAdmissionPolicy",
     "metadata": {"name": "check"},
     "spec": {"failurePolicy": "Fail", "matchConstraints": {"namespaceSelector": {}, "objectSelector": {}}},
 }
@@ -247,9 +246,8 @@ SELECTED = {"matchLabels": {"spared": "no"}}
 
 
 def test_a_policy_that_spares_nobody_has_no_weakness() -> None:
-    assert identity.find_weakness(POLICY, BINDING) == ""
-    mutating = {**POLICY, "kind": "MutatingAdmissionPolicy"}
-    assert identity.find_weakness(mutating, {"spec": {"policyName": "check"}}) == ""
+    assert identity.find_weakness(POLICY, BINDING, denies=True) == ""
+    assert identity.find_weakness(POLICY, {"spec": {"policyName": "check"}}, denies=False) == ""
 
 
 @pytest.mark.parametrize(
@@ -270,4 +268,4 @@ def test_a_policy_that_spares_nobody_has_no_weakness() -> None:
 )
 def test_a_policy_that_spares_somebody_is_found(policy: dict[str, Any], binding: dict[str, Any]) -> None:
     weak = {**POLICY, "spec": POLICY["spec"] | policy}, {"spec": BINDING["spec"] | binding}
-    assert identity.find_weakness(*weak) != ""
+    assert identity.find_weakness(*weak, denies=True) != ""

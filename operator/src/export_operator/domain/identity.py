@@ -81,9 +81,10 @@ def review(verb: str, username: str, groups: Iterable[str], requester: str, name
     }
 
 
-def find_weakness(policy: Mapping[str, Any], binding: Mapping[str, Any]) -> str:
+def find_weakness(policy: Mapping[str, Any], binding: Mapping[str, Any], *, denies: bool) -> str:
     """What lets requests past a policy although it is there: conditions, selectors or a softer action, in words; ""
-    when nothing does. A dry run in one namespace would not notice a policy that spares another."""
+    when nothing does. `denies`: it is one that refuses, so its binding has to say so. A dry run in one namespace would
+    not notice a policy that spares another."""
     spec, bound = policy.get("spec") or {}, binding.get("spec") or {}
     constraints = spec.get("matchConstraints") or {}
     if spec.get("failurePolicy") != "Fail":
@@ -100,7 +101,7 @@ def find_weakness(policy: Mapping[str, Any], binding: Mapping[str, Any]) -> str:
         return "its binding has matchResources"
     if bound.get("policyName") != policy["metadata"]["name"]:
         return "its binding is another policy's"
-    if policy.get("kind") == "ValidatingAdmissionPolicy" and "Deny" not in (bound.get("validationActions") or ()):
+    if denies and "Deny" not in (bound.get("validationActions") or ()):
         return "its binding does not deny"
     return ""
 
