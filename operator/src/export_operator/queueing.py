@@ -97,6 +97,10 @@ class Queueing:
         self._counted[key] = subjects
         self._queued.update(subjects)
 
+    def step_aside(self, key: Key) -> None:
+        """The request waits for something else than a window now: those behind it in the line may ask."""
+        self.windows.withdraw(key)
+
     def withdraw(self, key: Key) -> None:
         """The request waits for nothing any more."""
         self._discount(key)

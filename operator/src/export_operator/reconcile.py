@@ -151,6 +151,7 @@ class Reconciler:
                     return None if after is None else await self._act(seen, after)
                 case actions.Hold(subject):
                     self._gates.hold(subject, seen.request.key)
+                    self._queueing.step_aside(seen.request.key)
                 case actions.WriteStatus(wanted):
                     await self._write_status(seen.request, wanted)
                 case actions.Emit():

@@ -24,7 +24,7 @@ from export_operator.domain.actions import Emit, Settings
 from export_operator.domain.breaker import DESTINATION, PROBES_TO_OPEN, SOURCE
 from export_operator.domain.identity import Enforcement, Subject
 from export_operator.domain.kueue import Condition, Workload
-from export_operator.domain.model import TERMINAL_PHASES, Job, Key, Pod, Request, parse_job
+from export_operator.domain.model import TERMINAL_PHASES, Job, Key, Named, Pod, Request, parse_job
 from export_operator.domain.pages import Entry
 from export_operator.domain.usage import SLOTS, parse_usage
 from export_operator.gates import Gates
@@ -59,7 +59,8 @@ class World:
     objects: set[str] = field(default_factory=set)
     caps: dict[str, int] = field(default_factory=dict)
     delivered: dict[str, int] = field(default_factory=dict)
-    policies: tuple[Any, ...] = ()
+    policies: tuple[Named, ...] = ()
+    places: tuple[Named, ...] = (source(), destination())
     down: set[Subject] = field(default_factory=set)
     identity: Enforcement = ENFORCED
     version: int = 100
@@ -317,14 +318,15 @@ class Operator:
         self._pods: dict[str, tuple[Pod, ...]] = {}
         self._workloads: dict[str, Workload] = {}
         self._ledger = Ledger(cast("Any", Ledgers(world, hand)), "export-runs", lambda: None)
-        self._queueing = Queueing(self._ledger, self._woken.append, lambda: world.now)
+        self._queueing = Queueing(self._ledger, self._woken.append, lambda: world.now, self._gate)
         self._store = Store(lambda _: None)
-        self.gates = Gates(lambda *_: None, lambda _: None)
-        for kind, named in (("exportsources", source()), ("exportdestinations", destination())):
+        self.gates = Gates(lambda subject, _: self._queueing.slots.gate_changed(subject), self._woken.extend)
+        for named in world.places:
+            kind = "exportdestinations" if "bucket" in named.spec else "exportsources"
             self._store.put_named(kind, _document(named.name, named.spec))
         for policy in world.policies:
             self._store.put_named("exportpolicies", _document(policy.name, policy.spec))
-        assert self._store.catalogue() == catalogue(policies=world.policies)
+        assert self._store.catalogue() == catalogue(*world.places, policies=world.policies)
         self._reconciler = Reconciler(
             store=self._store,
             runs=cast("Any", self),
@@ -354,13 +356,17 @@ class Operator:
             informer.drop(name)
         for document in self._world.usages.values():
             informer.put(document)
-        for subject in (Subject(SOURCE, "app-db"), Subject(DESTINATION, "bucket")):
+        for named in self._world.places:
+            subject = Subject(DESTINATION if "bucket" in named.spec else SOURCE, named.name)
             for _ in range(PROBES_TO_OPEN):
                 self.gates.probed(subject, "connection refused" if subject in self._world.down else "", self._world.now)
         for key in set(self._store.requests) - set(self._world.requests):
             self._store.drop_request(key)
         for document in self._world.requests.values():
             self._store.put_request(document)
+
+    def _gate(self, subject: Subject) -> int | None:
+        return self.gates.limit(subject.kind, subject.name, self._world.now)
 
     def known(self) -> list[Key]:
         """Every request that anything speaks of; those that the queue has woken come first."""
