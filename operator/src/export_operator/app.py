@@ -78,7 +78,7 @@ class App:
         )
         self._progress = ProgressPoller(self._cluster, self._runs, self._wake)
         self._gates = Gates(self._gate_changed, self._store.backlog.add)
-        self._queueing = Queueing(self._ledger, self._wake, now, self._gate)
+        self._queueing = Queueing(self._ledger, self._wake, now, self._gate, metrics.queue_depth)
         self._prober = Prober(self._cluster, self._store, self._gates, now)
         self._policies = PolicyReporter(
             cluster=self._cluster,

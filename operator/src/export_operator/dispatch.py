@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -36,6 +36,7 @@ class Dispatcher:
         self._wake = wake
         self._clock = clock
         self._live = Occupancy(gate=gate)
+        self._seen: Mapping[str, Entry] | None = None
         self._lock = asyncio.Lock()
         self._changed = asyncio.Event()
         self._chosen: dict[Key, Waiting] = {}
@@ -121,12 +122,15 @@ class Dispatcher:
 
     def _choose(self) -> list[Waiting]:
         """The next ones, taken out of the queue, as the slots stand now."""
-        held = {run: entry for run, entry in self._ledger.slots().items() if run not in self._leaving}
-        for entry in self._live.entries:
-            if entry.run not in held:
-                self.queue.free(self._live.remove(entry.run))
-        for entry in held.values():
-            self._live.add(entry)
+        held = self._ledger.slots()
+        if held is not self._seen or self._leaving:
+            self._seen = None if self._leaving else held
+            staying = {run: entry for run, entry in held.items() if run not in self._leaving}
+            for entry in self._live.entries:
+                if entry.run not in staying:
+                    self.queue.free(self._live.remove(entry.run))
+            for entry in staying.values():
+                self._live.add(entry)
         chosen: list[Waiting] = []
         while self._open and len(chosen) < BATCH and (waiting := self.queue.take(self._live)) is not None:
             chosen.append(waiting)

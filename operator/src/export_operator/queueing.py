@@ -23,11 +23,17 @@ from export_operator.window_lines import WindowLines
 class Queueing:
     """What the reconciler asks for places. Until `open` it only takes in who waits: whoever is looked at first after a
     start shall not be served before those who have waited longer. `wake` is told whom to look at again; `gate` limits
-    what a source or destination may run."""
+    what a source or destination may run; `depth` is told how many wait."""
 
     def __init__(
-        self, ledger: Ledger, wake: Callable[[Key], None], clock: Callable[[], datetime], gate: Gate = no_gate
+        self,
+        ledger: Ledger,
+        wake: Callable[[Key], None],
+        clock: Callable[[], datetime],
+        gate: Gate = no_gate,
+        depth: Callable[[int], None] = lambda _: None,
     ) -> None:
+        self._depth = depth
         self._wake = wake
         self._open = False
         self._closed_by: LedgerError | None = None
@@ -96,6 +102,7 @@ class Queueing:
         self._discount(key)
         self._counted[key] = subjects
         self._queued.update(subjects)
+        self._depth(len(self._counted))
 
     def step_aside(self, key: Key) -> None:
         """The request waits for something else than a window now: those behind it in the line may ask."""
@@ -136,3 +143,4 @@ class Queueing:
         for subject in subjects:
             if not self._queued[subject]:
                 del self._queued[subject]
+        self._depth(len(self._counted))

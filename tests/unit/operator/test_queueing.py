@@ -49,7 +49,8 @@ class Process:
             lambda: self.queueing.slots.slots_changed(),  # noqa: PLW0108 - it does not exist yet
             lambda subject: self.queueing.window_freed(subject),  # noqa: PLW0108
         )
-        self.queueing = Queueing(self.ledger, self.wake, lambda: self.world.now, self.gates.get)
+        self.depths: list[int] = []
+        self.queueing = Queueing(self.ledger, self.wake, lambda: self.world.now, self.gates.get, self.depths.append)
         self.queueing.open()
 
     def kube(self) -> Ledgers:
@@ -426,3 +427,4 @@ def test_a_request_is_counted_once_by_each_of_those_it_counts_against(process: P
     assert process.queueing.queued == {ALICE: 2, TEAM: 1}
     process.queueing.withdraw(Key("team-a", "b"))
     assert (process.queueing.queued, process.queueing.waits(Key("team-a", "b"))) == ({ALICE: 1}, False)
+    assert (process.depths[-1], max(process.depths)) == (1, 2)

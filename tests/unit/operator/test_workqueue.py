@@ -200,3 +200,15 @@ async def test_an_expected_error_is_one_line_and_a_surprise_has_a_traceback(
     assert [(record.getMessage(), bool(record.exc_info)) for record in caplog.records] == [
         (f"a: {error}, again in 0.05 s", traced)
     ]
+
+
+async def test_a_pass_is_over_when_every_key_that_waited_has_been_taken_up() -> None:
+    recorder = Recorder()
+    async with working(recorder.handle, workers=1) as queue:
+        for key in "abc":
+            queue.add(key)
+        passed = asyncio.create_task(queue.passed())
+        await asyncio.sleep(0)
+        queue.add("late")
+        await passed
+        assert [key for key, _ in recorder.calls][:3] == ["a", "b", "c"]

@@ -34,7 +34,12 @@ class Metrics:
             namespace=PREFIX,
             registry=registry,
         )
-        self._queue_depth = Gauge("queue_depth", "Runs that wait for their turn.", namespace=PREFIX, registry=registry)
+        self._queue_depth = Gauge(
+            "queue_depth",
+            "Requests that wait for a window, a slot, a source or a destination.",
+            namespace=PREFIX,
+            registry=registry,
+        )
         self._api_calls = Counter(
             "api_calls",
             f"Calls to the API server, by what they are for; code {NO_ANSWER!r} where no answer came.",
