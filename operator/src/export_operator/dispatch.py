@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -15,7 +16,7 @@ from export_operator.domain.identity import Subject
 from export_operator.domain.model import Key
 from export_operator.domain.pages import Entry
 from export_operator.domain.queue import FairQueue, Waiting
-from export_operator.domain.slots import Gate, Occupancy
+from export_operator.domain.slots import GATED, Gate, Occupancy
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,8 @@ Entries = tuple[Entry, ...]
 Change = Callable[[Entries], tuple[Entries, frozenset[str]]]
 
 BATCH = 100  # slots given in one write
-RETRY_SECONDS = 1.0  # after a write that failed; and gates are looked at again, for they open by themselves
+RETRY_SECONDS = 1.0  # after a write that failed
+GATE_SECONDS = 5.0  # between two looks at gates, which open by themselves with time
 
 
 class Dispatcher:
@@ -68,8 +70,9 @@ class Dispatcher:
 
     async def release(self, run: str) -> None:
         """Give back the run's slot, and give it to the next one in the same write. Raises `LedgerError`."""
-        self._leaving.add(run)
-        await self.dispatch()
+        while run in self._ledger.slots():  # the write that it shared with others may have failed for them
+            self._leaving.add(run)
+            await self.dispatch()
 
     async def dispatch(self) -> None:
         """Give every slot that can be given. Raises `LedgerError`; then everybody waits as before."""
@@ -107,8 +110,11 @@ class Dispatcher:
     async def run(self) -> None:
         """Give slots as they become free, until cancelled."""
         while True:
-            await self._changed.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GATE_SECONDS):
+                    await self._changed.wait()
             self._changed.clear()
+            self.queue.free(subject for subject in self.queue.full() if subject.kind in GATED)
             try:
                 await self.dispatch()
             except LedgerError as error:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from export_operator import dispatch
 from export_operator.adapters.cells import LedgerError
 from export_operator.adapters.ledger import Ledger
 from export_operator.domain.actions import Reserve
@@ -156,6 +157,17 @@ async def test_a_gate_that_opens_lets_those_through_whom_it_stopped(process: Pro
     assert process.awoken() == ["alice-0001", "alice-0002"]
 
 
+async def test_a_gate_that_opens_with_time_is_noticed(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "GATE_SECONDS", 0.01)
+    process.gates[Subject("Source", "gone")] = 0
+    await process.take(waiting("a", source="gone"))
+    process.gates.clear()  # and nobody says so
+    served = asyncio.create_task(process.queueing.slots.run())
+    await process.called.wait()
+    served.cancel()
+    assert process.holders() == ["a"]
+
+
 async def test_before_it_is_open_it_takes_in_everybody_and_then_serves_them_in_turn(process: Process) -> None:
     closed = Queueing(process.ledger, process.wake, lambda: NOW)
     young, old = waiting("young", since=60), waiting("old", "bob", since=10)
@@ -187,6 +199,11 @@ class Slow(Ledgers):
         await self.go.wait()
         return await super().create(path, body)
 
+    async def replace(self, path: str, body: Any) -> Any:
+        self.begun.set()
+        await self.go.wait()
+        return await super().replace(path, body)
+
 
 @dataclass
 class SlowProcess(Process):
@@ -205,6 +222,22 @@ async def test_who_withdraws_while_a_write_fails_does_not_come_back() -> None:
     with pytest.raises(LedgerError):
         await asked
     assert (len(process.queueing.slots.queue), process.holders()) == (0, [])
+
+
+async def test_a_release_whose_shared_write_failed_for_another_is_tried_again() -> None:
+    process = SlowProcess(World())
+    process.slow.go.set()
+    await process.take(*many("alice", 2, limits=FIVE_AT_ONCE))
+    process.slow.go.clear()
+    process.slow.begun.clear()
+    asked = asyncio.create_task(process.queueing.slots.release("alice-0000"))
+    await process.slow.begun.wait()
+    others = [asyncio.create_task(process.queueing.slots.release("alice-0001")) for _ in range(2)]
+    await asyncio.sleep(0)
+    process.hand.trouble, process.hand.when = "refused", process.hand.calls + 1
+    process.slow.go.set()
+    found = await asyncio.gather(asked, *others, return_exceptions=True)
+    assert (sum(isinstance(each, LedgerError) for each in found), process.holders()) == (1, [])
 
 
 async def test_those_who_come_while_a_write_is_under_way_share_the_next_one() -> None:

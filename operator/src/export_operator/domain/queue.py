@@ -155,6 +155,10 @@ class FairQueue:
         """These may have room: a run of theirs has ended, or a gate has opened further."""
         self._freed.update(subject for subject in subjects if subject in self._buckets)
 
+    def full(self) -> tuple[Subject, ...]:
+        """Those who were full when somebody last looked, and stop requests."""
+        return tuple(self._buckets)
+
     def take(self, occupancy: Occupancy) -> Waiting | None:
         """Take out the next request that finds room, and add it to `occupancy`; None when there is none."""
         while True:

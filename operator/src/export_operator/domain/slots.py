@@ -15,6 +15,7 @@ from export_operator.domain.identity import Subject, subject
 from export_operator.domain.pages import MAX_ENTRIES, Entry
 
 CLUSTER = Subject("Cluster", "all")
+GATED = frozenset({"Source", "Destination"})
 
 Gate = Callable[[Subject], int | None]
 """A limit that comes and goes with the health of a source or destination; None: no limit."""
@@ -111,7 +112,7 @@ class Occupancy:
             held = self._held[level.subject]
             if level.limit is not None and held >= level.limit:
                 return Full(level, f"{level.subject.kind}Concurrency")
-            if level.subject.kind in {"Source", "Destination"}:
+            if level.subject.kind in GATED:
                 gate = self._gate(level.subject)
                 if gate is not None and held >= gate:
                     return Full(level, f"{level.subject.kind}{'Recovering' if gate else 'Unavailable'}")
