@@ -1,5 +1,6 @@
 """The Go compiler: the machine's, or else one from a Python wheel."""
 
+import json
 import os
 import re
 import shutil
@@ -70,6 +71,21 @@ def environment() -> dict[str, str]:
 def run(args: Sequence[str], *, cwd: Path) -> str:
     """`go ARGS…` in a module; what it printed."""
     return shell.output([compiler(), *args], cwd=cwd, env=environment())
+
+
+def module_directory(module: str, *, cwd: Path) -> Path:
+    """The unpacked source of a module that the one in `cwd` needs: for the files beside the code."""
+    found: dict[str, str] = json.loads(run(["mod", "download", "-json", module], cwd=cwd))
+    return Path(found["Dir"])
+
+
+def version(module: str, *, cwd: Path) -> str:
+    """The version of a module that the go.mod in `cwd` pins, such as v1.36.3."""
+    for line in (cwd / "go.mod").read_text().splitlines():
+        words = line.removeprefix("require").split()
+        if words[:1] == [module]:
+            return words[1]
+    raise AssertionError(f"{cwd}/go.mod names no {module}")
 
 
 def build(title: str, args: Sequence[str], *, cwd: Path, package: str, system: str = "") -> None:

@@ -74,9 +74,10 @@ def build_and_load(cluster: providers.Cluster | None = None) -> Images:
 
 
 def references(cluster: providers.Cluster, only: Iterable[str] = ()) -> dict[str, str]:
-    """Have some images in the cluster (all, if none are named): short name to the name in the cluster."""
+    """Have some images in the cluster (if none are named, all that everybody needs): short name to the name in the
+    cluster."""
     recipes = all_recipes()
-    chosen = list(only) or list(recipes)
+    chosen = list(only) or [name for name, recipe in recipes.items() if not recipe.on_demand]
     if unknown := [name for name in chosen if name not in recipes]:
         raise Problem(f"no image is called {' '.join(unknown)}; there are: {' '.join(recipes)}")
     images = builder(cluster)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.cluster import context, paths, tools
+from tests.cluster import context, kueue, paths, tools
 from tests.cluster.problem import Problem
 
 
@@ -19,6 +19,8 @@ class Recipe:
     """Files of the context that are not in the repository: name to who makes them."""
     inputs: Mapping[str, str] = field(default_factory=dict)
     """What `given` is made of; part of the tag in place of the files, which may be large, or not built yet."""
+    on_demand: bool = False
+    """Made only when it is asked for by name: few need it, and it takes long."""
 
     def text(self, root: Path = paths.REPOSITORY) -> str:
         try:
@@ -51,6 +53,14 @@ def all_recipes() -> dict[str, Recipe]:
             "tests/services/s3/Dockerfile",
             given={"versitygw": lambda: tools.for_image("versitygw")},
             inputs={"versitygw": tools.digest()},
+        ),
+        Recipe(
+            "kueue",
+            "localhost/export-operator-kueue",
+            "tests/services/kueue/Dockerfile",
+            given={"manager": kueue.manager},
+            inputs={"manager": kueue.digest()},
+            on_demand=True,
         ),
     )
     return {recipe.name: recipe for recipe in recipes}

@@ -15,6 +15,7 @@ Json = dict[str, Any]
 TIMEOUT_SECONDS = 30.0
 EXPORTS = "apis/export-operator.io/v1alpha1"
 ADMISSION = "apis/admissionregistration.k8s.io/v1"
+KUEUE = "apis/kueue.x-k8s.io/v1beta2"
 RBAC = "apis/rbac.authorization.k8s.io/v1"
 KINDS: Mapping[str, tuple[str, str]] = {
     "ExportRequest": (EXPORTS, "exportrequests"),
@@ -25,6 +26,11 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "ScheduledExport": (EXPORTS, "scheduledexports"),
     "ExportDownload": (EXPORTS, "exportdownloads"),
     "Job": ("apis/batch/v1", "jobs"),
+    "Workload": (KUEUE, "workloads"),
+    "ClusterQueue": (KUEUE, "clusterqueues"),
+    "LocalQueue": (KUEUE, "localqueues"),
+    "ResourceFlavor": (KUEUE, "resourceflavors"),
+    "PriorityClass": ("apis/scheduling.k8s.io/v1", "priorityclasses"),
     "Deployment": ("apis/apps/v1", "deployments"),
     "Pod": ("api/v1", "pods"),
     "Secret": ("api/v1", "secrets"),

@@ -12,8 +12,8 @@ def helm(cluster: providers.Cluster, *args: str) -> str:
 def install(cluster: providers.Cluster, built: images.Images, *settings: str) -> None:
     """Have the chart installed, from this working tree and with images of it. `settings` are helm's `--set`."""
     values = [
-        *_image("image", built.operator),
-        *_image("runner.image", built.exporter),
+        *image("image", built.operator),
+        *image("runner.image", built.exporter),
         *(each for setting in settings for each in ("--set", setting)),
     ]
     # CRDs and policies outlive an uninstall, and may have been applied without helm: it takes them over.
@@ -36,7 +36,8 @@ def uninstall(cluster: providers.Cluster) -> None:
     helm(cluster, *args)
 
 
-def _image(value: str, reference: str) -> list[str]:
+def image(value: str, reference: str) -> list[str]:
+    """helm's options for an image: repository and tag below a value."""
     repository, _, tag = reference.rpartition(":")
     given = {"repository": repository, "tag": tag}
     return [each for key, text in given.items() for each in ("--set-string", f"{value}.{key}={text}")]

@@ -1,6 +1,5 @@
 """The one program that holds every component of Kubernetes, built once from the published Go modules."""
 
-import json
 from pathlib import Path
 
 from tests.cluster import digests, golang, locks, paths
@@ -17,11 +16,7 @@ def _digest() -> str:
 
 def kubernetes() -> str:
     """The version of Kubernetes that the program is made of, such as v1.36.3."""
-    for line in (SOURCE / "go.mod").read_text().splitlines():
-        words = line.split()
-        if words[:1] == ["k8s.io/kubernetes"]:
-            return words[1]
-    raise AssertionError("go.mod names no k8s.io/kubernetes")
+    return golang.version("k8s.io/kubernetes", cwd=SOURCE)
 
 
 def _build(directory: Path) -> None:
@@ -62,5 +57,4 @@ def kubectl() -> Path:
 
 def module_directory(module: str) -> Path:
     """The unpacked source of one of the program's modules: for the API descriptions inside."""
-    found: dict[str, str] = json.loads(golang.run(["mod", "download", "-json", module], cwd=SOURCE))
-    return Path(found["Dir"])
+    return golang.module_directory(module, cwd=SOURCE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from typing import Any
 
@@ -9,8 +10,11 @@ import pytest
 
 from export_contract import names
 from export_operator.adapters.cluster import Cluster
+from export_operator.adapters.informer import Informer
 from export_operator.adapters.kube import ApiError, Kube
 from export_operator.adapters.runs import Runs
+from export_operator.adapters.workloads import Workloads
+from export_operator.domain import times
 from export_operator.domain.model import Job, Key, parse_job
 
 from .connections import synced, until
@@ -103,6 +107,56 @@ async def test_a_job_is_suspended_and_let_go_on(cluster: Cluster) -> None:
     job = parse_job(await cluster.create_job(manifest(suspend=False, activeDeadlineSeconds=1)))
     suspended = parse_job(await cluster.suspend_job(job, suspend=True))
     assert (suspended.suspended, parse_job(await cluster.suspend_job(job, suspend=False)).suspended) == (True, False)
+
+
+async def test_a_stopped_job_of_kueues_stays_suspended_and_ends_as_soon_as_it_is_let_go(
+    cluster: Cluster, kube: Kube
+) -> None:
+    runs = Runs(kube, cluster, lambda _: None)
+    name = names.job_name(RUN)
+    queued = manifest()
+    queued["metadata"]["labels"] = queued["metadata"]["labels"] | {"kueue.x-k8s.io/queue-name": "exports"}
+    async with synced(runs.jobs):
+        job = parse_job(await cluster.create_job(queued))
+        stopped = parse_job(await cluster.stop_job(job, "Cancelled", "cancelled by a test"))
+        assert (stopped.queue, stopped.suspended, stopped.stop_reason) == ("exports", True, "Cancelled")
+        await cluster.suspend_job(job, suspend=False)  # Kueue, which did not know
+        await until(lambda: runs.jobs.items[name].terminal, "the Job controller ends the Job")
+    assert (runs.jobs.items[name].failed_reason, runs.jobs.items[name].stop_reason) == ("DeadlineExceeded", "Cancelled")
+
+
+async def test_the_deadline_of_a_job_counts_from_when_it_is_let_go(cluster: Cluster, kube: Kube) -> None:
+    """What the deadlines of runs that Kueue holds rest on: a suspended Job has no clock; letting it go starts it."""
+    jobs: Informer[Any] = Informer(kube, cluster.jobs_path, lambda document: document, lambda _before, _after: None)
+    name = names.job_name(RUN)
+
+    def since(kind: str) -> str:
+        conditions = jobs.items[name]["status"].get("conditions") or ()
+        return next((each["lastTransitionTime"] for each in conditions if each["type"] == kind), "")
+
+    async with synced(jobs):
+        job = parse_job(await cluster.create_job(manifest(activeDeadlineSeconds=1)))
+        await until(lambda: name in jobs.items and since("Suspended") != "", "the Job controller has seen it")
+        assert "startTime" not in jobs.items[name]["status"]
+        suspended = since("Suspended")
+        await cluster.suspend_job(job, suspend=False)
+        await until(lambda: since("Failed") != "", "its second is over")
+    ended = parse_job(jobs.items[name])
+    assert ended.started is not None
+    assert ended.finished is not None
+    assert ended.failed_reason == "DeadlineExceeded"
+    assert times.render(ended.started) >= suspended
+    assert (ended.finished - ended.started).total_seconds() >= 1
+
+
+async def test_without_kueue_in_the_cluster_no_workload_is_seen_and_nothing_fails(
+    kube: Kube, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    workloads = Workloads(kube, namespace, lambda _: None)
+    watching = asyncio.create_task(workloads.informer.run())
+    await until(lambda: "workloads is broken" in caplog.text, "it has asked once")
+    assert (workloads.seen, watching.done()) == (False, False)
+    watching.cancel()
 
 
 async def test_jobs_are_found_by_their_request_until_they_are_deleted(cluster: Cluster, kube: Kube) -> None:

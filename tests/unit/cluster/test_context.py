@@ -125,7 +125,7 @@ def test_ignore_patterns(name: str, patterns: list[str], out: bool) -> None:
     assert context.ignored(name, patterns) is out
 
 
-@pytest.mark.parametrize("name", ["postgres", "s3"])
+@pytest.mark.parametrize("name", ["postgres", "s3", "kueue"])
 def test_our_own_recipes_find_their_files(name: str) -> None:
     recipe = recipes.all_recipes()[name]
     assert recipe.reference("base").startswith(f"localhost/export-operator-{name}:")

@@ -51,7 +51,9 @@ ENDS: dict[str, tuple[dict[str, Any], Settlement]] = {
     "failed for want of time": (failed("Deadline"), COUNTS),
     "failed for a reason of a class to come": (failed("Weather"), COUNTS),
     "refused before the first row": (failed("User", preflight=True), REFUNDED),
-    "cancelled": (ended("Cancelled"), COUNTS),
+    "cancelled": (ended("Cancelled", attempts=1), COUNTS),
+    "cancelled before Kueue let it begin": (ended("Cancelled", attempts=0), REFUNDED),
+    "waited too long for Kueue": (ended("Failed", attempts=0, failure={"class": "Deadline"}), REFUNDED),
     "cancelled after an infrastructure failure was noted": (
         ended("Cancelled", failure={"class": "Infrastructure"}),
         COUNTS,

@@ -12,14 +12,14 @@ from export_operator.domain.policy import FALLBACKS
 from export_operator.domain.turn import Turn
 
 
-def suspended(turn: Turn, job: Job, document: status.Document) -> Decision:
+def suspended(turn: Turn, document: status.Document) -> Decision:
     """`spec.suspend` with Kueue: its Workload becomes inactive, so the Job gives its place to others."""
     text = "suspended; set spec.suspend to false to let it queue again"
     document.condition("Suspended", True, "Suspended", text)
     document.queue("Suspended", text)
     workload = turn.seen.workload
     first: tuple[Action, ...] = ()
-    if workload is not None and workload.active and not job.terminal:
+    if workload is not None and workload.active:
         first = (SetActive(workload, active=False),)
     return Decision((*first, *turn.write(document)))
 
@@ -37,6 +37,8 @@ def waiting(turn: Turn, job: Job, document: status.Document) -> Decision:
     if left < 0:
         problem = outcome.queue_deadline(seconds)
         return Decision((StopJob(job, problem.reason, problem.message),))
+    if workload is not None and workload.starting:
+        return Decision(first, admission.SLOT_RETRY_SECONDS)
     reason, text = kueue.waiting(job, workload, turn.now) if turn.seen.workloads_seen else kueue.unavailable(job.queue)
     document.resume()
     document.fields["queuedTime"] = times.render(since)

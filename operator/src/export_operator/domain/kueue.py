@@ -45,6 +45,12 @@ class Workload:
     admitted: Condition | None = None
     evicted: Condition | None = None
 
+    @property
+    def starting(self) -> bool:
+        """Kueue has decided, and lets its Job go in a moment."""
+        evicted = self.evicted is not None and self.evicted.holds
+        return self.admitted is not None and self.admitted.holds and not evicted
+
 
 def parse_workload(body: Mapping[str, Any]) -> Workload:
     metadata, status = body["metadata"], body.get("status") or {}
@@ -77,31 +83,29 @@ def unavailable(queue: str) -> tuple[str, str]:
 
 
 def handed_over(queue: str) -> tuple[str, str]:
-    """Reason and sentence for a Job that was just made."""
-    return "KueuePending", f"in Kueue's queue {queue!r}: not seen by Kueue yet"
+    """Reason and sentence for a Job of which Kueue has said nothing yet."""
+    return "KueuePending", f"in Kueue's queue {queue!r}"
 
 
 def waiting(job: Job, workload: Workload | None, now: datetime) -> tuple[str, str]:
     """Reason and sentence, Kueue's own where it gives one, for a Job that it holds."""
-    if workload is None:
-        if now - job.created < TAKEN_UP_WITHIN:
-            return handed_over(job.queue)
+    if workload is None and now - job.created >= TAKEN_UP_WITHIN:
         return "KueueNotResponding", (
             f"in Kueue's queue {job.queue!r}: there is no Workload of Job {job.name}; the platform team must see"
             " whether Kueue runs and manages Jobs of that namespace"
         )
-    where, told = f"in Kueue's queue {job.queue!r}", _telling(workload)
+    told = None if workload is None else _telling(workload)
     if told is None:
-        return "KueuePending", f"{where}: not looked at by Kueue yet"
-    if told.holds and told is workload.admitted:
-        return "KueuePending", f"{where}: admitted, it is being started"
-    return (told.reason or "KueuePending")[:MAX_REASON], f"{where}: {told.message or told.reason}"
+        return handed_over(job.queue)
+    return told.reason[:MAX_REASON], f"in Kueue's queue {job.queue!r}: {told.message or told.reason}"
 
 
 def _telling(workload: Workload) -> Condition | None:
-    """The condition that says why the Job stands still. An evicted Workload stays so until it has a place again."""
-    if workload.evicted is not None and workload.evicted.holds:
-        return workload.evicted
+    """The condition that says why the Job stands still. An evicted Workload stays so until it has a place again, one
+    that was deactivated even when it is active again and waits like others."""
+    evicted = workload.evicted
+    if evicted is not None and evicted.holds and not (workload.active and evicted.reason.startswith("Deactivated")):
+        return evicted
     if workload.reserved is not None and workload.reserved.holds:
         return workload.admitted
     return workload.reserved

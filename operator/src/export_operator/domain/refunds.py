@@ -13,12 +13,12 @@ PREFLIGHT = "Preflight"
 def settlement(request: Request, refund_on: Collection[str]) -> Settlement:
     """How the request's ended run, which was launched, is settled: rows and bytes to what was delivered, nothing where
     nothing was. Its place is given back only after a failure of a class in `refund_on`, or after a refusal before the
-    first row if Preflight is in it; whoever cancels or deletes a request gets nothing back."""
+    first row if Preflight is in it; whoever cancels or deletes a request gets nothing back, unless Kueue never let it
+    begin."""
     status, run = request.status, request.run
     result, failure = status.get("result"), status.get("failure") or {}
     if result:
         return Settlement(run, rows=result.get("rows"), bytes=result.get("bytes"))
-    refunded = request.phase == "Failed" and (
-        failure.get("class") in refund_on or (bool(failure.get("preflight")) and PREFLIGHT in refund_on)
-    )
-    return Settlement(run, refunded, rows=0, bytes=0)
+    forgiven = failure.get("class") in refund_on or (bool(failure.get("preflight")) and PREFLIGHT in refund_on)
+    never_began = status.get("attempts") == 0
+    return Settlement(run, never_began or (request.phase == "Failed" and forgiven), rows=0, bytes=0)

@@ -32,8 +32,9 @@ def with_job(turn: Turn) -> Decision:
         document = turn.accepted(found)
         document.condition("QuotaReserved", True, "Reserved", "a place in every window is reserved")
     document.fields["jobRef"] = {"namespace": turn.settings.pods.namespace, "name": job.name}
-    if not job.held_by_kueue:
-        document.fields.setdefault("startTime", times.render(job.started if job.queue and job.started else job.created))
+    started = job.started if job.queue else job.created
+    if started is not None and not job.held_by_kueue:
+        document.fields.setdefault("startTime", times.render(started))
     if job.terminal or (job.held_by_kueue and job.stop_reason):  # what is held has no deadline that would end it
         return _end(turn, job, document)
     if request.spec.get("cancel") and not job.stop_reason:
@@ -41,7 +42,7 @@ def with_job(turn: Turn) -> Decision:
     if job.stop_reason or job.deleting:
         return Decision((), admission.SLOT_RETRY_SECONDS)  # its end is an event of its own
     if request.spec.get("suspend"):
-        return held.suspended(turn, job, document) if job.queue else _suspended(turn, job, document)
+        return held.suspended(turn, document) if job.queue else _suspended(turn, job, document)
     if job.suspended:
         if found is None:
             text = "while it was suspended, its source, destination or policy changed and no longer allow it"
