@@ -18,7 +18,7 @@ FEW = 1000
 """Rows of the dataset for tests that are about something else than rows."""
 
 # Groups whose policies differ; a user who is in none has what the product gives everybody.
-PLENTY, HASTY, TINY, NARROW = "e2e-plenty", "e2e-hasty", "e2e-tiny", "e2e-narrow"
+PLENTY, HASTY, TINY, NARROW, ROWS = "e2e-plenty", "e2e-hasty", "e2e-tiny", "e2e-narrow", "e2e-rows"
 
 FULL = "e2e-full"
 """A source whose role may have no connection: PostgreSQL answers whoever asks, and refuses the export."""
@@ -138,7 +138,7 @@ def destinations(services: Services) -> list[Json]:
 
 def policies() -> list[Json]:
     def policy(group: str, **spec: Json) -> Json:
-        limits = {"windowSeconds": 86_400, "user": {"requests": 1000}}
+        limits = {"windowSeconds": 86_400, "user": {"requests": 1000, **spec.pop("user", {})}}
         defaults = {"destination": DESTINATION, **spec.pop("defaults", {})}
         return catalogue.named(
             "ExportPolicy", group, {"selector": {"groups": [group]}, "limits": limits, "defaults": defaults, **spec}
@@ -149,6 +149,7 @@ def policies() -> list[Json]:
         policy(PLENTY),
         policy(HASTY, defaults={"startDeadlineSeconds": 5}),
         policy(TINY, pod={"resources": small}),
+        policy(ROWS, user={"rows": FEW + FEW // 2}),
         policy(NARROW, allowed={"formats": ["CSV"]}, maxima={"runDeadlineSeconds": 60}),
     ]
 

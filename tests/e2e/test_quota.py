@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.e2e.conftest import MakeTeam, World
-from tests.e2e.furniture import FEW
+from tests.e2e.furniture import FEW, ROWS
 from tests.e2e.team import Team
+from tests.platform.api import Json
 from tests.platform.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -70,6 +71,31 @@ def test_a_request_that_never_ran_costs_nothing(teams: MakeTeam) -> None:
     for number in range(LIMIT + 1):
         team.until(f"wrong-{number}", "Rejected")
     use_up(team)
+
+
+def test_a_failure_that_is_no_fault_of_the_requesters_does_not_count(teams: MakeTeam) -> None:
+    team = teams()
+    team.ask("refunded", source={"name": "e2e-wrong-password", "dataset": "few"})
+    assert team.until("refunded", "Failed", seconds=SECONDS)["failure"]["class"] == "Source"
+    use_up(team)
+
+
+def test_rows_count_as_they_were_delivered(teams: MakeTeam) -> None:
+    """All is reserved for the first, and a third is left when it is over: too few for another."""
+    team = teams(ROWS)
+    team.ask("first")
+    assert team.succeeded("first")["rows"] == FEW
+    team.ask("second")
+
+    def told() -> Json | None:
+        status = team.status("second")
+        rows = [each for each in status.get("quota") or () if each["resource"] == "rows"]
+        return status if rows and rows[0]["used"] == FEW else None
+
+    status = until("what was not delivered is given back", told, SECONDS)
+    assert (status["phase"], status["reason"]) == ("Queued", "QuotaExceeded")
+    assert f"of {FEW + FEW // 2} rows of '{team.user}' within 24 h {FEW // 2} are left" in status["message"]
+    assert team.jobs("second") == []
 
 
 def test_forty_applied_at_once_start_exactly_five(teams: MakeTeam, world: World) -> None:
