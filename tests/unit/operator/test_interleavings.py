@@ -1,0 +1,179 @@
+"""Two operators that reserve at once, in every order in which their calls can reach the API server: and one of them
+may die at any of them. No watch delivers anything meanwhile: each knows only what its own calls were answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+
+from export_operator.adapters.ledger import Ledger
+from export_operator.domain.identity import Subject
+from export_operator.domain.model import Key
+from export_operator.domain.pages import Entry
+from export_operator.domain.quota import Admission, Demand, Size, WindowLimit
+from export_operator.domain.windows import Sliding
+
+from .builders import NOW
+from .world import Hand, Ledgers, World, finish
+
+pytestmark = pytest.mark.unit
+
+DAY = Sliding(timedelta(days=1))
+RUNS = ("a", "b")
+
+
+def limit(kind: str, name: str, **limits: int) -> WindowLimit:
+    return WindowLimit(Subject(kind, name), kind, DAY, "default", **limits)
+
+
+class Step:
+    """Lets somebody else go first."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+class Interrupted(Ledgers):
+    """Before each call anything may happen."""
+
+    async def get(self, path: str) -> dict[str, Any]:
+        await Step()
+        return await super().get(path)
+
+    async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        await Step()
+        return await super().create(path, body)
+
+    async def replace(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        await Step()
+        return await super().replace(path, body)
+
+
+def operator(world: World, kind: type[Ledgers] = Interrupted) -> Ledger:
+    """As it has just started: it knows what is there."""
+    ledger = Ledger(cast("Any", kind(world, Hand())), "export-runs", lambda: None)
+    for document in world.usages.values():
+        ledger.informer.put(document)
+    return ledger
+
+
+def entry(run: str) -> Entry:
+    return Entry(run, Key("team-a", run), f"uid-{run}", NOW, user=run)
+
+
+@dataclass
+class Play:
+    """One order of events. `choices` says which of several possible things happens at each point; beyond its end the
+    first one does. `widths` is how many there were, for whoever wants to know what other orders there are."""
+
+    choices: Sequence[int]
+    deaths: int
+    widths: list[int] = field(default_factory=list)
+
+    def choose(self, number: int) -> int:
+        point = len(self.widths)
+        self.widths.append(number)
+        return self.choices[point] if point < len(self.choices) else 0
+
+    def run(self, work: Mapping[str, Coroutine[Any, Any, Admission]]) -> dict[str, Admission | None]:
+        """What each was answered; None for who died."""
+        left, answers = dict(work), cast("dict[str, Admission | None]", {})
+        while left:
+            names = sorted(left)
+            events = [(name, False) for name in names] + [(name, True) for name in names if self.deaths]
+            name, dies = events[self.choose(len(events))]
+            if dies:
+                self.deaths -= 1
+                left.pop(name).close()
+                answers[name] = None
+                continue
+            try:
+                left[name].send(None)
+            except StopIteration as stop:
+                answers[name] = stop.value
+                del left[name]
+        return answers
+
+
+def every(play: Callable[[Play], None], deaths: int) -> int:
+    """Play every order; the number of them."""
+    choices: list[int] | None = []
+    played = 0
+    while choices is not None:
+        current = Play(choices, deaths)
+        play(current)
+        played += 1
+        taken = [*choices, *[0] * (len(current.widths) - len(choices))]
+        choices = next(
+            ([*taken[:at], taken[at] + 1] for at in reversed(range(len(taken))) if taken[at] + 1 < current.widths[at]),
+            None,
+        )
+    return played
+
+
+ALICE, TEAM, CLUSTER = ("User", "alice"), ("Namespace", "team-a"), ("Cluster", "all")
+SCENARIOS: dict[str, tuple[dict[str, list[WindowLimit]], Demand]] = {
+    "the first window is full": (
+        {run: [limit(*ALICE, requests=1), limit(*TEAM, requests=5)] for run in RUNS},
+        Demand(),
+    ),
+    "the last window is full": (
+        {run: [limit("User", run, requests=5), limit(*CLUSTER, requests=1)] for run in RUNS},
+        Demand(),
+    ),
+    "too few rows are left": ({run: [limit(*ALICE, rows=100)] for run in RUNS}, Demand(Size(60))),
+}
+"""Windows in which exactly one of the runs can have its place."""
+
+
+def held(world: World, windows: Mapping[str, Sequence[WindowLimit]]) -> dict[str, set[Subject]]:
+    """In which windows each run has a place."""
+    found: dict[str, set[Subject]] = {run: set() for run in windows}
+    for subject, entries in world.windows.items():
+        for each in entries:
+            found[each.run].add(subject)
+    return found
+
+
+def exactly_one(world: World, windows: Mapping[str, Sequence[WindowLimit]], granted: Sequence[str]) -> None:
+    """It has a place in each of its windows, and the other in none."""
+    assert len(granted) == 1
+    expected = {run: {each.subject for each in limits} if run in granted else set() for run, limits in windows.items()}
+    assert held(world, windows) == expected
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_exactly_one_of_two_operators_runs_wins_in_any_order_of_their_calls(scenario: str) -> None:
+    windows, demand = SCENARIOS[scenario]
+
+    def play(order: Play) -> None:
+        world = World()
+        ledgers = {run: operator(world) for run in RUNS}
+        answers = order.run({run: ledgers[run].reserve(entry(run), demand, windows[run], NOW) for run in RUNS})
+        exactly_one(world, windows, [run for run, answer in answers.items() if answer and answer.granted])
+
+    assert every(play, deaths=0) > 5
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_so_it_is_when_one_of_them_dies_and_another_goes_on_with_its_run(scenario: str) -> None:
+    """What goes on is a reconciler: it asks again, and gives back what a run that is refused may hold."""
+    windows, demand = SCENARIOS[scenario]
+
+    def play(order: Play) -> None:
+        world = World()
+        ledgers = {run: operator(world) for run in RUNS}
+        answers = order.run({run: ledgers[run].reserve(entry(run), demand, windows[run], NOW) for run in RUNS})
+        for run, answer in answers.items():
+            if answer is None or not answer.granted:
+                ledger = operator(world, Ledgers)
+                answers[run] = again = finish(ledger.reserve(entry(run), demand, windows[run], NOW))
+                if not again.granted:
+                    finish(ledger.give_back(run))
+        exactly_one(world, windows, [run for run, answer in answers.items() if answer and answer.granted])
+
+    assert every(play, deaths=1) > 25
