@@ -14,10 +14,10 @@ from export_operator.domain.identity import Subject
 from export_operator.domain.manifests import Delivery
 from export_operator.domain.model import LABEL_KUEUE_QUEUE, Request
 from export_operator.domain.pages import Entry, State
-from export_operator.domain.policy import REFUND_ON
+from export_operator.domain.policy import REFUND_ON, Policy
 from export_operator.domain.status import MAX_QUOTAS
 
-from .builders import KEY, RUN, SETTINGS, UID, later, plan, request
+from .builders import KEY, RUN, SETTINGS, UID, later, limited, plan, request
 
 pytestmark = pytest.mark.unit
 
@@ -119,9 +119,9 @@ def test_a_status_that_is_full_of_windows_may_not_tell_all() -> None:
     assert proof.more
 
 
-def job(**status: Any) -> dict[str, Any]:
+def job(rules: Policy | None = None, **status: Any) -> dict[str, Any]:
     """The Job that the operator makes, as the API server has it then."""
-    manifest = jobs.build_job(request(), plan(), SETTINGS.pods)
+    manifest = jobs.build_job(request(), plan(rules=rules), SETTINGS.pods)
     stamped = {"uid": "job-uid", "creationTimestamp": times.render(later(60))}
     return {**manifest, "metadata": {**manifest["metadata"], **stamped}, "status": status}
 
@@ -141,6 +141,16 @@ def test_only_a_job_that_kueue_does_not_admit_needs_a_slot(label: dict[str, str]
 def test_a_job_that_is_over_needs_no_slot() -> None:
     proof = of_job(job(conditions=[{"type": "Complete", "status": "True"}]))
     assert (proof.live, proof.entry.state) == (False, State.SETTLED)
+
+
+LIMITED = limited({"maxima": {"rows": 500, "bytes": 9000}})
+
+
+def test_a_job_takes_the_most_that_its_pod_may_deliver_until_others_tell() -> None:
+    running = of_job(job(rules=LIMITED))
+    assert (running.entry.rows, running.entry.bytes) == (500, 9000)
+    delivered = combined([running, of_delivery(DELIVERY)])[RUN].entry
+    assert (delivered.rows, delivered.bytes) == (100, 2048)
 
 
 def test_a_job_whose_pod_was_told_something_else_still_tells_its_run() -> None:

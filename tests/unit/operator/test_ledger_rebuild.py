@@ -193,6 +193,11 @@ def test_a_refund_stays_where_nothing_was_delivered() -> None:
     assert mended(page, ALICE, (proof(settled("a", 0)),), NOW) == page
 
 
+def test_a_job_does_not_tell_what_came_of_its_run() -> None:
+    page = Page((settled("a", 5),))
+    assert mended(page, ALICE, (proof(settled("a", 500), witness=Witness.JOB),), NOW) == page
+
+
 def test_a_witness_that_tells_less_lowers_nothing() -> None:
     page = Page((settled("a", 50),))
     assert mended(page, ALICE, (proof(settled("a", 10)),), NOW) == page

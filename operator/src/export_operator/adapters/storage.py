@@ -93,13 +93,14 @@ class Bucket:
 
     async def _call(self, function: Callable[[], T]) -> T:
         from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
 
         try:
             return await asyncio.to_thread(function)
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
             raise StorageError(f"bucket {self.name!r}: S3 answers {code or 'an error'}", code) from None
-        except (BotoCoreError, OSError) as error:
+        except (BotoCoreError, ResponseParserError, OSError) as error:
             raise StorageError(f"bucket {self.name!r}: {type(error).__name__}") from None
 
 

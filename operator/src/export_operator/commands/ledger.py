@@ -22,6 +22,7 @@ from export_operator.domain.pages import Entry
 from export_operator.settings import PREFIX, ProcessSettings, read_settings
 
 FINE, DIFFERENT, UNABLE = 0, 1, 2
+INTERRUPTED = 130  # as shells tell of Ctrl-C
 WAIT_SECONDS = 5.0
 """Between two looks: what is under way in the first is done in the second."""
 
@@ -48,7 +49,7 @@ def add_parser(commands: Any) -> None:
     show = verbs.add_parser(
         "show",
         help="who has used how much",
-        description="Who has used how much, of which limit, and when there is room again. Reads the ledger alone.",
+        description="Who has used how much of which limit, and when there is room. Reads the ledger and policies.",
     )
     show.add_argument("--user", help="this user alone, run by run")
     show.add_argument("--namespace", help="this namespace of requests alone, run by run")
@@ -94,7 +95,10 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Do what was asked; the answer is the exit code. Raises `SettingsError`."""
     needed = {f"{PREFIX}RUNNER_IMAGE": "none", **environ, f"{PREFIX}RUN_NAMESPACE": options.run_namespace}
-    return asyncio.run(_run(options, read_settings(needed)))
+    try:
+        return asyncio.run(_run(options, read_settings(needed)))
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 async def _run(options: argparse.Namespace, settings: ProcessSettings) -> int:

@@ -104,7 +104,8 @@ def _reserved_for(request: Request, quota: Iterable[Mapping[str, Any]]) -> froze
 
 
 def of_job(document: Mapping[str, Any]) -> Proof:
-    """A Job of the run namespace, whose pod was told what to export. What came of it, others must tell."""
+    """A Job of the run namespace, whose pod was told what to export. What came of it, others must tell: until then it
+    takes the most that its pod may deliver, which is what was left for it in its windows."""
     job = parse_job(document)
     spec = _run_spec(document)
     entry = Entry(
@@ -116,6 +117,8 @@ def of_job(document: Mapping[str, Any]) -> Proof:
         source=spec.source.name if spec else "",
         destination=spec.destination.name if spec else "",
         state=State.SETTLED if job.terminal else State.RESERVED,
+        rows=spec.limits.max_rows if spec else 0,
+        bytes=spec.limits.max_bytes if spec else 0,
     )
     # A run that Kueue admits holds no slot: the queue's own quota counts it.
     return Proof(entry, Witness.JOB, live=not (job.terminal or job.suspended or job.queue))
@@ -163,14 +166,15 @@ def _combined(found: list[Proof]) -> Proof:
         name: next((text for each in entries if (text := getattr(each, name))), "") for name in _TEXTS
     }
     delivered = any(proof.delivered for proof in found)
+    known = [each.entry for each in found if each.witness is not Witness.JOB and each.entry.state is not State.RESERVED]
     return Proof(
         entry=replace(
             first,
             **texts,
             time=min(entry.time for entry in entries),
             state=State.SETTLED if delivered else first.state,
-            rows=max(entry.rows for entry in entries),
-            bytes=max(entry.bytes for entry in entries),
+            rows=max(entry.rows for entry in known or entries),
+            bytes=max(entry.bytes for entry in known or entries),
         ),
         witness=found[0].witness,
         subjects=found[0].subjects,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from export_operator.domain.evidence import Evidence, Proof
+from export_operator.domain.evidence import Evidence, Proof, Witness
 from export_operator.domain.identity import Subject
 from export_operator.domain.pages import Bucket, Entry, Page, State, compact
 from export_operator.domain.salvage import Found
@@ -134,8 +134,9 @@ def _merge(page: Page, subject: Subject, proofs: Sequence[Proof], now: datetime)
 
 
 def _raised(held: Entry, proof: Proof | None) -> Entry:
-    """A run under way keeps what it reserved. One that was refunded counts again only by a manifest."""
-    if proof is None or proof.entry.state is not State.SETTLED:
+    """A run under way keeps what it reserved, and a Job does not tell what came of it. One that was refunded counts
+    again only by a manifest."""
+    if proof is None or proof.entry.state is not State.SETTLED or proof.witness is Witness.JOB:
         return held
     if held.state is State.REFUNDED and not proof.delivered:
         return held
