@@ -16,7 +16,8 @@ pytestmark = pytest.mark.e2e
 
 def ledger(operator: Kubectl, *words: str) -> tuple[int, Any]:
     """Exit code and document of the command in the operator's pod."""
-    command = ["export-operator", "ledger", *words, "--output", "json"]
+    looks = [] if words[0] == "show" else ["--wait", "1"]
+    command = ["export-operator", "ledger", *words, *looks, "--output", "json"]
     done = operator.run("exec", f"deployment/{DEPLOYMENT}", "--", *command, check=False)
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)

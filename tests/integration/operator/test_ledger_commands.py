@@ -20,6 +20,7 @@ import pytest
 from export_contract import names
 from export_contract.manifest import Column, Manifest, ObjectRef
 from export_contract.runspec import Run
+from export_operator.adapters.cells import LedgerError
 from export_operator.adapters.kube import Kube, path_of
 from export_operator.adapters.ledger import Ledger
 from export_operator.adapters.mender import COPY, Mender
@@ -37,7 +38,7 @@ from tests.services import host
 from tests.unit.operator.builders import SETTINGS, plan, request
 
 from .conftest import MANIFESTS
-from .connections import synced
+from .connections import synced, until
 
 pytestmark = pytest.mark.integration
 
@@ -213,6 +214,24 @@ async def test_what_a_manifest_claims_elsewhere_counts_against_nobody(desk: Desk
     assert [note for note in document["notes"] if "team-b/users" in note and "no manifests of their places" in note]
 
 
+async def test_the_bucket_of_a_fallback_is_searched_and_its_database_is_named(desk: Desk) -> None:
+    delivered = desk.deliver("")
+    at = path_of(GROUP, VERSION, "exportdestinations", desk.namespace)
+    elsewhere = (await desk.kube.get(at))["spec"]
+    fallback = {name: elsewhere[name] for name in ("bucket", "prefix", "endpoint", "pathStyle", "credentialsSecret")}
+    await desk.kube.patch(at, {"spec": {"prefix": "nothing/there", "fallback": {"bucket": fallback}}})
+    assert (await desk.ask("rebuild", "--yes", "--accept-loss"))[0] == 0
+    assert await desk.page(ALICE) == [delivered]
+
+    database = {"host": "db", "database": "spare", "credentialsSecret": {"name": "spare"}}
+    await desk.kube.patch(at, {"spec": {"fallback": {"bucket": None, "database": database}}})
+    _, document = await desk.ask("verify")
+    assert (
+        f"the database that is the fallback of ExportDestination {desk.namespace!r} is not searched"
+        in document["notes"]
+    )
+
+
 async def test_a_damaged_object_is_kept_as_a_copy_and_its_sound_entries_stay(desk: Desk) -> None:
     sound = entry("sound")
     good = render_usage(desk.namespace, ALICE, Page((sound,)))["spec"]["entries"]
@@ -265,6 +284,18 @@ async def test_a_rebuild_and_an_operator_that_reserves_lose_nothing_to_each_othe
     assert [one.run for one in await desk.page(ALICE)] == [f"new-{number:02}" for number in range(20)] + [
         one.run for one in proven
     ]
+
+
+async def test_an_operator_that_admitted_nobody_goes_on_by_itself_after_a_rebuild(desk: Desk) -> None:
+    await desk.put(ALICE, entries=[{"run": "torn"}])
+    ledger = Ledger(desk.kube, desk.namespace, lambda: None)
+    limit = quota.WindowLimit(ALICE, "User", Sliding(timedelta(days=1)), "built-in", 5)
+    async with synced(ledger.informer):
+        with pytest.raises(LedgerError):
+            await ledger.reserve(entry("a"), quota.Demand(), [limit], NOW)
+        await Mender(desk.kube, desk.namespace).mend(Mending(usage_name(ALICE), ALICE), NOW)
+        await until(lambda: ledger.page(ALICE) is not None, "the operator sees the new object")
+        assert (await ledger.reserve(entry("a"), quota.Demand(), [limit], NOW)).granted
 
 
 async def test_show_says_who_has_used_how_much_and_when_there_is_room(desk: Desk) -> None:
