@@ -7,12 +7,13 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tests.cluster import say
 from tests.cluster.paths import REPOSITORY
 from tests.cluster.problem import Problem
-from tests.load import judging, markdown, results, scenario
+from tests.load import decide, judging, markdown, results, scenario
 from tests.load.plane import plane
 from tests.load.scenario import Scenario
 
@@ -24,7 +25,8 @@ SCENARIOS = (
     Scenario(name="two", title="two operators at once", operators=2),
     Scenario(name="killed", title="killed three times", kills=3),
 )
-SUITES = tuple(each.name for each in SCENARIOS)
+DECIDE = "decide"
+SUITES = (*(each.name for each in SCENARIOS), DECIDE)
 
 DESCRIPTION = """\
 Puts load on the operator, judges what came of it, and reports what it took: docs/benchmarks/load.md and load.json.
@@ -35,10 +37,11 @@ that must hold does not hold; times and numbers of calls are reported and never 
 EPILOG = """\
 suites:
   quiet     few requests, one a person at a time: what a run costs by itself
-  burst     300 people × 10 requests, all there when the operator starts
-  refused   300 people × 10 requests at a quota of 5, while the operator runs
+  burst     10 requests each, all there when the operator starts
+  refused   10 requests each at a quota of 5, while the operator runs
   two       burst, with two operators that both believe they are alone
   killed    burst, with the operator killed three times
+  decide    the decisions alone, without a server, with 10,000 requests in the queue
 """
 
 
@@ -51,8 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sound = True
         for each in SCENARIOS:
             if each.name in options.suites:
-                sound &= _storm(each, found, options.profile)
+                sound &= _storm(replace(each, users=options.users or each.users), found, options.profile)
                 found.write(file)
+        if DECIDE in options.suites:
+            found.deciding = decide.measure()
+            found.write(file)
         page = file.with_suffix(".md")
         page.write_text(markdown.render(found), encoding="utf-8")
     except Problem as problem:
@@ -85,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--suites", type=_suites, default=suites, help="comma-separated (SUITES; default: all)")
     out = os.environ.get("OUT") or str(OUT)
     parser.add_argument("--out", type=Path, default=out, help="directory (OUT; default: docs/benchmarks)")
+    users = os.environ.get("USERS") or 0
+    parser.add_argument("--users", type=int, default=users, help="how many people (USERS; default: 300, quiet 60)")
     parser.add_argument("--profile", type=Path, help="where cProfile shall write what the operator spent its time on")
     return parser
 

@@ -17,7 +17,8 @@ HEAD = """\
 # Load
 
     make load                            # all of it: some ten minutes on two cores
-    make load SUITES=burst               # some of it; the rest stays as it was
+    make load SUITES=burst,decide        # some of it; the rest stays as it was
+    make load USERS=60                   # fewer people
     python -m tests.load --help
 
 Many people ask at one moment. The operator runs as its image does, with its own service account, against a real API

@@ -604,7 +604,7 @@ ADMITTED: dict[str, tuple[Decision, list[str], float | None]] = {
     ),
     "a place but no slot": (
         answered(seen(), ROOM, "UserConcurrency"),
-        ["wait", "Normal event UserConcurrency", "status Queued UserConcurrency"],
+        ["wait", "status Queued UserConcurrency"],
         MAX_WAIT_SECONDS,
     ),
     "no place, and it will wait": (
@@ -614,7 +614,7 @@ ADMITTED: dict[str, tuple[Decision, list[str], float | None]] = {
     ),
     "no slot, and little time to wait": (
         answered(seen(request(status=QUEUED, queueDeadlineSeconds=90)), ROOM, "UserConcurrency"),
-        ["wait", "Normal event UserConcurrency", "status Queued UserConcurrency"],
+        ["wait", "status Queued UserConcurrency"],
         91,
     ),
     "no slot, and as many wait as may": (
@@ -634,7 +634,7 @@ ADMITTED: dict[str, tuple[Decision, list[str], float | None]] = {
     ),
     "no slot, as many wait as may, and it is one of them": (
         answered(seen(queued={ALICE: 2}, waits=True, catalogue=catalogue(policies=CROWDED)), ROOM, "UserConcurrency"),
-        ["wait", "Normal event UserConcurrency", "status Queued UserConcurrency"],
+        ["wait", "status Queued UserConcurrency"],
         MAX_WAIT_SECONDS,
     ),
     "no slot, as many wait as may, and it waited before the operator began": (
@@ -643,7 +643,7 @@ ADMITTED: dict[str, tuple[Decision, list[str], float | None]] = {
             ROOM,
             "UserConcurrency",
         ),
-        ["wait", "Normal event UserConcurrency", "status Queued UserConcurrency"],
+        ["wait", "status Queued UserConcurrency"],
         MAX_WAIT_SECONDS,
     ),
     "no slot for a run that was suspended, and as many wait as may": (
@@ -657,7 +657,7 @@ ADMITTED: dict[str, tuple[Decision, list[str], float | None]] = {
             ROOM,
             "UserConcurrency",
         ),
-        ["wait", "Normal event UserConcurrency", "status Queued UserConcurrency"],
+        ["wait", "status Queued UserConcurrency"],
         MAX_WAIT_SECONDS,
     ),
     "no place although it holds a slot": (

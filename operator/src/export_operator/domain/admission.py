@@ -125,7 +125,7 @@ def admitted(turn: Turn, take: TakeSlot, full: str) -> Decision:
     document.condition("QuotaReserved", True, "Reserved", "a place in every window is reserved")
     if full:
         text = f"waiting for a free place ({full}); it starts by itself"
-        return wait(turn, take.plan, document, full, text)
+        return wait(turn, take.plan, document, full, text, quiet=True)
     document.resume()
     document.phase("Pending", "PodStarting", "the export pod is starting")
     if turn.seen.job is not None:  # it was suspended, and has a slot again
@@ -207,9 +207,10 @@ def wait(
     free: datetime | None = None,
     first: tuple[Action, ...] = (),
     at_most: float = MAX_WAIT_SECONDS,
+    quiet: bool = False,
 ) -> Decision:
     """Wait in the queue until something changes, at most to its deadline; unless too many wait already. `free` is when
-    a window is said to have room."""
+    a window is said to have room. `quiet` writes no Event: that others go first is in status, and nobody need act."""
     limits = turn.policy.max_queued(turn.request)
     full = _crowded(turn, limits)
     if full is not None:
@@ -222,7 +223,8 @@ def wait(
     document.queue(reason, text, free, turn.seen.forecast)
     queued = times.parse(document.fields["queuedTime"]) or turn.now
     left = queued + timedelta(seconds=found.effective.queue_deadline_seconds + 1) - turn.now
-    actions = (Wait(frozenset(limits)), *first, *turn.event("Normal", reason, text), *turn.write(document))
+    event = () if quiet else turn.event("Normal", reason, text)
+    actions = (Wait(frozenset(limits)), *first, *event, *turn.write(document))
     return Decision(actions, min(max(left.total_seconds(), 1.0), at_most))
 
 

@@ -1,0 +1,134 @@
+"""The decisions alone: no server, no I/O, ten thousand requests in the queue."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from export_operator.domain import decide, quota
+from export_operator.domain.actions import Observation, Reserve, Settings, TakeSlot
+from export_operator.domain.identity import Enforcement
+from export_operator.domain.jobs import PodSettings
+from export_operator.domain.model import Catalogue, parse_named, parse_request
+from export_operator.domain.pages import Page
+from export_operator.domain.queue import FairQueue
+from export_operator.domain.slots import Occupancy
+from tests.cluster import say
+from tests.load.results import Circumstances, Deciding, Timing
+from tests.platform.catalogue import sample
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+QUEUED, PEOPLE, SLOTS, ROUNDS = 10_000, 300, 100, 9
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+ENFORCED = Enforcement(enforced=True, message="", good=NOW)
+
+TITLES = {
+    "decide": "from the facts to a plan",
+    "window": "its place in each window, with those of the same person in it",
+    "put": "into the queue",
+    "take": "out of it again, when its turn comes",
+    "whole": "**all of these: a decision**",
+    "waiting": "besides: the status of one that waits",
+    "launch": "besides: the status and the Job of one whose turn it is",
+}
+
+
+def measure() -> Deciding:
+    """Every step for every request, `ROUNDS` times."""
+    rounds: dict[str, list[float]] = {name: [] for name in TITLES}
+    where = Circumstances.present()
+    with say.step(f"deciding about {QUEUED:,} requests") as step:
+        for number in range(ROUNDS):
+            step.progress(f"round {number + 1} of {ROUNDS}")
+            for name, microseconds in _round().items():
+                rounds[name].append(round(microseconds, 2))
+    return Deciding(where, QUEUED, {name: Timing(TITLES[name], found) for name, found in rounds.items()})
+
+
+def _round() -> dict[str, float]:
+    seen = [
+        Observation(request=parse_request(_document(number)), catalogue=CATALOGUE, identity=ENFORCED)
+        for number in range(QUEUED)
+    ]
+    found: dict[str, float] = {}
+
+    def timed(name: str, work: Callable[[A], B], items: Sequence[A]) -> list[B]:
+        # CPU time: what else the machine does is not ours.
+        began = time.process_time()
+        made = [work(item) for item in items]
+        found[name] = (time.process_time() - began) / QUEUED * 1e6
+        return made
+
+    reserves = timed("decide", _reserve, seen)
+    pages: dict[Any, Page] = {}
+
+    def place(reserve: Reserve) -> quota.Admission:
+        states: list[quota.WindowState] = []
+        for limit in reserve.limits:
+            page = pages.get(limit.subject, Page())
+            answer = quota.reserve(page, reserve.waiting.entry, reserve.demand, limit, NOW)
+            pages[limit.subject] = answer.page
+            states.extend(answer.states)
+        return quota.Admission(granted=True, states=tuple(states))
+
+    windows = timed("window", place, reserves)
+    queue, occupancy = FairQueue(), Occupancy()
+    timed("put", lambda reserve: queue.put(reserve.waiting), reserves)
+
+    def take(reserve: Reserve) -> None:
+        """One ends, so that one begins: the queue drains at the rate of the slots."""
+        taken = queue.take(occupancy)
+        if taken is None:
+            queue.free(occupancy.remove(occupancy.entries[0].run))
+            taken = queue.take(occupancy)
+        assert taken is not None, reserve
+
+    timed("take", take, reserves)
+    found["whole"] = sum(found.values())
+    turns = [
+        (one, TakeSlot(two.plan, two.waiting, three)) for one, two, three in zip(seen, reserves, windows, strict=True)
+    ]
+    timed("waiting", lambda turn: decide.admitted(turn[0], turn[1], "ClusterConcurrency", SETTINGS, NOW), turns)
+    timed("launch", lambda turn: decide.admitted(turn[0], turn[1], "", SETTINGS, NOW), turns)
+    return found
+
+
+def _reserve(seen: Observation) -> Reserve:
+    (reserve,) = decide.decide(seen, SETTINGS, NOW).actions
+    assert isinstance(reserve, Reserve)
+    return reserve
+
+
+def _document(number: int) -> Mapping[str, Any]:
+    who = f"user-{number % PEOPLE:03}"
+    created = NOW - timedelta(seconds=QUEUED - number)
+    return {
+        "metadata": {
+            "namespace": f"team-{number % 10}",
+            "name": f"export-{number}",
+            "uid": f"uid-{number}",
+            "resourceVersion": str(number),
+            "generation": 1,
+            "creationTimestamp": created.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        },
+        "spec": {
+            "source": {"name": "app-db", "dataset": "users"},
+            "requester": {"username": who},
+            "submittedBy": {"username": who, "groups": ["system:authenticated"]},
+        },
+        "status": {"observedGeneration": -1},
+    }
+
+
+SETTINGS = Settings(pods=PodSettings(namespace="export-runs", image="exporter"), max_concurrent_runs=SLOTS)
+POLICY = sample("policy")
+POLICY["spec"]["limits"] = {"user": {"requests": QUEUED, "maxConcurrent": 2}}
+CATALOGUE = Catalogue(
+    sources={"app-db": parse_named(sample("source"))},
+    destinations={"exports-bucket": parse_named(sample("destination"))},
+    policies={"default": parse_named(POLICY)},
+)
