@@ -22,7 +22,7 @@ from tests.platform.catalogue import sample
 A = TypeVar("A")
 B = TypeVar("B")
 
-QUEUED, PEOPLE, SLOTS, ROUNDS = 10_000, 300, 100, 9
+QUEUED, PEOPLE, SLOTS, ROUNDS = 10_000, 300, 100, 5
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 ENFORCED = Enforcement(enforced=True, message="", good=NOW)
 
