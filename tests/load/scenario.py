@@ -13,6 +13,7 @@ from typing import Any
 
 from export_operator.adapters.informer import Informer
 from export_operator.adapters.kube import ApiError, Kube, path_of
+from export_operator.domain.identity import SETTLE
 from export_operator.domain.model import GROUP, TERMINAL_PHASES, VERSION
 from export_operator.domain.pages import State
 from export_operator.domain.quota import used
@@ -212,7 +213,8 @@ async def _furnish(plane: Plane, kube: Kube, port: int) -> None:
 
 
 async def _policies_work(plane: Plane) -> None:
-    """The admission policies learn of a new kind some time after it is served."""
+    """The admission policies learn of a new kind some time after it is served, and the operator believes none of what
+    was created in the first seconds after them."""
     path = path_of(GROUP, VERSION, "exportrequests", namespace=_namespaces()[0])
     async with plane.connected("anybody") as kube, asyncio.timeout(PATIENCE_SECONDS):
         while True:
@@ -223,6 +225,7 @@ async def _policies_work(plane: Plane) -> None:
                     raise
                 await asyncio.sleep(0.2)
             else:
+                await asyncio.sleep(SETTLE.total_seconds() + 1)
                 return
 
 
