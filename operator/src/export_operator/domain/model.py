@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from export_contract import names
 from export_operator.domain import times
@@ -34,9 +34,8 @@ TERMINAL_PHASES = frozenset({"Succeeded", "PartiallySucceeded", "Failed", "Rejec
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Key:
-    """Namespace and name of an ExportRequest: what work is queued under."""
+class Key(NamedTuple):
+    """Namespace and name of an ExportRequest: what work is queued under. A tuple, for the queue compares many."""
 
     namespace: str
     name: str

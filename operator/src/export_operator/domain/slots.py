@@ -92,7 +92,8 @@ class Occupancy:
     def remove(self, run: str) -> frozenset[Subject]:
         """The subjects that have room for one more by it."""
         _, subjects = self._runs.pop(run, (None, frozenset()))
-        self._held.subtract(subjects)
+        for each in subjects:
+            self._held[each] -= 1
         return subjects
 
     def __contains__(self, run: str) -> bool:
