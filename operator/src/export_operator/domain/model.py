@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from export_contract import names
@@ -114,13 +115,26 @@ def parse_request(body: Mapping[str, Any]) -> Request:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Named:
     """A cluster-scoped object that the platform team made: source, destination or policy."""
 
     name: str
     spec: Mapping[str, Any]
     generation: int = 0
+
+    @cached_property
+    def selectors(self) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+        """Users, groups and namespaces that a policy selects; an empty set selects all."""
+        selector = self.spec.get("selector") or {}
+        users, groups, namespaces = (frozenset(selector.get(kind) or ()) for kind in ("users", "groups", "namespaces"))
+        return users, groups, namespaces
+
+    @cached_property
+    def specificity(self) -> tuple[bool, bool, bool, str]:
+        """A key to order policies by, the most specific first. No two policies share one, for names are unique."""
+        users, groups, namespaces = self.selectors
+        return (not users, not groups, not namespaces, self.name)
 
 
 def parse_named(body: Mapping[str, Any]) -> Named:

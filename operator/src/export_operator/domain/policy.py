@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
@@ -140,46 +139,33 @@ class Policy:
         }
 
 
-Specificity = tuple[bool, bool, bool, str]
-
-
 def select(policies: Mapping[str, Named], request: Request) -> Policy:
     """The most specific policy that selects the request: one with a list of users goes before one without, then one
     with groups, then one with namespaces; among equals the first by name. Every list that is given must match. Groups
     count only where they were attested."""
-    mine = (("User", {request.requester}), ("Group", request.groups), ("Namespace", {request.key.namespace}))
-    best: tuple[Specificity, Named, SelectedBy] | None = None
+    requester, groups, namespace = request.requester, request.groups, request.key.namespace
+    best: Named | None = None
     for policy in policies.values():
-        matched = _match(policy, mine)
-        if matched is not None and (best is None or specificity(policy) < best[0]):
-            best = (specificity(policy), policy, matched)
-    return Policy(BUILT_IN, {}) if best is None else Policy(best[1].name, best[1].spec, best[2])
-
-
-def specificity(policy: Named) -> Specificity:
-    """A key to order policies by, the most specific first. No two policies share one, for names are unique."""
-    users, groups, namespaces = selectors(policy)
-    return (not users, not groups, not namespaces, policy.name)
-
-
-def selectors(policy: Named) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
-    """Users, groups and namespaces that the policy selects; an empty one selects all."""
-    selector = policy.spec.get("selector") or {}
-    users, groups, namespaces = (frozenset(selector.get(kind) or ()) for kind in ("users", "groups", "namespaces"))
-    return users, groups, namespaces
-
-
-def _match(policy: Named, mine: Sequence[tuple[str, AbstractSet[str]]]) -> SelectedBy | None:
-    """What the most specific list of the selector matched; None when one of them does not match."""
-    reason: SelectedBy | None = None
-    for (kind, names), given in zip(mine, selectors(policy), strict=True):
-        if not given:
+        in_users, in_groups, in_namespaces = policy.selectors
+        if (
+            (in_users and requester not in in_users)
+            or (in_namespaces and namespace not in in_namespaces)
+            or (in_groups and in_groups.isdisjoint(groups))
+        ):
             continue
-        matched = given & names
-        if not matched:
-            return None
-        reason = reason or SelectedBy(kind, min(matched))
-    return reason or SelectedBy("Everyone")
+        if best is None or policy.specificity < best.specificity:
+            best = policy
+    return Policy(BUILT_IN, {}) if best is None else Policy(best.name, best.spec, _reason(best, request))
+
+
+def _reason(policy: Named, request: Request) -> SelectedBy:
+    """What the most specific list of the selector matched."""
+    users, groups, namespaces = policy.selectors
+    if users:
+        return SelectedBy("User", request.requester)
+    if groups:
+        return SelectedBy("Group", min(groups & request.groups))
+    return SelectedBy("Namespace", request.key.namespace) if namespaces else SelectedBy("Everyone")
 
 
 @lru_cache(maxsize=1024)

@@ -8,7 +8,7 @@ from typing import Any
 
 from export_operator.domain.lookup import listed
 from export_operator.domain.model import Catalogue, Named
-from export_operator.domain.policy import Policy, find_zone, selectors
+from export_operator.domain.policy import Policy, find_zone
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +42,13 @@ def judge(policy: Named, catalogue: Catalogue) -> Standing:
 
 def _shadow(policy: Named, catalogue: Catalogue) -> str | None:
     """A policy that selects all whom this one selects, is no less specific and comes first by name."""
-    mine = selectors(policy)
     hiding = (
         other.name
         for other in catalogue.policies.values()
         if other.name < policy.name
-        and all(bool(one) == bool(two) and one <= two for one, two in zip(mine, selectors(other), strict=True))
+        and all(
+            bool(one) == bool(two) and one <= two for one, two in zip(policy.selectors, other.selectors, strict=True)
+        )
     )
     return min(hiding, default=None)
 
