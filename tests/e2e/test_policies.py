@@ -1,15 +1,17 @@
 """What a policy allows, what becomes of its change, and what its status tells."""
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from tests.e2e import guides
 from tests.e2e.conftest import MakeTeam, World
 from tests.e2e.furniture import DESTINATION, FEW, SOURCE
 from tests.e2e.team import Team
 from tests.platform import catalogue
-from tests.platform.api import Json
+from tests.platform.api import Api, Json
 from tests.platform.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -34,9 +36,9 @@ def policy(world: World) -> Iterator[MakePolicy]:
         world.platform.api.delete("ExportPolicy", name)
 
 
-def accepted(team: Team, name: str) -> Json | None:
+def accepted(api: Api, name: str) -> Json | None:
     """The condition of the policy as it is now, once the operator has looked at it."""
-    found = team.admin.get("ExportPolicy", name)
+    found = api.get("ExportPolicy", name)
     status = found.get("status") or {}
     if status.get("observedGeneration") != found["metadata"]["generation"]:
         return None
@@ -72,7 +74,7 @@ def test_a_policy_opens_some_columns_of_one_dataset_and_nothing_else(teams: Make
         "priority": ("LimitExceeded", f"spec.priority: High is more than policy '{name}' allows (Normal)."),
     }
 
-    found = until("the policy was looked at", lambda: accepted(team, name), 30)
+    found = until("the policy was looked at", lambda: accepted(team.admin, name), 30)
     assert (found["status"], found["reason"], found["message"]) == (
         "True",
         "NamesUnknown",
@@ -115,6 +117,27 @@ def test_a_policy_that_goes_leaves_those_who_wait_to_the_next_one(
     world.platform.api.delete("ExportPolicy", name)
     team.succeeded("second")
     assert team.status("second")["effective"]["policySelectedBy"] == {"kind": "BuiltIn"}
+
+
+POLICIES = [
+    pytest.param(example, id=name)
+    for name, example in guides.examples(guides.GUIDES / "quota.md")
+    if example["kind"] == "ExportPolicy"
+]
+assert POLICIES, "the guide has no policies any more"
+
+
+@pytest.mark.parametrize("example", POLICIES)
+def test_a_policy_of_the_guide_comes_into_force(world: World, example: Json) -> None:
+    """With the names of the source and the destination that are here."""
+    api, name = world.platform.api, f"0-e2e-{example['metadata']['name']}"  # it sorts first: none for everyone hides it
+    spec = json.dumps(example["spec"]).replace('"exports"', f'"{DESTINATION}"').replace('"app-db"', f'"{SOURCE}"')
+    try:
+        api.apply(catalogue.named("ExportPolicy", name, json.loads(spec)))
+        found = until(f"policy {name} was looked at", lambda: accepted(api, name), 30)
+    finally:
+        api.delete("ExportPolicy", name)
+    assert (found["type"], found["status"]) == ("Accepted", "True"), found["message"]
 
 
 def usage(team: Team, name: str, **counted: int) -> Json | None:

@@ -1,26 +1,22 @@
 """What the documentation shows can be applied: each YAML of it is taken to the API server."""
 
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from tests.e2e import guides
 from tests.e2e.api.kubectl import Kubectl
 
-ROOT = Path(__file__).resolve().parents[3]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
-BLOCK = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PAGES = [guides.ROOT / "README.md", *sorted(guides.GUIDES.glob("*.md"))]
 
 
 def examples() -> list[Any]:
     found = [
-        pytest.param(example, id=f"{page.stem}-{number}")
+        pytest.param(example, id=name)
         for page in PAGES
-        for number, block in enumerate(BLOCK.findall(page.read_text()), start=1)
+        for name, example in guides.examples(page)
         # Those of Kueue are applied where Kueue is: tests/e2e/test_kueue.py.
-        if not (example := yaml.safe_load(block))["apiVersion"].startswith("kueue.x-k8s.io/")
+        if not example["apiVersion"].startswith("kueue.x-k8s.io/")
     ]
     assert found, "the documentation has no examples any more"
     return found
