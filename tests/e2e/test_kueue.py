@@ -1,13 +1,11 @@
 """Kueue itself decides when exports run: the release that tests/cluster/kueue pins, with webhooks and all."""
 
-import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from pathlib import Path
 
 import pytest
-import yaml
 
+from tests.e2e import guides
 from tests.e2e.conftest import MakeTeam, World
 from tests.e2e.furniture import DESTINATION, FEW
 from tests.e2e.team import Team, one_object
@@ -18,7 +16,6 @@ from tests.platform.waiting import until
 
 pytestmark = pytest.mark.e2e
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "kueue.md"
 BATCH, URGENT, LOST = "batch", "e2e-urgent", "e2e-lost"
 """Groups: of the page's own policy; of one whose pods are more important; of one whose queue does not exist."""
 SLOW: Json = {"source": {"name": "e2e-db", "dataset": "slow", "parameters": {"rows": "400"}}}
@@ -36,7 +33,7 @@ def policy(name: str, **spec: Json) -> Json:
 def queue(world: World) -> Iterator[None]:
     """What the page of the guide says to do, and a queue of the size of one run."""
     platform, api = world.platform, world.platform.api
-    examples = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(), re.M | re.S)]
+    examples = [example for _, example in guides.examples(guides.GUIDES / "kueue.md")]
     important = {"name": URGENT}
     with kueue.installed(platform.cluster):
         chart.install(platform.cluster, platform.images, "kueue.enabled=true")
