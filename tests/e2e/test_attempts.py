@@ -169,7 +169,9 @@ def disguised(stage: Stage) -> str:
         "kueue.x-k8s.io/queue-name": "other",
     }
     annotations = {f"{group}/request-namespace": stage.shared.namespace, f"{group}/requester": "alice"}
-    owner = {"apiVersion": API_VERSION, "kind": "ScheduledExport", "name": "export", "uid": "1", "controller": True}
+    # A schedule of her own: a request whose owner does not exist would be collected as garbage.
+    schedule = stage.create("ScheduledExport", {**SCHEDULE, "suspend": True}, stage.den.namespace, "")["metadata"]
+    owner = {"name": schedule["name"], "uid": schedule["uid"], "controller": True}
     spec = stage.den.request("x", source=source())["spec"]
     made = stage.create(
         "ExportRequest",
@@ -178,7 +180,7 @@ def disguised(stage: Stage) -> str:
         "",
         labels=labels,
         annotations=annotations,
-        ownerReferences=[{**owner, "uid": made_uid(stage)}],
+        ownerReferences=[{"apiVersion": API_VERSION, "kind": "ScheduledExport", **owner}],
     )
     name = made["metadata"]["name"]
     end = stage.end(stage.den.namespace, name)
@@ -187,12 +189,6 @@ def disguised(stage: Stage) -> str:
     assert stage.den.namespace in status["result"]["uri"]
     assert made["spec"]["requester"] == {"username": "mallory"}
     return end
-
-
-def made_uid(stage: Stage) -> str:
-    """Of a schedule of her own, so that the owner exists and the request is not collected as garbage."""
-    made = stage.create("ScheduledExport", {**SCHEDULE, "suspend": True}, stage.den.namespace, "")
-    return str(made["metadata"]["uid"])
 
 
 def same_name(stage: Stage) -> str:

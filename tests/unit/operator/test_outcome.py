@@ -135,6 +135,20 @@ ENDS: dict[str, tuple[Job, tuple[Pod, ...], Ended]] = {
             )
         ),
     ),
+    "out of time before the first row": (
+        FAILED,
+        (ended_pod(77, failure(reason="DeadlineExceeded", failure_class="Deadline", exit_code=77)),),
+        failed_with(
+            Problem(
+                "DeadlineExceeded",
+                "Deadline",
+                'password authentication failed for user "exporter"',
+                "Raise spec.runDeadlineSeconds, export fewer rows or columns, or use onDeadline: Partial.",
+                False,
+                77,
+            )
+        ),
+    ),
     "refused before the first row, after an attempt that read some": (
         job(failed=True, failed_pods=2),
         (ended_pod(82, "", name="a"), ended_pod(67, failure(), name="b", finished=later(9))),

@@ -162,6 +162,8 @@ def _problem(job: Job, finished: Sequence[Pod], attempts: int) -> Problem:
             told = outcome.failure
             kind = failures.by_exit_code(told.exit_code)
             advice = kind.advice if kind else ""
+            # Time that ran out is no refusal: else a deadline of one second would be a run for nothing.
+            refused = told.failure_class != FailureClass.DEADLINE and READ not in outcome.timings
             return Problem(
                 told.reason,
                 told.failure_class,
@@ -169,7 +171,7 @@ def _problem(job: Job, finished: Sequence[Pod], attempts: int) -> Problem:
                 advice,
                 told.retryable,
                 last.exit_code,
-                preflight=attempts == 1 and outcome.rows == 0 and READ not in outcome.timings,
+                preflight=attempts == 1 and outcome.rows == 0 and refused,
             )
         return _untold(last)
     if job.failed_reason == "DeadlineExceeded":
