@@ -16,8 +16,7 @@ pytestmark = pytest.mark.e2e
 
 def ledger(operator: Kubectl, *words: str) -> tuple[int, Any]:
     """Exit code and document of the command in the operator's pod."""
-    looks = [] if words[0] == "show" else ["--wait", "1"]
-    command = ["export-operator", "ledger", *words, *looks, "--output", "json"]
+    command = ["export-operator", "ledger", *words, "--output", "json"]
     done = operator.run("exec", f"deployment/{DEPLOYMENT}", "--", *command, check=False)
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
@@ -44,15 +43,15 @@ def test_what_was_delivered_counts_again_after_its_page_was_deleted(
 
     team.delete("deleted")
     world.platform.api.delete("ExportUsage", usage_name(Subject("User", team.user)), RUN_NAMESPACE)
-    code, document = ledger(operator, "verify")
+    code, document = ledger(operator, "verify", "--wait", "1")
     assert (code, differences(document)) == (1, ["Missing"])
 
-    code, document = ledger(operator, "rebuild", "--yes")
+    code, document = ledger(operator, "rebuild", "--yes", "--wait", "1")
     assert (code, document["done"]) == (1, False)
     assert [loss for loss in document["losses"] if loss.startswith(page)]
     assert used() == []
 
-    _, document = ledger(operator, "rebuild", "--yes", "--accept-loss")
+    _, document = ledger(operator, "rebuild", "--yes", "--accept-loss", "--wait", "1")
     assert document["done"]
     assert used() == [2]
     team.ask("next")

@@ -346,7 +346,7 @@ def test_a_fallback_gets_the_usual_port_schema_and_deadline(admin: Kubectl) -> N
 
 def test_a_destination_without_a_secret_is_left_to_the_identity_of_the_export_pods(admin: Kubectl) -> None:
     made = admin.dry_run(cluster_wide("ExportDestination", {"bucket": "exports"})).json()["spec"]
-    assert made == {"bucket": "exports", "region": "us-east-1"}
+    assert made == {"bucket": "exports", "probe": "Enabled", "region": "us-east-1"}
 
 
 @pytest.mark.parametrize(("spec", "message"), [pytest.param(s, m, id=i) for i, s, m in REFUSED_DESTINATIONS])
@@ -657,5 +657,5 @@ def test_kubectl_shows_what_a_person_looks_for(alice: Kubectl) -> None:
         "AGE",
     ]
     wide = alice("get", "exportrequests", "-o", "wide").out.split("\n")[0].split()
-    assert wide[-5:] == ["REASON", "BYTES", "RATE", "REQUESTER", "URI"]
+    assert wide[-6:] == ["REASON", "POSITION", "BYTES", "RATE", "REQUESTER", "URI"]
     assert "Only spec.source is required" in " ".join(alice("explain", "exportrequest").out.split())

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from export_operator.adapters.kube import ApiError, Kube
+from export_operator.adapters.ledger import FLUSH_SECONDS
 from export_operator.adapters.mender import Mender
 from export_operator.adapters.witnesses import Witnesses
 from export_operator.commands import report, show
@@ -23,8 +24,8 @@ from export_operator.settings import PREFIX, ProcessSettings, read_settings
 
 FINE, DIFFERENT, UNABLE = 0, 1, 2
 INTERRUPTED = 130  # as shells tell of Ctrl-C
-WAIT_SECONDS = 5.0
-"""Between two looks: what is under way in the first is done in the second."""
+WAIT_SECONDS = FLUSH_SECONDS + 5.0
+"""Between two looks: what is under way in the first is done in the second, and what had ended is settled."""
 
 DESCRIPTION = """\
 Quotas are decided on objects of kind ExportUsage in the run namespace, the ledger. These commands read it, compare it
