@@ -93,7 +93,8 @@ class Reconciler:
         current = await self._present_run(key)
         for job in jobs:
             if job.run != current:
-                await self._perform_all(decide.orphaned(job).actions)
+                for action in decide.orphaned(job).actions:
+                    await self._perform(action)
         for entry in entries:
             if entry.run != current and await self._runs.job(entry.run, confirm=True) is None:
                 await self._queueing.slots.release(entry.run)
@@ -103,11 +104,8 @@ class Reconciler:
 
     async def _present_run(self, key: Key) -> str:
         """The run of record of the request as the API server has it now; "" when it is gone."""
-        try:
-            document = await self._cluster.request(key)
-        except ApiError as error:
-            if not error.not_found:
-                raise
+        document = await self._cluster.request(key)
+        if document is None:
             return ""
         known = self._store.requests.get(key)
         if known is None or known["metadata"]["resourceVersion"] != document["metadata"]["resourceVersion"]:
@@ -183,10 +181,6 @@ class Reconciler:
         seen = replace(seen, forecast=self._queueing.forecast(seen.request.key))
         return decide.admitted(seen, action, full, self._settings, self._clock())
 
-    async def _perform_all(self, wanted: tuple[actions.Action, ...]) -> None:
-        for action in wanted:
-            await self._perform(action)
-
     async def _perform(self, action: actions.Action) -> None:
         match action:
             case actions.StopJob(job, reason, message):
@@ -222,9 +216,8 @@ class Reconciler:
         return await self._act(seen, decision, waits=waits)
 
     async def _refresh(self, key: Key) -> None:
-        try:
-            self._store.put_request(await self._cluster.request(key))
-        except ApiError as error:
-            if not error.not_found:
-                raise
+        document = await self._cluster.request(key)
+        if document is None:
             self._store.drop_request(key)
+        else:
+            self._store.put_request(document)

@@ -7,7 +7,7 @@ from typing import Any
 
 from export_operator.backlog import Backlog
 from export_operator.domain import estimates
-from export_operator.domain.model import TERMINAL_PHASES, Catalogue, Delivery, Key, Named, parse_named
+from export_operator.domain.model import TERMINAL_PHASES, Catalogue, DeliveredSize, Key, Named, parse_named
 
 Document = Mapping[str, Any]
 
@@ -24,7 +24,7 @@ class Store:
         self.requests: dict[Key, Document] = {}
         self.documents: dict[str, dict[str, Document]] = {kind: {} for kind in CATALOGUE}
         self._named: dict[str, dict[str, Named]] = {kind: {} for kind in CATALOGUE}
-        self._deliveries: dict[tuple[str, str], tuple[Delivery, ...]] = {}
+        self._deliveries: dict[tuple[str, str], tuple[DeliveredSize, ...]] = {}
         self._gone: dict[str, None] = {}  # UIDs, oldest first
 
     def catalogue(self) -> Catalogue:

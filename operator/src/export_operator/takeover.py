@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 from export_operator.adapters.cluster import Cluster
-from export_operator.adapters.kube import ApiError
 from export_operator.adapters.ledger import Ledger
 from export_operator.adapters.runs import Runs
 from export_operator.domain import takeover
@@ -40,12 +39,7 @@ async def take_over(store: Store, runs: Runs, ledger: Ledger, cluster: Cluster) 
 
 
 async def _abandoned(entry: Entry, runs: Runs, cluster: Cluster) -> bool:
-    try:
-        document = await cluster.request(entry.request)
-    except ApiError as error:
-        if not error.not_found:
-            raise
-    else:
-        if parse_request(document).run == entry.run:
-            return False
+    document = await cluster.request(entry.request)
+    if document is not None and parse_request(document).run == entry.run:
+        return False
     return await runs.job(entry.run, confirm=True) is None

@@ -5,7 +5,6 @@ checkpoint counts. PostgreSQL tells how many it had given (pg_stat_progress_copy
 """
 
 import random
-import re
 import signal
 import time
 from collections.abc import Sequence
@@ -97,17 +96,22 @@ class Killer:
         queues = [each[4] for each in lines if port in (each[1][-5:], each[2][-5:])]
         return sum(int(size, 16) for each in queues for size in each.split(":"))
 
-    def _rows(self) -> int:
+    def _checkpoint(self) -> Checkpoint | None:
+        """While nobody writes it."""
         found = checkpoint(self._exporter, self._spec)
-        return Checkpoint.from_json(found).mark.rows if found else 0
+        return Checkpoint.from_json(found) if found else None
+
+    def _rows(self) -> int:
+        found = self._checkpoint()
+        return found.mark.rows if found else 0
 
     def _stored(self) -> int:
         """Parts that S3 has."""
         client, key = self._exporter.client(), self._spec.destination.key
-        found = re.search(rb'"uploadID":"([^"]+)"', checkpoint(self._exporter, self._spec))
+        found = self._checkpoint()
         if found is None:
             return 0
-        return len(client.list_parts(Bucket=BUCKET, Key=key, UploadId=found[1].decode()).get("Parts", []))
+        return len(client.list_parts(Bucket=BUCKET, Key=key, UploadId=found.upload_id).get("Parts", []))
 
 
 def table(kills: Sequence[Kill], rows_per_part: float) -> str:

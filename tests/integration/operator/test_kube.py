@@ -51,6 +51,12 @@ async def test_what_is_not_there_is_not_found(kube: Kube, configmaps: str) -> No
     assert (await refusal(kube.get(f"{configmaps}/a"))).not_found
 
 
+async def test_what_is_looked_for_is_there_or_none(kube: Kube, configmaps: str, put_configmap: Put) -> None:
+    assert await kube.find(f"{configmaps}/a") is None
+    made = await put_configmap("a", "1")
+    assert await kube.find(f"{configmaps}/a") == made
+
+
 async def test_a_refusal_has_the_servers_own_words(connect: Connect, configmaps: str, namespace: str) -> None:
     nobody = await connect(Kube, "nobody")
     error = await refusal(nobody.list(configmaps))

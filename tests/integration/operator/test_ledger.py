@@ -79,6 +79,10 @@ def taking(run: str, limits: SlotLimits) -> Callable[[tuple[Entry, ...]], tuple[
     return take
 
 
+def releasing(run: str) -> Callable[[tuple[Entry, ...]], tuple[tuple[Entry, ...], None]]:
+    return lambda held: (release(held, run), None)
+
+
 async def stored(kube: Kube, namespace: str, subject: Subject) -> tuple[Entry, ...]:
     """The subject's entries as the API server has them."""
     document = await kube.get(path_of(GROUP, VERSION, "exportusages", usage_name(subject), namespace=namespace))
@@ -263,7 +267,7 @@ async def test_a_freed_slot_wakes_those_who_wait(kube: Kube, namespace: str) -> 
     async with kept(ledger):
         await ledger.change_slots(taking("a", SlotLimits(total=9)))
         assert (list(ledger.slots()), woken) == (["a"], [])
-        await ledger.release_slot("a")
+        await ledger.change_slots(releasing("a"))
     assert (list(ledger.slots()), woken) == ([], [True])
 
 
@@ -274,7 +278,7 @@ async def test_another_operators_release_wakes_those_who_wait(kube: Kube, connec
     async with kept(first, second):
         await first.change_slots(taking("a", SlotLimits(total=9)))
         await until(lambda: list(second.slots()) == ["a"], "the second operator knows the slot")
-        await second.release_slot("a")
+        await second.change_slots(releasing("a"))
         await until(lambda: bool(woken), "the first operator's waiters are woken")
 
 

@@ -13,6 +13,7 @@ from export_operator.domain import policy
 from export_operator.domain.actions import Observation, Settings
 from export_operator.domain.identity import Enforcement
 from export_operator.domain.jobs import PodSettings
+from export_operator.domain.manifests import Delivery
 from export_operator.domain.model import Catalogue, Job, Key, Named, Pod, Request
 from export_operator.domain.places import Places, Uris
 from export_operator.domain.plan import Plan, make_plan
@@ -26,6 +27,18 @@ SHA = "ab" * 32
 URI = f"s3://exports/prod/team-a/users-2026-11/{RUN}/users-2026-11.csv"
 MANIFEST_URI = f"s3://exports/prod/team-a/users-2026-11/{RUN}/manifest.json"
 PLACES = Places(Uris(URI, MANIFEST_URI))
+DELIVERY = Delivery(
+    run=RUN,
+    request=KEY,
+    uid=UID,
+    user="alice",
+    source="app-db",
+    destination="bucket",
+    time=NOW + timedelta(seconds=61),
+    rows=100,
+    bytes=2048,
+)
+"""What a manifest tells of the run."""
 
 USERS: Mapping[str, Any] = {
     "name": "users",

@@ -11,13 +11,12 @@ import pytest
 from export_operator.domain import jobs, times
 from export_operator.domain.evidence import Proof, Witness, combined, of_delivery, of_job, of_request
 from export_operator.domain.identity import Subject
-from export_operator.domain.manifests import Delivery
 from export_operator.domain.model import LABEL_KUEUE_QUEUE, Request
 from export_operator.domain.pages import Entry, State
 from export_operator.domain.policy import REFUND_ON, Policy
 from export_operator.domain.status import MAX_QUOTAS
 
-from .builders import KEY, RUN, SETTINGS, UID, later, limited, plan, request
+from .builders import DELIVERY, KEY, RUN, SETTINGS, UID, later, limited, plan, request
 
 pytestmark = pytest.mark.unit
 
@@ -157,19 +156,6 @@ def test_a_job_whose_pod_was_told_something_else_still_tells_its_run() -> None:
     strange = job()
     strange["spec"]["template"]["spec"]["containers"][0]["env"] = []
     assert of_job(strange).entry == replace(ENTRY, time=later(60), policy="", source="", destination="")
-
-
-DELIVERY = Delivery(
-    run=RUN,
-    request=KEY,
-    uid=UID,
-    user="alice",
-    source="app-db",
-    destination="bucket",
-    time=later(61),
-    rows=100,
-    bytes=2048,
-)
 
 
 def test_all_witnesses_together_tell_the_earliest_time_and_the_whole_use() -> None:

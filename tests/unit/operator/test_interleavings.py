@@ -40,9 +40,9 @@ class Step:
 class Interrupted(Ledgers):
     """Before each call anything may happen."""
 
-    async def get(self, path: str) -> dict[str, Any]:
+    async def find(self, path: str) -> dict[str, Any] | None:
         await Step()
-        return await super().get(path)
+        return await super().find(path)
 
     async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         await Step()

@@ -14,7 +14,7 @@ from export_contract.names import object_keys, run_id
 from export_contract.runspec import Run
 from export_operator.domain.manifests import Delivery, NotAManifestError, delivery
 
-from .builders import KEY, NOW, RUN, SHA, UID, later
+from .builders import DELIVERY, KEY, NOW, RUN, SHA, UID, later
 
 pytestmark = pytest.mark.unit
 
@@ -49,17 +49,7 @@ def read(found: Manifest, key: str = AT, place: dict[str, str] = PLACE) -> Deliv
     return delivery(found.to_json().encode(), key, later(60), place, "bucket")
 
 
-DELIVERED = Delivery(
-    run=RUN,
-    request=KEY,
-    uid=UID,
-    user="alice",
-    source="app-db",
-    destination="bucket",
-    time=later(0.25),
-    rows=100,
-    bytes=2048,
-)
+DELIVERED = replace(DELIVERY, time=later(0.25))
 
 
 def test_a_manifest_in_its_place_tells_the_run_and_what_it_took() -> None:

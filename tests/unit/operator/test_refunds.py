@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from export_operator.domain.actions import Refund, Settle
 from export_operator.domain.decide import decide
 from export_operator.domain.estimates import demand, remember
-from export_operator.domain.model import Delivery, Named
+from export_operator.domain.model import DeliveredSize, Named
 from export_operator.domain.policy import REFUND_ON
 from export_operator.domain.quota import Demand, Settlement, Size
 from export_operator.domain.refunds import settlement
@@ -106,13 +106,13 @@ USERS = {"name": "users", "table": {"name": "users"}, "columns": ["id"]}
         ({}, (), {}, Demand()),
         ({"rows": 100, "bytes": 900}, (), {}, Demand(Size(100), Size(900))),
         ({"rows": 100}, (), {"rows": 50, "bytes": 7}, Demand(Size(100, 50), Size(0, 7))),
-        ({"rows": 100}, (Delivery("a", 3, 30), Delivery("b", 5, 20)), {}, Demand(Size(5), Size(30))),
-        ({}, (Delivery("a", 0, 0),), {}, Demand(Size(1), Size(1))),
+        ({"rows": 100}, (DeliveredSize("a", 3, 30), DeliveredSize("b", 5, 20)), {}, Demand(Size(5), Size(30))),
+        ({}, (DeliveredSize("a", 0, 0),), {}, Demand(Size(1), Size(1))),
     ],
     ids=["nobody knows", "declared", "bounded by maxima", "delivered of late", "empty"],
 )
 def test_a_run_is_expected_to_be_as_large_as(
-    declared: dict[str, int], deliveries: tuple[Delivery, ...], maxima: dict[str, int], expected: Demand
+    declared: dict[str, int], deliveries: tuple[DeliveredSize, ...], maxima: dict[str, int], expected: Demand
 ) -> None:
     dataset = USERS | ({"expected": declared} if declared else {})
     assert demand(source(datasets=[dataset]), "users", deliveries, maxima) == expected
@@ -127,17 +127,17 @@ def told(run: str, rows: int, **result: Any) -> dict[str, Any]:
 
 
 def test_the_last_deliveries_of_a_dataset_are_remembered() -> None:
-    known: dict[tuple[str, str], tuple[Delivery, ...]] = {}
+    known: dict[tuple[str, str], tuple[DeliveredSize, ...]] = {}
     for number in range(8):
         for _ in range(2):  # each status is seen more than once
             remember(known, told(f"run-{number}", number))
-    expected = tuple(Delivery(f"run-{number}", number, number) for number in range(3, 8))
+    expected = tuple(DeliveredSize(f"run-{number}", number, number) for number in range(3, 8))
     assert known == {("app-db", "users"): expected}
 
 
 @pytest.mark.parametrize("status", [{}, {"result": {}}, told("a", 5, complete=False), {"result": {"uri": "s3://x"}}])
 def test_what_is_no_whole_delivery_tells_nothing(status: dict[str, Any]) -> None:
-    known: dict[tuple[str, str], tuple[Delivery, ...]] = {}
+    known: dict[tuple[str, str], tuple[DeliveredSize, ...]] = {}
     remember(known, status)
     assert known == {}
 

@@ -275,9 +275,9 @@ class Ledgers:
         self._world = world
         self._hand = hand
 
-    async def get(self, path: str) -> dict[str, Any]:
+    async def find(self, path: str) -> dict[str, Any] | None:
         with self._hand.call(unreachable):
-            return self._present(path)
+            return self._world.usages.get(path.rpartition("/")[2])
 
     async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         with self._hand.call(unreachable):
@@ -396,11 +396,9 @@ class Operator:
 
     # The cluster that the reconciler acts on.
 
-    async def request(self, key: Key) -> dict[str, Any]:
+    async def request(self, key: Key) -> dict[str, Any] | None:
         with self._hand.call(unreachable):
-            if key not in self._world.requests:
-                raise ApiError(404, "NotFound", str(key))
-            return self._world.requests[key]
+            return self._world.requests.get(key)
 
     async def write_status(self, path: str, document: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
         with self._hand.call(unreachable):

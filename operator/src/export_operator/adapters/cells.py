@@ -144,8 +144,10 @@ class Cell:
 
     async def _refresh(self) -> None:
         try:
-            self._informer.put(await self._kube.get(f"{self._path}/{self._name}"))
+            found = await self._kube.find(f"{self._path}/{self._name}")
         except ApiError as error:
-            if not error.not_found:
-                raise LedgerError(f"ExportUsage {self._name}: {error}") from error
+            raise LedgerError(f"ExportUsage {self._name}: {error}") from error
+        if found is None:
             self._informer.drop(self._name)
+        else:
+            self._informer.put(found)

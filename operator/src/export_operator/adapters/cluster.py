@@ -30,8 +30,9 @@ class Cluster:
         self.jobs_path = path_of("batch", "v1", "jobs", namespace=run_namespace)
         self.pods_path = path_of("", "v1", "pods", namespace=run_namespace)
 
-    async def request(self, key: Key) -> dict[str, Any]:
-        return await self._kube.get(request_path(key))
+    async def request(self, key: Key) -> dict[str, Any] | None:
+        """The request as the API server has it now."""
+        return await self._kube.find(request_path(key))
 
     async def write_status(self, path: str, document: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
         """Replace the status of the object at `path`, if it still is the `document` that the status was decided on."""
@@ -39,21 +40,13 @@ class Cluster:
 
     async def job(self, name: str) -> dict[str, Any] | None:
         """The Job as the API server has it now."""
-        try:
-            return await self._kube.get(f"{self.jobs_path}/{name}")
-        except ApiError as error:
-            if error.not_found:
-                return None
-            raise
+        return await self._kube.find(f"{self.jobs_path}/{name}")
 
     async def secret(self, name: str) -> dict[str, bytes] | None:
         """What is in a Secret of the run namespace; None when it does not exist."""
-        try:
-            found = await self._kube.get(path_of("", "v1", "secrets", name, namespace=self.run_namespace))
-        except ApiError as error:
-            if error.not_found:
-                return None
-            raise
+        found = await self._kube.find(path_of("", "v1", "secrets", name, namespace=self.run_namespace))
+        if found is None:
+            return None
         return {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
 
     async def pods_of(self, run: str) -> list[dict[str, Any]]:

@@ -101,6 +101,15 @@ class Kube:
     async def get(self, path: str, **query: str | int) -> dict[str, Any]:
         return await self._json("get", path, query)
 
+    async def find(self, path: str) -> dict[str, Any] | None:
+        """As `get`; None when there is no such object."""
+        try:
+            return await self.get(path)
+        except ApiError as error:
+            if error.not_found:
+                return None
+            raise
+
     async def list(self, path: str, **query: str | int) -> tuple[list[dict[str, Any]], str]:
         """Every object, and the resourceVersion to watch from."""
         items: list[dict[str, Any]] = []

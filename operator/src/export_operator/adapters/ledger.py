@@ -15,7 +15,7 @@ from export_operator.adapters.kube import ApiError, Kube, path_of
 from export_operator.domain import quota
 from export_operator.domain.identity import Subject
 from export_operator.domain.model import GROUP, VERSION, Key
-from export_operator.domain.pages import Entry, Page, State, release
+from export_operator.domain.pages import Entry, Page, State
 from export_operator.domain.usage import SLOTS, Usage, parse_usage, usage_name
 from export_operator.domain.windows import MAX_WINDOW
 
@@ -170,9 +170,6 @@ class Ledger:
             return Page(entries), answer
 
         return await self._cell(SLOTS).change(on_page)
-
-    async def release_slot(self, run: str) -> None:
-        await self.change_slots(lambda entries: (release(entries, run), None))
 
     def _cell(self, subject: Subject) -> Cell:
         cell = self._cells.get(subject)

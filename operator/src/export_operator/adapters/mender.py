@@ -34,7 +34,7 @@ class Mender:
         ConfigMap with a copy of what was damaged, or "". Raises `NoRoomError` too."""
         copy = ""
         for _ in range(MAX_TRIES):
-            document = await self._present(mending.name)
+            document = await self._kube.find(f"{self._usages}/{mending.name}")
             found = read_usage(document) if document else None
             if found and found.newer:
                 raise ApiError(409, "Newer", f"ExportUsage {mending.name}: {found.fault}")
@@ -60,14 +60,6 @@ class Mender:
         elif body["spec"] != document["spec"]:
             body["metadata"]["resourceVersion"] = document["metadata"]["resourceVersion"]
             await self._kube.replace(f"{self._usages}/{mending.name}", body)
-
-    async def _present(self, name: str) -> dict[str, Any] | None:
-        try:
-            return await self._kube.get(f"{self._usages}/{name}")
-        except ApiError as error:
-            if not error.not_found:
-                raise
-            return None
 
     async def _set_aside(self, document: Mapping[str, Any]) -> str:
         """The object as it was, in a ConfigMap named after it and its version: said twice, it stands once."""

@@ -6,25 +6,25 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
-from export_operator.domain.model import Delivery, Named
+from export_operator.domain.model import DeliveredSize, Named
 from export_operator.domain.quota import Demand, Size
 
 REMEMBERED = 5  # deliveries of a dataset: parameters and columns make some small, and the largest of them counts
 
 
-def remember(deliveries: MutableMapping[tuple[str, str], tuple[Delivery, ...]], status: Mapping[str, Any]) -> None:
+def remember(deliveries: MutableMapping[tuple[str, str], tuple[DeliveredSize, ...]], status: Mapping[str, Any]) -> None:
     """Take in the status of a request. Only a complete delivery says how large the dataset is."""
     result, effective = status.get("result") or {}, status.get("effective") or {}
     if not (result.get("complete") and "rows" in result and "bytes" in result):
         return
     place = (str(effective.get("source")), str(effective.get("dataset")))
-    delivery = Delivery(str(status.get("run")), int(result["rows"]), int(result["bytes"]))
+    delivery = DeliveredSize(str(status.get("run")), int(result["rows"]), int(result["bytes"]))
     known = deliveries.get(place, ())
     if all(each.run != delivery.run for each in known):
         deliveries[place] = (*known, delivery)[-REMEMBERED:]
 
 
-def demand(source: Named, dataset: str, deliveries: Sequence[Delivery], maxima: Mapping[str, Any]) -> Demand:
+def demand(source: Named, dataset: str, deliveries: Sequence[DeliveredSize], maxima: Mapping[str, Any]) -> Demand:
     """What a run of the dataset asks of its windows. `maxima` are the policy's: what no run exceeds."""
     declared: Mapping[str, Any] = next(
         (item.get("expected") or {} for item in source.spec.get("datasets") or () if item["name"] == dataset), {}

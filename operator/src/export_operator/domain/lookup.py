@@ -69,9 +69,14 @@ def not_allowed(path: str, value: str, policy: Policy, kind: str) -> str:
     return f"{path}: policy {policy.name!r} does not allow {value!r}. Allowed: {listed(policy.allowed(kind) or ())}."
 
 
+def datasets_of(source: Named) -> dict[str, Mapping[str, Any]]:
+    """What the source offers, by name."""
+    return {item["name"]: item for item in source.spec.get("datasets") or ()}
+
+
 def find_dataset(request: Request, source: Named, policy: Policy) -> Mapping[str, Any]:
     """The dataset named, or the only one that the policy allows. Raises `RefusalError`."""
-    datasets = {item["name"]: item for item in source.spec.get("datasets") or ()}
+    datasets = datasets_of(source)
     allowed = policy.allowed_datasets(source.name)
     offered = sorted(name for name in datasets if allowed is None or name in allowed)
     wanted = request.spec["source"].get("dataset") or (offered[0] if len(offered) == 1 else None)

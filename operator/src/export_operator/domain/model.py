@@ -259,7 +259,7 @@ def parse_pod(body: Mapping[str, Any]) -> Pod:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class DeliveredSize:
     """How much a finished run delivered of a dataset."""
 
     run: str
@@ -274,5 +274,5 @@ class Catalogue:
     sources: Mapping[str, Named] = field(default_factory=dict)
     destinations: Mapping[str, Named] = field(default_factory=dict)
     policies: Mapping[str, Named] = field(default_factory=dict)
-    deliveries: Mapping[tuple[str, str], Sequence[Delivery]] = field(default_factory=dict)
+    deliveries: Mapping[tuple[str, str], Sequence[DeliveredSize]] = field(default_factory=dict)
     """What was delivered of late, by source and dataset."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from export_operator.domain.lookup import listed
+from export_operator.domain.lookup import datasets_of, listed
 from export_operator.domain.model import Catalogue, Named
 from export_operator.domain.policy import Policy, find_zone
 
@@ -57,7 +56,7 @@ def _exports(policy: Policy, source: Named | None) -> bool:
     """Whether something of the source may be exported."""
     if source is None:
         return False
-    datasets, allowed = _datasets(source), policy.allowed_datasets(source.name)
+    datasets, allowed = datasets_of(source), policy.allowed_datasets(source.name)
     if allowed is None:
         return True
     return any(
@@ -79,14 +78,10 @@ def _unknown(policy: Policy, catalogue: Catalogue) -> Iterator[str]:
 
 
 def _unknown_datasets(policy: Policy, source: Named) -> Iterator[str]:
-    datasets = _datasets(source)
+    datasets = datasets_of(source)
     for name, columns in (policy.allowed_datasets(source.name) or {}).items():
         if name not in datasets:
             yield f"dataset {source.name}/{name}"
             continue
         present = datasets[name].get("columns") or ()
         yield from (f"column {source.name}/{name}/{column}" for column in columns or () if column not in present)
-
-
-def _datasets(source: Named) -> dict[str, Any]:
-    return {item["name"]: item for item in source.spec.get("datasets") or ()}
