@@ -19,10 +19,10 @@ from tests.services.proxies import Link, Toxiproxy, corrupter
 
 ROWS = 4000
 QUERY = (
-    "SELECT n AS x, pg_catalog.repeat('é', 2000) AS y, CASE WHEN n % 40 = 0 THEN pg_sleep(0.01) END::text AS z"
+    "SELECT n AS x, pg_catalog.repeat('é', 2000) AS y, CASE WHEN n % 40 = 0 THEN pg_sleep(0.03) END::text AS z"
     f" FROM generate_series(1, {ROWS}) AS n"
 )
-"""Sixteen megabytes in a second or two: several parts, and time to strike between them."""
+"""Sixteen megabytes in three seconds: several parts, and time to strike between them."""
 MEMORY_MIB = 512
 """More than the run needs by itself."""
 GRACE = 12
