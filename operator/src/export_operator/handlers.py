@@ -7,7 +7,7 @@ from typing import Any
 import kopf
 
 from export_operator.domain.model import GROUP, VERSION
-from export_operator.store import CATALOGUE, Store, key_of
+from export_operator.store import BESIDE, CATALOGUE, REQUESTS, Store, key_of
 
 SERVER_SECONDS = 240  # the server ends a watch after this; below the usual idle limits of load balancers
 
@@ -18,7 +18,7 @@ def make_registry(store: Store) -> kopf.OperatorRegistry:
     kopf.on.startup(registry=registry)(_configure)
     kopf.on.login(registry=registry)(_login)
 
-    @kopf.on.event(GROUP, VERSION, "exportrequests", registry=registry)
+    @kopf.on.event(GROUP, VERSION, REQUESTS, registry=registry)
     async def request_event(event: kopf.RawEvent, **_: Any) -> None:
         document = _plain(event)
         if event["type"] == "DELETED":
@@ -26,9 +26,22 @@ def make_registry(store: Store) -> kopf.OperatorRegistry:
         else:
             store.put_request(document)
 
+    for kind in BESIDE:
+        kopf.on.event(GROUP, VERSION, kind, registry=registry, id=kind)(_beside_handler(store, kind))
     for kind in CATALOGUE:
         kopf.on.event(GROUP, VERSION, kind, registry=registry, id=kind)(_named_handler(store, kind))
     return registry
+
+
+def _beside_handler(store: Store, kind: str) -> Any:
+    async def beside_event(event: kopf.RawEvent, **_: Any) -> None:
+        document = _plain(event)
+        if event["type"] == "DELETED":
+            store.drop_beside(kind, key_of(document))
+        else:
+            store.put_beside(kind, document)
+
+    return beside_event
 
 
 def _named_handler(store: Store, kind: str) -> Any:

@@ -11,7 +11,7 @@ from export_operator.adapters.kube import ApiError, Kube, path_of
 from export_operator.adapters.ledger import Ledger
 from export_operator.adapters.runs import Runs
 from export_operator.domain.model import GROUP, VERSION, Key
-from export_operator.store import CATALOGUE, Store, key_of
+from export_operator.store import BESIDE, CATALOGUE, REQUESTS, Store, key_of
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +52,23 @@ class Resync:
             for name in known - {document["metadata"]["name"] for document in documents}:
                 self._store.drop_named(kind, name)
         known_keys = set(self._store.requests)
-        found: list[dict[str, Any]] = []
-        for namespace in self._namespaces:
-            documents, _ = await self._kube.list(path_of(GROUP, VERSION, "exportrequests", namespace=namespace))
-            found.extend(documents)
+        found = await self._listed(REQUESTS)
         for document in found:
             self._store.put_request(document)
         for key in known_keys - {key_of(document) for document in found}:
             self._store.drop_request(key)
+        for kind in BESIDE:
+            known_keys = set(self._store.beside[kind])
+            found = await self._listed(kind)
+            for document in found:
+                self._store.put_beside(kind, document)
+            for key in known_keys - {key_of(document) for document in found}:
+                self._store.drop_beside(kind, key)
+
+    async def _listed(self, kind: str) -> list[dict[str, Any]]:
+        """Of all namespaces that are served."""
+        found: list[dict[str, Any]] = []
+        for namespace in self._namespaces:
+            documents, _ = await self._kube.list(path_of(GROUP, VERSION, kind, namespace=namespace))
+            found.extend(documents)
+        return found

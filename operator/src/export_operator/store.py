@@ -12,16 +12,19 @@ from export_operator.domain.model import TERMINAL_PHASES, Catalogue, DeliveredSi
 Document = Mapping[str, Any]
 
 SETTLED = TERMINAL_PHASES | {"Running"}  # phases in which a request depends on no source, destination or policy more
-MAX_GONE = 10_000  # deleted requests remembered: many more than can be deleted while one LIST is read
+MAX_GONE = 10_000  # deleted objects remembered: many more than can be deleted while one LIST is read
 
 
 class Store:
-    """`changed` is called with the key of every request that may need a look."""
+    """`changed` is called with the key of every request that may need a look. Who else wants to know of changes says so
+    to `listen`."""
 
     def __init__(self, changed: Callable[[Key], None]) -> None:
         self._changed = changed
+        self._listeners: dict[str, list[Callable[[Key], None]]] = {kind: [] for kind in (REQUESTS, *BESIDE)}
         self.backlog = Backlog(changed)
         self.requests: dict[Key, Document] = {}
+        self.beside: dict[str, dict[Key, Document]] = {kind: {} for kind in BESIDE}
         self.documents: dict[str, dict[str, Document]] = {kind: {} for kind in CATALOGUE}
         self._named: dict[str, dict[str, Named]] = {kind: {} for kind in CATALOGUE}
         self._deliveries: dict[tuple[str, str], tuple[DeliveredSize, ...]] = {}
@@ -43,18 +46,45 @@ class Store:
             self.requests[key] = _lean(document)
             estimates.remember(self._deliveries, document.get("status") or {})
             self._changed(key)
+            self._tell(REQUESTS, key)
 
     def drop_request(self, key: Key) -> None:
         dropped = self.requests.pop(key, None)
         if dropped is not None:
-            self._gone[dropped["metadata"]["uid"]] = None
-            if len(self._gone) > MAX_GONE:
-                del self._gone[next(iter(self._gone))]
+            self._bury(dropped)
         self._changed(key)
+        self._tell(REQUESTS, key)
 
     def at_rest(self, key: Key) -> bool:
         """Whether the request is there and has ended: what is still to be done about it is planned."""
         return _phase(self.requests.get(key) or {}) in TERMINAL_PHASES
+
+    def listen(self, kind: str, changed: Callable[[Key], None]) -> None:
+        """Call `changed` with the key of each object of `kind` (`REQUESTS` or one of `BESIDE`) that is new, says
+        something new, or is gone."""
+        self._listeners[kind].append(changed)
+
+    def put_beside(self, kind: str, document: Document) -> None:
+        """An object of a kind of `BESIDE` as it was read; as with a request, what is old or known changes nothing."""
+        key = key_of(document)
+        if document["metadata"]["uid"] not in self._gone and _newer(document, self.beside[kind].get(key)):
+            self.beside[kind][key] = _lean(document)
+            self._tell(kind, key)
+
+    def drop_beside(self, kind: str, key: Key) -> None:
+        dropped = self.beside[kind].pop(key, None)
+        if dropped is not None:
+            self._bury(dropped)
+            self._tell(kind, key)
+
+    def _tell(self, kind: str, key: Key) -> None:
+        for changed in self._listeners[kind]:
+            changed(key)
+
+    def _bury(self, document: Document) -> None:
+        self._gone[document["metadata"]["uid"]] = None
+        if len(self._gone) > MAX_GONE:
+            del self._gone[next(iter(self._gone))]
 
     def put_named(self, kind: str, document: Document) -> None:
         """A source, destination or policy. Those who have no Job yet are looked at again when it says something new."""
@@ -82,6 +112,9 @@ class Store:
         self.backlog.add(key for _, key in sorted(waiting))
 
 
+REQUESTS = "exportrequests"
+BESIDE = ("scheduledexports", "exportdownloads")
+"""The other kinds that tenants write, each with a controller of its own."""
 CATALOGUE = ("exportsources", "exportdestinations", "exportpolicies")
 
 

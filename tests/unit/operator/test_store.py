@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
 
 from export_operator.backlog import BATCH, Backlog
 from export_operator.domain.model import Catalogue, Key, Named
-from export_operator.store import Store
+from export_operator.store import BESIDE, REQUESTS, Store
 
 pytestmark = pytest.mark.unit
 
@@ -164,3 +165,38 @@ def test_what_is_dropped_is_no_longer_offered(given: Fixture) -> None:
     given.store.put_named("exportsources", document(5, name="db"))
     given.store.drop_named("exportsources", "db")
     assert given.store.catalogue() == Catalogue()
+
+
+class Beside:
+    """What tells of each kind that is heard of, in order."""
+
+    def __init__(self, *kinds: str) -> None:
+        self.heard: list[tuple[str, Key]] = []
+        self.store = Store(lambda _: None)
+        for kind in kinds:
+            self.store.listen(kind, partial(self._hear, kind))
+
+    def _hear(self, kind: str, key: Key) -> None:
+        self.heard.append((kind, key))
+
+
+@pytest.mark.parametrize("kind", BESIDE)
+def test_a_kind_beside_requests_is_kept_by_key_and_its_changes_told_to_its_controller_alone(kind: str) -> None:
+    given = Beside(*BESIDE)
+    given.store.put_beside(kind, document(5))
+    given.store.put_beside(kind, document(5))
+    given.store.put_beside(kind, document(4))
+    assert (given.store.beside[kind], given.heard) == ({A: document(5)}, [(kind, A)])
+    given.store.put_beside(kind, document(6))
+    given.store.drop_beside(kind, A)
+    given.store.drop_beside(kind, A)
+    given.store.put_beside(kind, document(6))
+    assert (given.store.beside[kind], given.heard) == ({}, [(kind, A)] * 3)
+
+
+def test_who_listens_hears_of_requests_too() -> None:
+    given = Beside(REQUESTS)
+    given.store.put_request(document(1))
+    given.store.put_request(document(1))
+    given.store.drop_request(A)
+    assert given.heard == [(REQUESTS, A)] * 2

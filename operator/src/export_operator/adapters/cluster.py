@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
 from export_contract.report import Progress
 from export_operator.adapters.kube import ApiError, Kube, path_of
-from export_operator.domain import model, times
+from export_operator.domain import identity, model, times
 from export_operator.domain.actions import Emit
 from export_operator.domain.model import GROUP, VERSION, Job, Key, Request
 
@@ -33,6 +33,37 @@ class Cluster:
     async def request(self, key: Key) -> dict[str, Any] | None:
         """The request as the API server has it now."""
         return await self._kube.find(request_path(key))
+
+    async def find(self, path: str) -> dict[str, Any] | None:
+        """An object of ours as the API server has it now."""
+        return await self._kube.find(path)
+
+    async def make_request(self, manifest: Mapping[str, Any], *, trial: bool) -> dict[str, Any]:
+        """Create it, or find what has its name. A `trial` keeps nothing."""
+        metadata = manifest["metadata"]
+        path = path_of(GROUP, VERSION, "exportrequests", namespace=metadata["namespace"])
+        try:
+            if trial:
+                return await self._kube.dry_run("create", path, manifest)
+            return await self._kube.create(path, manifest)
+        except ApiError as error:
+            if not error.exists:
+                raise
+        return await self._kube.get(f"{path}/{metadata['name']}")
+
+    async def cancel_request(self, request: Request) -> None:
+        """Set `spec.cancel`; a request that is gone or another is success."""
+        try:
+            await self._kube.patch(
+                request_path(request.key), {"metadata": {"uid": request.uid}, "spec": {"cancel": True}}
+            )
+        except ApiError as error:
+            if not (error.not_found or error.conflict):
+                raise
+
+    async def delete_request(self, request: Request) -> None:
+        """Delete the request, if it still is as it was seen."""
+        await self._kube.delete(request_path(request.key), uid=request.uid, resource_version=request.resource_version)
 
     async def write_status(self, path: str, document: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
         """Replace the status of the object at `path`, if it still is the `document` that the status was decided on."""
@@ -91,10 +122,25 @@ class Cluster:
         await self._event(about, event, now)
 
     async def tell(self, document: Mapping[str, Any], event: Emit, now: datetime) -> None:
-        """An Event on an object of the platform team, in the namespace that Kubernetes keeps for such: default."""
+        """An Event on any object of ours; on one of the platform team in the namespace that Kubernetes keeps for such:
+        default."""
         metadata = document["metadata"]
         about = {"kind": document["kind"], "name": metadata["name"], "uid": metadata["uid"]}
+        if namespace := metadata.get("namespace"):
+            about["namespace"] = namespace
         await self._event(about, event, now)
+
+    async def allows(self, review: Mapping[str, Any]) -> bool:
+        """The API server's answer to a SubjectAccessReview (see `identity.review`)."""
+        answer = await self._kube.create(path_of("authorization.k8s.io", "v1", "subjectaccessreviews"), review)
+        return bool((answer.get("status") or {}).get("allowed"))
+
+    async def granted(self, username: str, groups: Collection[str], requester: str, namespace: str) -> set[str]:
+        """Those of the verbs by which one speaks for `requester` that `username` has (see `identity.acts_as`)."""
+        verbs = (identity.ACT_AS, identity.BY_WILDCARD)
+        return {
+            verb for verb in verbs if await self.allows(identity.review(verb, username, groups, requester, namespace))
+        }
 
     async def _event(self, about: Mapping[str, str], event: Emit, now: datetime) -> None:
         digest = hashlib.sha256(f"{event.run}/{event.reason}/{event.message}".encode()).hexdigest()[:10]

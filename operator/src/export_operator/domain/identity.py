@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
-from export_operator.domain.model import EPOCH, GROUP, Request
+from export_operator.domain.model import EPOCH, GROUP, Request, Stamped
 
 SERVICE_ACCOUNT_PREFIX = "system:serviceaccount:"
 
@@ -31,14 +31,14 @@ class Subject(NamedTuple):
     name: str
 
 
-def attested(request: Request, mode: Mode = "Attested") -> bool:
-    """The fields that the policies demand are there: a missing one means that they did not see the request."""
-    return bool(request.requester and (request.submitter or mode == "Declared"))
+def attested(given: Stamped, mode: Mode = "Attested") -> bool:
+    """The fields that the policies demand are there: a missing one means that they did not see the object."""
+    return bool(given.requester and (given.submitter or mode == "Declared"))
 
 
-def subject_of(request: Request) -> Subject:
-    """Whom the request counts against."""
-    return subject(request.requester, request.key.namespace)
+def subject_of(given: Stamped) -> Subject:
+    """Whom the request counts against, or those that the schedule makes."""
+    return subject(given.requester, given.key.namespace)
 
 
 def subject(requester: str, namespace: str) -> Subject:
@@ -61,23 +61,30 @@ def may_download(downloader: str, request: Request, granted: Collection[str]) ->
     those of `ACT_AS` and `BY_WILDCARD` that the API server allows (see `review`). Admission cannot decide this: it
     sees one object at a time."""
     # Two objects that no policy has seen have the same requester: none.
-    return bool(downloader) and (downloader == request.requester or (ACT_AS in granted and BY_WILDCARD not in granted))
+    return bool(downloader) and (downloader == request.requester or acts_as(granted))
+
+
+def acts_as(granted: Collection[str]) -> bool:
+    """Whether who is granted these of `ACT_AS` and `BY_WILDCARD` may speak for another."""
+    return ACT_AS in granted and BY_WILDCARD not in granted
 
 
 def review(verb: str, username: str, groups: Iterable[str], requester: str, namespace: str) -> dict[str, Any]:
     """The SubjectAccessReview that asks whether `username`, with the groups that were attested, has `verb` on
     `requester` in a namespace."""
-    attributes = {
-        "group": GROUP,
-        "resource": "requesters",
-        "name": requester,
-        "namespace": namespace,
-        "verb": verb,
-    }
+    return _review(username, groups, resource="requesters", name=requester, namespace=namespace, verb=verb)
+
+
+def review_asking(username: str, groups: Iterable[str], namespace: str) -> dict[str, Any]:
+    """The SubjectAccessReview that asks whether `username` may create requests in a namespace."""
+    return _review(username, groups, resource="exportrequests", namespace=namespace, verb="create")
+
+
+def _review(username: str, groups: Iterable[str], **attributes: str) -> dict[str, Any]:
     return {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SubjectAccessReview",
-        "spec": {"user": username, "groups": list(groups), "resourceAttributes": attributes},
+        "spec": {"user": username, "groups": sorted(groups), "resourceAttributes": {"group": GROUP, **attributes}},
     }
 
 
@@ -153,13 +160,15 @@ class Enforcement:
             blind = (*blind, Span(self.good or EPOCH))
         return replace(self, enforced=False, message=finding.message, blind=blind)
 
-    def doubts(self, request: Request) -> bool:
-        """The request may have been written while nobody looked: before the present policies, or in a blind time.
+    def doubts(self, given: Stamped) -> bool:
+        """The object may have been made while nobody looked: before the present policies, or in a blind time.
         creationTimestamp is cut to whole seconds, so what is doubtful is rounded outwards."""
-        born = request.created
-        return born <= self.since + SETTLE or any(
-            born + timedelta(seconds=1) > span.start and (span.end is None or born <= span.end) for span in self.blind
-        )
+        born = given.created
+        return born <= self.since + SETTLE or self.blind_between(born, born + timedelta(seconds=1))
+
+    def blind_between(self, start: datetime, end: datetime) -> bool:
+        """Nobody looked at some moment from `start` until `end`."""
+        return any(end > span.start and (span.end is None or start <= span.end) for span in self.blind)
 
 
 def _bounded(spans: tuple[Span, ...]) -> tuple[Span, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from export_contract import names
 from export_operator.domain import times
@@ -36,7 +36,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Key(NamedTuple):
-    """Namespace and name of an ExportRequest: what work is queued under. A tuple, for the queue compares many."""
+    """Namespace and name of an object of ours: what work is queued under. A tuple, for the queue compares many."""
 
     namespace: str
     name: str
@@ -46,8 +46,9 @@ class Key(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """An ExportRequest. `spec` and `status` stay as the API server gave them; what decisions need has a name."""
+class Stamped:
+    """A namespaced object of ours, on which the cluster has written who asks: an ExportRequest, a ScheduledExport, an
+    ExportDownload. `spec` and `status` stay as the API server gave them; what decisions need has a name."""
 
     key: Key
     uid: str
@@ -66,11 +67,18 @@ class Request:
         return str((self.spec.get("submittedBy") or {}).get("username") or "")
 
     @property
-    def groups(self) -> frozenset[str]:
-        """Groups of the requester; empty when somebody else submitted the request, for then nobody attested them."""
-        if self.requester != self.submitter:
-            return frozenset()
+    def submitter_groups(self) -> frozenset[str]:
         return frozenset((self.spec.get("submittedBy") or {}).get("groups") or ())
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """Groups of the requester; empty when somebody else submitted the object, for then nobody attested them."""
+        return self.submitter_groups if self.requester == self.submitter else frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Stamped):
+    """An ExportRequest."""
 
     @property
     def run_id(self) -> str:
@@ -102,9 +110,13 @@ class Request:
         return self.phase in TERMINAL_PHASES and str(self.status.get("runID") or "") == self.run_id
 
 
-def parse_request(body: Mapping[str, Any]) -> Request:
+S = TypeVar("S", bound=Stamped)
+
+
+def parse_stamped(body: Mapping[str, Any], kind: type[S]) -> S:
+    """`body` as a `Stamped` or one of its subclasses."""
     metadata = body["metadata"]
-    return Request(
+    return kind(
         key=Key(metadata["namespace"], metadata["name"]),
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
@@ -113,6 +125,10 @@ def parse_request(body: Mapping[str, Any]) -> Request:
         spec=body.get("spec") or {},
         status=body.get("status") or {},
     )
+
+
+def parse_request(body: Mapping[str, Any]) -> Request:
+    return parse_stamped(body, Request)
 
 
 @dataclass(frozen=True)
