@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.cluster import say, shell
+from tests.cluster import locks, paths, say, shell
 from tests.cluster.problem import Problem
 
 SEARCHED = ("/usr/local/sbin", "/usr/sbin", "/sbin")
@@ -45,3 +45,21 @@ def need(programs: Mapping[str, str]) -> None:
             shell.run(["systemctl", "disable", "--now", "containerd"], check=False)  # we run our own
     if still := missing(programs):
         raise Problem(f"installed, and yet these programs are not found: {' '.join(still)}")
+
+
+def unpacked(package: str) -> Path:
+    """The files of a package, beside the system: it is not installed, nothing of it is started, and nobody is root."""
+
+    def unpack(directory: Path) -> None:
+        if not find("apt-get"):
+            raise Problem(f"missing here, and to be installed with the system's package manager: {package}")
+        download = ["apt-get", "-qq", "download", package]
+        with say.step(f"fetching package {package}"):
+            if shell.run(download, cwd=directory, check=False).returncode:
+                shell.run(["apt-get", "-qq", "update"])
+                shell.run(download, cwd=directory)
+            (archive,) = directory.glob("*.deb")
+            shell.run(["dpkg-deb", "--extract", archive, directory])
+            archive.unlink()
+
+    return locks.built(paths.cache() / "packages" / package, unpack)

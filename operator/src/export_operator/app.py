@@ -11,6 +11,7 @@ import time
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import kopf
@@ -21,12 +22,14 @@ from export_operator.adapters.cluster import Cluster, request_path
 from export_operator.adapters.health import HealthServer
 from export_operator.adapters.kube import ApiError, Kube, path_of
 from export_operator.adapters.ledger import Ledger
-from export_operator.adapters.metrics import Metrics
+from export_operator.adapters.metrics import Metrics, ResourceCollector, TotalsCollector
 from export_operator.adapters.policies import PolicyReporter
 from export_operator.adapters.probe import Prober
 from export_operator.adapters.progress import ProgressPoller
 from export_operator.adapters.runs import Runs
+from export_operator.adapters.totals import TotalsStore
 from export_operator.adapters.workloads import Workloads
+from export_operator.counting import Counting
 from export_operator.domain.breaker import Breaker
 from export_operator.domain.identity import Enforcement, Subject
 from export_operator.domain.model import GROUP, VERSION, Key
@@ -36,7 +39,7 @@ from export_operator.queueing import Queueing
 from export_operator.reconcile import Reconciler
 from export_operator.resync import Resync
 from export_operator.settings import ProcessSettings
-from export_operator.store import CATALOGUE, Store
+from export_operator.store import CATALOGUE, Document, Store
 from export_operator.takeover import take_over
 from export_operator.workqueue import WorkQueue
 
@@ -64,8 +67,9 @@ class App:
         self._kube = kube
         self._metrics = metrics
         self._ready = False
-        self._queue: WorkQueue[Key] = WorkQueue(self._reconcile, settings.workers, (ApiError, LedgerError))
-        self._store = Store(self._wake)
+        looked = metrics.workqueue("exportrequests", lambda: len(self._queue))
+        self._queue: WorkQueue[Key] = WorkQueue(self._reconcile, settings.workers, (ApiError, LedgerError), looked)
+        self._store = Store(self._wake, self._recorded)
         self._cluster = Cluster(kube, decisions.pods.namespace)
         self._runs = Runs(kube, self._cluster, self._wake)
         self._workloads = Workloads(kube, decisions.pods.namespace, self._runs.wake_job)
@@ -79,7 +83,7 @@ class App:
         self._progress = ProgressPoller(self._cluster, self._runs, self._wake)
         self._gates = Gates(self._gate_changed, self._store.backlog.add)
         self._queueing = Queueing(self._ledger, self._wake, now, self._gate, metrics.queue_depth)
-        self._prober = Prober(self._cluster, self._store, self._gates, now)
+        self._prober = Prober(self._cluster, self._store, self._gates, now, metrics.credential_expiry)
         self._policies = PolicyReporter(
             cluster=self._cluster,
             store=self._store,
@@ -89,6 +93,21 @@ class App:
             timer=time.monotonic,
         )
         self._resync = Resync(kube, self._store, self._runs, self._ledger, settings.watch_namespaces)
+        totals = TotalsCollector(self._store)
+        self._counting = Counting(
+            TotalsStore(kube, decisions.pods.namespace), self._store, self._runs.all, totals.show, now
+        )
+        metrics.register(totals)
+        metrics.register(
+            ResourceCollector(self._store, lambda: len(self._ledger.slots()), decisions.max_concurrent_runs, now)
+        )
+        for resource, cache in (
+            ("jobs", self._runs.jobs),
+            ("pods", self._runs.pods),
+            ("exportusages", self._ledger.informer),
+            ("exportrequests", self._resync),
+        ):
+            metrics.cache_age(resource, partial(getattr, cache, "age"))
         self._canary = Canary(
             kube,
             namespace=settings.namespace,
@@ -136,6 +155,7 @@ class App:
                 with contextlib.suppress(TimeoutError):  # without Kueue in the cluster its own runs wait, and no others
                     async with asyncio.timeout(KUEUE_SECONDS):
                         await self._workloads.informer.synced.wait()
+            spawn("totals", self._counting.follow())
             spawn("admission policies", self._canary.watch())
             async with asyncio.timeout(START_SECONDS):
                 for synced in (self._runs.jobs.synced, self._runs.pods.synced, self._ledger.informer.synced):
@@ -154,6 +174,7 @@ class App:
             spawn("settling", self._ledger.run(now))
             spawn("canary", self._canary.run())
             spawn("resync", self._resync.run(self._wake))
+            spawn("counting", self._counting.run())
             # kopf cancels, at its end, every task younger than itself: it comes last.
             spawn("kopf", self._kopf(stop))
             self._ready = True
@@ -215,6 +236,9 @@ class App:
 
     def _wake(self, key: Key) -> None:
         self._queue.add(key)
+
+    def _recorded(self, before: Document | None, after: Document) -> None:
+        self._counting.recorded(before, after)
 
     def _some_object(self) -> str | None:
         """The path of any object of ours that has a status."""

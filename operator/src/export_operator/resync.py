@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,6 +28,12 @@ class Resync:
         self._runs = runs
         self._ledger = ledger
         self._namespaces = tuple(namespaces) or ("",)
+        self._done = time.monotonic()
+
+    @property
+    def age(self) -> float:
+        """Seconds since everything was last listed."""
+        return time.monotonic() - self._done
 
     async def run(self, wake: Callable[[Key], None]) -> None:
         """Every minute until cancelled."""
@@ -64,6 +71,7 @@ class Resync:
                 self._store.put_beside(kind, document)
             for key in known_keys - {key_of(document) for document in found}:
                 self._store.drop_beside(kind, key)
+        self._done = time.monotonic()
 
     async def _listed(self, kind: str) -> list[dict[str, Any]]:
         """Of all namespaces that are served."""

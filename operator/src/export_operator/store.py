@@ -7,6 +7,7 @@ from typing import Any
 
 from export_operator.backlog import Backlog
 from export_operator.domain import estimates
+from export_operator.domain.census import Census
 from export_operator.domain.model import TERMINAL_PHASES, Catalogue, DeliveredSize, Key, Named, parse_named
 
 Document = Mapping[str, Any]
@@ -16,12 +17,18 @@ MAX_GONE = 10_000  # deleted objects remembered: many more than can be deleted w
 
 
 class Store:
-    """`changed` is called with the key of every request that may need a look. Who else wants to know of changes says so
-    to `listen`."""
+    """`changed` is called with the key of every request that may need a look, `recorded` with each new document of a
+    request and the one that it replaces. Who else wants to know of changes says so to `listen`."""
 
-    def __init__(self, changed: Callable[[Key], None]) -> None:
+    def __init__(
+        self,
+        changed: Callable[[Key], None],
+        recorded: Callable[[Document | None, Document], None] = lambda _before, _after: None,
+    ) -> None:
         self._changed = changed
         self._listeners: dict[str, list[Callable[[Key], None]]] = {kind: [] for kind in (REQUESTS, *BESIDE)}
+        self._recorded = recorded
+        self.census = Census()
         self.backlog = Backlog(changed)
         self.requests: dict[Key, Document] = {}
         self.beside: dict[str, dict[Key, Document]] = {kind: {} for kind in BESIDE}
@@ -43,13 +50,17 @@ class Store:
         what is known already wakes nobody: a resync finds ten thousand that have not changed."""
         key = key_of(document)
         if document["metadata"]["uid"] not in self._gone and _newer(document, self.requests.get(key)):
-            self.requests[key] = _lean(document)
+            before, after = self.requests.get(key), _lean(document)
+            self.requests[key] = after
+            self.census.put(key, after)
+            self._recorded(before, after)
             estimates.remember(self._deliveries, document.get("status") or {})
             self._changed(key)
             self._tell(REQUESTS, key)
 
     def drop_request(self, key: Key) -> None:
         dropped = self.requests.pop(key, None)
+        self.census.drop(key)
         if dropped is not None:
             self._bury(dropped)
         self._changed(key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
@@ -15,7 +16,8 @@ BACKOFF_SECONDS = (0.05, 0.2, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 
 class WorkQueue(Generic[K]):
     """`handle` looks at a key and returns when to look again (seconds), or None. What it raises is logged and retried;
-    for an `expected` error one line says it all.
+    for an `expected` error one line says it all. `looked` is told of each look its seconds, and `expected` or `bug`
+    when it failed, else "".
 
     A key that is added while it is being handled is handled once more afterwards, so no change is missed."""
 
@@ -24,7 +26,9 @@ class WorkQueue(Generic[K]):
         handle: Callable[[K], Awaitable[float | None]],
         workers: int,
         expected: tuple[type[Exception], ...] = (),
+        looked: Callable[[float, str], None] = lambda _seconds, _failed: None,
     ) -> None:
+        self._looked = looked
         self._handle = handle
         self._expected = expected
         self._workers = workers
@@ -83,6 +87,7 @@ class WorkQueue(Generic[K]):
             timer = self._timers.pop(key, None)
             if timer is not None:
                 timer.cancel()
+            began, failed = time.monotonic(), ""
             try:
                 again = await self._handle(key)
             except Exception as error:
@@ -90,6 +95,7 @@ class WorkQueue(Generic[K]):
                 self._failures[key] = failures + 1
                 pause = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
                 surprise = None if isinstance(error, self._expected) else error
+                failed = "bug" if surprise else "expected"
                 log.warning(
                     "%s: %s, again in %.2f s", key, str(error) or type(error).__name__, pause, exc_info=surprise
                 )
@@ -99,6 +105,7 @@ class WorkQueue(Generic[K]):
                 if again is not None:
                     self.add_after(key, again)
             finally:
+                self._looked(time.monotonic() - began, failed)
                 self._busy.discard(key)
                 if key in self._again:
                     self._again.discard(key)

@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 
 from export_contract import names
+from export_operator.adapters.metrics import Metrics, ResourceCollector
 from export_operator.adapters.runs import Runs
 from export_operator.domain import model
 from export_operator.domain.identity import Subject
@@ -61,7 +62,7 @@ def document(number: int, version: int = 1) -> dict[str, Any]:
             "creationTimestamp": "2026-11-24T12:00:00Z",
         },
         "spec": {},
-        "status": {"phase": "Queued"},
+        "status": {"phase": "Queued", "reason": "ClusterConcurrency", "queuedTime": "2026-11-24T12:00:00Z"},
     }
 
 
@@ -97,6 +98,8 @@ class Crowd:
         self.woken: list[Key] = []
         self.store = Store(self.woken.append)
         self.queue, self.occupancy = FairQueue(), Occupancy()
+        self.metrics = Metrics()
+        self.metrics.register(ResourceCollector(self.store, lambda: 10, 10, lambda: NOW))
         cluster = SimpleNamespace(jobs_path="", pods_path="")
         self.runs = Runs(cast("Any", None), cast("Any", cluster), self.woken.append)
         for number in range(self.size):
@@ -122,6 +125,7 @@ EVENTS: dict[str, Callable[[Crowd], object]] = {
     "a request changes while it waits": lambda crowd: crowd.queue.put(replace(waiting(LAST), weight=2)),
     "a request waits no longer": lambda crowd: crowd.queue.remove(Key("team-a", f"r-{LAST}")),
     "a slot is free and goes to the next": Crowd.slot_freed,
+    "the metrics are scraped": lambda crowd: crowd.metrics.render(""),
     "a Job changes": lambda crowd: crowd.runs.put_job(job(LAST, 2)),
 }
 

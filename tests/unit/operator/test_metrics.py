@@ -11,12 +11,24 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from export_operator.adapters.health import HealthServer
 from export_operator.adapters.kube import ApiError, Kube, path_of
-from export_operator.adapters.metrics import Metrics, purpose_of
+from export_operator.adapters.metrics import Metrics, ResourceCollector, TotalsCollector, purpose_of
+from export_operator.adapters.metrics.catalogue import GROUPS, Kind
+from export_operator.domain import times
+from export_operator.domain.series import Labels
+from export_operator.domain.totals import End, Totals
+from export_operator.store import Store
 from tests.services.processes import free_port
+
+from .builders import NOW, later
 
 pytestmark = pytest.mark.unit
 
 OURS = ("export-operator.io", "v1alpha1")
+PROMETHEUS = (
+    "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
+"""What Prometheus 2 sends."""
 ACCEPTS_OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
@@ -138,10 +150,149 @@ async def test_the_page_is_served_beside_the_checks(page: str, metrics: Metrics)
             assert "export_operator_api_calls_total" in await answer.text()
 
 
-async def test_the_page_speaks_openmetrics_to_whom_asks_for_it(page: str) -> None:
+async def test_whoever_takes_both_formats_gets_the_cheaper_one(page: str) -> None:
+    async with (
+        aiohttp.ClientSession(page, headers={"Accept": PROMETHEUS}) as session,
+        session.get("/metrics") as answer,
+    ):
+        assert answer.content_type == "text/plain"
+
+
+async def test_the_page_speaks_openmetrics_to_whom_asks_for_nothing_else(page: str) -> None:
     async with (
         aiohttp.ClientSession(page, headers={"Accept": ACCEPTS_OPENMETRICS}) as session,
         session.get("/metrics") as answer,
     ):
         assert answer.content_type == "application/openmetrics-text"
         assert (await answer.text()).endswith("# EOF\n")
+
+
+def test_a_metric_that_is_asked_for_when_it_is_scraped_tells_the_present(metrics: Metrics) -> None:
+    ages, waiting = [5.0], [1, 2]
+    metrics.cache_age("jobs", lambda: ages[0])
+    metrics.workqueue("exportrequests", lambda: len(waiting))
+    ages[0] = 7.0
+    waiting.append(3)
+    assert samples(metrics, "cache_age_seconds") == {("jobs",): 7.0}
+    assert samples(metrics, "workqueue_length") == {("exportrequests",): 3.0}
+
+
+def test_looks_are_timed_and_those_that_failed_are_counted_by_what_failed(metrics: Metrics) -> None:
+    looked = metrics.workqueue("exportrequests", lambda: 0)
+    for failed in ("", "expected", "", "bug", "expected"):
+        looked(0.02, failed)
+    assert samples(metrics, "reconcile_seconds_count") == {("exportrequests",): 5.0}
+    assert samples(metrics, "reconcile_errors_total") == {
+        ("expected", "exportrequests"): 2.0,
+        ("bug", "exportrequests"): 1.0,
+    }
+
+
+def test_what_is_gone_is_told_no_more(metrics: Metrics) -> None:
+    metrics.orphaned_bytes("bucket", 7)
+    metrics.credential_expiry("Source", "app-db", NOW)
+    assert samples(metrics, "orphaned_bytes") == {("bucket",): 7.0}
+    assert samples(metrics, "credential_expiry_timestamp_seconds") == {("Source", "app-db"): NOW.timestamp()}
+    metrics.orphaned_bytes("bucket", None)
+    metrics.credential_expiry("Source", "app-db", None)
+    metrics.credential_expiry("Source", "never", None)
+    assert samples(metrics, "orphaned_bytes") == samples(metrics, "credential_expiry_timestamp_seconds") == {}
+
+
+@pytest.fixture
+def store() -> Store:
+    """A source, and a policy that tells what is used."""
+    store = Store(lambda _: None)
+    conditions = [{"type": "Available", "status": "False"}]
+    store.put_named("exportsources", named("app-db", {"conditions": conditions}))
+    store.put_named("exportsources", named("new", {}))
+    store.put_named("exportpolicies", named("default", {"usage": {"requests": 3, "running": 1}}))
+    return store
+
+
+def named(name: str, status: Mapping[str, object]) -> dict[str, object]:
+    return {"metadata": {"name": name, "uid": name, "resourceVersion": "1"}, "spec": {}, "status": status}
+
+
+def request(name: str, version: int, status: Mapping[str, object]) -> dict[str, object]:
+    metadata = {"namespace": "team-a", "name": name, "uid": name, "resourceVersion": str(version)}
+    return {"metadata": metadata, "spec": {}, "status": status}
+
+
+def test_gauges_tell_what_is_there_now(metrics: Metrics, store: Store) -> None:
+    metrics.register(ResourceCollector(store, lambda: 2, 20, lambda: NOW))
+    waiting = {"phase": "Queued", "reason": "ClusterConcurrency", "queuedTime": times.render(later(-90))}
+    store.put_request(request("a", 1, waiting))
+    store.put_request(request("b", 1, waiting))
+    store.put_request(
+        request("b", 2, {"phase": "Failed", "reason": "OutOfMemory", "failure": {"class": "Infrastructure"}})
+    )
+    found = {
+        name: samples(metrics, name)
+        for name in (
+            "requests",
+            "tenant_requests",
+            "queue_oldest_age_seconds",
+            "stuck_runs",
+            "slots_used",
+            "slots",
+            "quota_used",
+            "available",
+        )
+    }
+    assert found == {
+        # class, destination, format, phase, policy, reason, source
+        "requests": {
+            ("", "", "", "Queued", "", "ClusterConcurrency", ""): 1.0,
+            ("Infrastructure", "", "", "Failed", "", "OutOfMemory", ""): 1.0,
+        },
+        "tenant_requests": {("Queued", "team-a"): 1.0, ("Failed", "team-a"): 1.0},
+        "queue_oldest_age_seconds": {("ClusterConcurrency",): 90.0},
+        "stuck_runs": {(): 0.0},
+        "slots_used": {(): 2.0},
+        "slots": {(): 20.0},
+        "quota_used": {("default", "requests"): 3.0},
+        "available": {("Source", "app-db"): 0.0},
+    }
+
+
+def test_counters_tell_the_totals_and_zero_for_what_never_happened(metrics: Metrics, store: Store) -> None:
+    collector = TotalsCollector(store)
+    metrics.register(collector)
+    assert samples(metrics, "outcomes_total") == {}
+    labels = Labels("Failed", "SourceUnavailable", "Source", "default", "app-db", "bucket", "CSV")
+    totals = Totals(0)
+    totals.add(
+        End(
+            "run", 1, "team-a", labels, {"runs": 1, "rows": 7, "near_deadline": 1, "duration_60": 1, "duration_sum": 31}
+        )
+    )
+    collector.show(totals)
+    assert samples(metrics, "runs_ended_total") == {
+        ("Source", "bucket", "CSV", "Failed", "default", "SourceUnavailable", "app-db"): 1.0
+    }
+    assert {key: value for key, value in samples(metrics, "outcomes_total").items() if value} == {
+        ("Source", "Failed"): 1.0
+    }
+    assert samples(metrics, "outcomes_total")[("", "Succeeded")] == 0.0
+    assert samples(metrics, "runs_near_deadline_total") == {("app-db",): 1.0, ("new",): 0.0}
+    assert samples(metrics, "run_duration_seconds_sum") == {("app-db",): 31.0, ("new",): 0.0}
+    assert samples(metrics, "run_duration_seconds_count") == {("app-db",): 1.0, ("new",): 0.0}
+    assert samples(metrics, "run_duration_seconds_bucket")[("60", "app-db")] == 1.0
+    assert samples(metrics, "tenant_exported_rows_total") == {("team-a",): 7.0}
+
+
+def test_everything_that_is_exposed_is_in_the_catalogue_with_its_labels(metrics: Metrics, store: Store) -> None:
+    collector = TotalsCollector(store)
+    collector.show(Totals(0))
+    metrics.register(collector)
+    metrics.register(ResourceCollector(store, lambda: 0, 0, lambda: NOW))
+    body, _ = metrics.render("")
+    told = {
+        family.name: (family.type, family.documentation)
+        for family in text_string_to_metric_families(body.decode())
+        if family.name.startswith("export_operator_") and not family.name.endswith("_created")
+    }
+    known = {family.full_name: (str(family.kind), family.help) for families in GROUPS.values() for family in families}
+    assert told == known
+    assert {kind for kind, _ in told.values()} == {str(kind) for kind in Kind}

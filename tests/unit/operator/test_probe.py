@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -29,16 +30,20 @@ class Cluster:
 
     def __init__(self) -> None:
         self.secrets: dict[str, dict[str, bytes]] = {"keys": {"username": b"u", "password": b"p"}}
+        self.annotations: dict[str, str] = {}
         self.conditions: dict[str, Mapping[str, Any]] = {}
         self.events: list[tuple[str, str, str]] = []
         self.away = False
         self.changed = asyncio.Event()
         self._versions = 1
 
-    async def secret(self, name: str) -> dict[str, bytes] | None:
+    async def secret_object(self, name: str) -> dict[str, Any] | None:
         if self.away:
             raise ApiError(0, "Unreachable", "TimeoutError")
-        return self.secrets.get(name)
+        if name not in self.secrets:
+            return None
+        data = {key: base64.b64encode(value).decode() for key, value in self.secrets[name].items()}
+        return {"metadata": {"name": name, "annotations": self.annotations}, "data": data}
 
     async def write_status(self, path: str, document: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
         self.conditions[path.rpartition("/")[2]] = status["conditions"][0]
@@ -66,12 +71,16 @@ class World:
         self.cluster = Cluster()
         self.store = Store(lambda _: None)
         self.gates = Gates(self._gate_changed, lambda _: None)
-        self.prober = Prober(cast("Any", self.cluster), self.store, self.gates, self.clock)
+        self.expiries: dict[Subject, datetime | None] = {}
+        self.prober = Prober(cast("Any", self.cluster), self.store, self.gates, self.clock, self._expires)
         self._began = datetime.now(UTC)
 
     def _gate_changed(self, subject: Subject, _: object) -> None:
         self.prober.touch(subject)
         self.cluster.changed.set()
+
+    def _expires(self, kind: str, name: str, moment: datetime | None) -> None:
+        self.expiries[Subject(kind, name)] = moment
 
     async def until(self, true: Callable[[], bool]) -> None:
         """Wait until what happens has made it true."""
@@ -256,3 +265,14 @@ def test_the_address_is_told_to_those_who_own_it(kind: str, spec: Mapping[str, A
 
 def test_without_an_endpoint_it_is_awss() -> None:
     assert endpoint({}) == "https://s3.us-east-1.amazonaws.com"
+
+
+async def test_until_when_a_credential_is_good_is_told_if_its_secret_says_so(world: World) -> None:
+    world.cluster.annotations["export-operator.io/expires"] = "2027-01-31T00:00:00Z"
+    async with server(POSTGRESQL) as port:
+        world.source("db", port, credentialsSecret={"name": "keys"})
+        world.source("other", port)
+        async with world.probing():
+            await world.until(lambda: {"db", "other"} <= set(world.cluster.conditions))
+    told = {Subject(SOURCE, "db"): datetime(2027, 1, 31, tzinfo=UTC), Subject(SOURCE, "other"): None}
+    assert world.expiries == told

@@ -212,3 +212,19 @@ async def test_a_pass_is_over_when_every_key_that_waited_has_been_taken_up() -> 
         queue.add("late")
         await passed
         assert [key for key, _ in recorder.calls][:3] == ["a", "b", "c"]
+
+
+async def test_each_look_is_told_with_how_it_failed() -> None:
+    told: list[tuple[bool, str]] = []
+    recorder = Recorder(ConnectionError("away"), ValueError("odd"))
+    queue: WorkQueue[str] = WorkQueue(
+        recorder.handle, 1, (ConnectionError,), lambda seconds, failed: told.append((seconds >= 0, failed))
+    )
+    task = asyncio.create_task(queue.run())
+    async with asyncio.timeout(10):
+        queue.add("a")
+        await recorder.called(3)
+        await drained(recorder)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert told == [(True, "expected"), (True, "bug"), (True, "")]

@@ -75,10 +75,12 @@ class Cluster:
 
     async def secret(self, name: str) -> dict[str, bytes] | None:
         """What is in a Secret of the run namespace; None when it does not exist."""
-        found = await self._kube.find(path_of("", "v1", "secrets", name, namespace=self.run_namespace))
-        if found is None:
-            return None
-        return {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
+        found = await self.secret_object(name)
+        return None if found is None else secret_data(found)
+
+    async def secret_object(self, name: str) -> dict[str, Any] | None:
+        """The Secret itself."""
+        return await self._kube.find(path_of("", "v1", "secrets", name, namespace=self.run_namespace))
 
     async def pods_of(self, run: str) -> list[dict[str, Any]]:
         items, _ = await self._kube.list(self.pods_path, labelSelector=f"{model.LABEL_RUN}={run}")
@@ -173,6 +175,11 @@ class Cluster:
     async def _patch_job(self, job: Job, body: Mapping[str, Any]) -> dict[str, Any]:
         merged = {**body, "metadata": {**(body.get("metadata") or {}), "uid": job.uid}}
         return await self._kube.patch(f"{self.jobs_path}/{job.name}", merged)
+
+
+def secret_data(secret: Mapping[str, Any]) -> dict[str, bytes]:
+    """What is in a Secret."""
+    return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
 
 
 def request_path(key: Key) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -42,6 +43,7 @@ class Informer(Generic[T]):
         self._versions: dict[str, int] = {}
         self.items: dict[str, T] = {}
         self.synced = asyncio.Event()
+        self._heard = time.monotonic()
 
     async def run(self) -> None:
         """Keep the cache until cancelled. An API server that is away is waited for."""
@@ -63,6 +65,11 @@ class Informer(Generic[T]):
                 version = ""
                 log.warning("watch of %s is broken, listing again in %.1f s: %s", self._path, pause, error)
                 await asyncio.sleep(pause)
+
+    @property
+    def age(self) -> float:
+        """Seconds since the API server last said anything."""
+        return time.monotonic() - self._heard
 
     def put(self, document: Mapping[str, Any]) -> None:
         """Take over an object just written or read, so that the next decision sees it before the watch does."""
@@ -87,6 +94,7 @@ class Informer(Generic[T]):
 
     async def _relist(self) -> str:
         documents, version = await self._kube.list(self._path, **self._query)
+        self._heard = time.monotonic()
         for name in set(self.items) - {document["metadata"]["name"] for document in documents}:
             if self._versions[name] <= int(version):  # else it was made while the list was under way
                 self.drop(name, int(version))
@@ -98,6 +106,7 @@ class Informer(Generic[T]):
         stream = self._kube.watch(self._path, seconds=WATCH_SECONDS, resourceVersion=version, **self._query)
         async for event in stream:
             document = event["object"]
+            self._heard = time.monotonic()
             version = document["metadata"]["resourceVersion"]
             if event["type"] == "DELETED":
                 self.drop(document["metadata"]["name"], int(version))

@@ -10,8 +10,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from export_contract import environment
-from export_operator.adapters import reach
-from export_operator.adapters.cluster import Cluster
+from export_operator.adapters import certificates, reach
+from export_operator.adapters.certificates import CA
+from export_operator.adapters.cluster import Cluster, secret_data
 from export_operator.adapters.kube import ApiError, path_of
 from export_operator.domain import availability, status, times
 from export_operator.domain.actions import Emit
@@ -35,13 +36,21 @@ KEYS = {
     SOURCE: ("username", "password"),
     DESTINATION: (environment.AWS_ACCESS_KEY_ID, environment.AWS_SECRET_ACCESS_KEY),
 }
-CA = "ca.crt"
 
 
 class Prober:
     """Feeds the circuit breakers, and writes the condition `Available` when it changes, with an Event."""
 
-    def __init__(self, cluster: Cluster, store: Store, gates: Gates, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        store: Store,
+        gates: Gates,
+        clock: Callable[[], datetime],
+        expires: Callable[[str, str, datetime | None], None] = lambda _kind, _name, _moment: None,
+    ) -> None:
+        """`expires` is told until when each one's credentials are good; None: nobody says, or it is gone."""
+        self._expires = expires
         self._cluster = cluster
         self._store = store
         self._gates = gates
@@ -70,6 +79,7 @@ class Prober:
                 present = {subject for subject, _ in self._objects()}
                 for subject in set(self._gates.breakers) - present:
                     self._gates.drop(subject)
+                    self._expires(*subject, None)
                     self._seen.pop(subject, None)
                 await asyncio.sleep(TICK_SECONDS)
 
@@ -104,11 +114,16 @@ class Prober:
     async def _look(self, subject: Subject, document: Document) -> None:
         spec = document["spec"]
         probed = spec.get("probe") != "Disabled"
-        fault = await self._fault(subject.kind, spec) if probed else ""
+        authority = spec.get("caSecret")
+        trusted = await self._cluster.secret_object(authority["name"]) if authority else None
+        fault = await self._fault(subject.kind, spec, trusted) if probed else ""
         breaker = self._gates.probed(subject, fault, self._clock(), advisory=bool(spec.get("fallback")))
         self._seen[subject] = _generation(document)
         secret = spec.get("credentialsSecret")  # a destination may leave it to the export pods' own identity
-        secret_fault = await self._secret_fault(subject.kind, secret["name"]) if secret else None
+        present = await self._cluster.secret_object(secret["name"]) if secret else None
+        secret_fault = self._secret_fault(subject.kind, secret["name"], present) if secret else None
+        ends = [moment for each in (trusted, present) if each is not None and (moment := certificates.expiry(each))]
+        self._expires(*subject, min(ends, default=None))
         found = availability.availability(breaker, address(subject.kind, spec), secret_fault, probed=probed)
         if found is not None:
             await self._tell(subject, document, found)
@@ -133,19 +148,17 @@ class Prober:
             event = Emit(kind, found.reason, found.message, times.render(now))
             await self._cluster.tell({**document, "kind": f"Export{subject.kind}"}, event, now)
 
-    async def _fault(self, kind: str, spec: Mapping[str, Any]) -> str:
+    async def _fault(self, kind: str, spec: Mapping[str, Any], trusted: Document | None) -> str:
         if kind == SOURCE:
             return await reach.postgresql_fault(spec["host"], int(spec.get("port") or 5432))
-        authority = spec.get("caSecret")
-        data = await self._cluster.secret(authority["name"]) if authority else None
-        return await reach.s3_fault(endpoint(spec), (data or {}).get(CA, b"").decode("ascii", "replace"))
+        authorities = secret_data(trusted or {}).get(CA, b"").decode("ascii", "replace")
+        return await reach.s3_fault(endpoint(spec), authorities)
 
-    async def _secret_fault(self, kind: str, secret: str) -> tuple[str, str] | None:
+    def _secret_fault(self, kind: str, secret: str, present: Document | None) -> tuple[str, str] | None:
         namespace = self._cluster.run_namespace
-        data = await self._cluster.secret(secret)
-        if data is None:
+        if present is None:
             return "SecretNotFound", f"Secret {secret!r} does not exist in namespace {namespace!r}; create it there"
-        missing = [key for key in KEYS[kind] if key not in data]
+        missing = [key for key in KEYS[kind] if key not in (present.get("data") or {})]
         if missing:
             return "SecretIncomplete", f"Secret {secret!r} in namespace {namespace!r} lacks the key {missing[0]!r}"
         return None

@@ -27,6 +27,7 @@ LABEL_KUEUE_QUEUE = "kueue.x-k8s.io/queue-name"
 ANNOTATION_NAMESPACE = f"{GROUP}/request-namespace"
 ANNOTATION_NAME = f"{GROUP}/request-name"
 ANNOTATION_REQUESTER = f"{GROUP}/requester"
+ANNOTATION_EXPIRES = f"{GROUP}/expires"
 ANNOTATION_STOP_REASON = f"{GROUP}/stop-reason"
 ANNOTATION_STOP_MESSAGE = f"{GROUP}/stop-message"
 

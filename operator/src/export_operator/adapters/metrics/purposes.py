@@ -1,0 +1,21 @@
+"""What calls to the API server are for."""
+
+from __future__ import annotations
+
+PURPOSES = {"exportusages": "ledger", "jobs": "job", "workloads": "workload", "events": "event", "secrets": "probe"}
+
+
+def purpose_of(path: str, verb: str) -> str:
+    """What a call is for: keeping caches (`list`, `watch`), the canary (`dry-run`), a `status`, a `log`, one of
+    `PURPOSES`, `pod`, or else the verb itself. A run costs the sum of all but `list`, `watch`, `dry-run`, `log` and
+    `probe`, which do not grow with their number."""
+    root, *parts = path.strip("/").split("/")
+    place = parts[2 if root == "apis" else 1 :]
+    if place[:1] == ["namespaces"] and len(place) > 2:
+        place = place[2:]
+    plural, subresource = "".join(place[:1]), "".join(place[2:3])
+    if plural == "pods" and verb == "list":
+        return "pod"  # beyond their cache, pods are listed to learn how one run ended
+    if verb in {"list", "watch", "dry-run"}:
+        return verb
+    return subresource or PURPOSES.get(plural, verb)

@@ -1,0 +1,146 @@
+"""Real Prometheus and Alertmanager over the real operator: faults are told and taken back, every query of the
+dashboards is answered, and no restart changes a counter."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import yaml
+from scripts.dashboards import DASHBOARDS
+
+from tests.cluster.kubectl import Kubectl
+from tests.e2e.conftest import MakeTeam, World
+from tests.e2e.furniture import FEW, FICKLE, PLENTY, address, destination
+from tests.platform.names import DEPLOYMENT, REPOSITORY
+from tests.platform.waiting import until
+from tests.services.processes import workplace
+from tests.services.prometheus import Alertmanager, Prometheus, Receiver, receiver
+
+pytestmark = pytest.mark.e2e
+
+RULES = REPOSITORY / "manifests" / "monitoring" / "alerts.yaml"
+WATCHED = "e2e-watched"
+"""A destination on the S3 server that comes and goes."""
+TOLD, TAKEN_BACK = 90.0, 120.0
+"""Bounds: two probes that fail, and the next one when it is down, with scrape, rule and sending."""
+NOTHING_YET = {"export_operator_orphaned_bytes", "export_operator_last_sweep_timestamp_seconds"}
+
+
+@dataclass(frozen=True)
+class Watch:
+    prometheus: Prometheus
+    receiver: Receiver
+
+    def one(self, expression: str) -> float | None:
+        """The value of an expression that gives one, or none."""
+        found = self.prometheus.query(expression)
+        return float(found[0]["value"][1]) if found else None
+
+
+@pytest.fixture(scope="module")
+def watch(world: World) -> Iterator[Watch]:
+    with workplace("monitoring") as directory, receiver() as (got, url):
+        rules = yaml.safe_load(RULES.read_text())
+        for group in rules["groups"]:
+            for rule in group["rules"]:
+                rule["for"] = "0s"  # the alerts' own conditions, without the patience
+        (directory / "rules.yml").write_text(yaml.safe_dump(rules))
+        alertmanager = Alertmanager(directory, url)
+        prometheus = Prometheus(
+            directory, world.platform.cluster.kubeconfig, directory / "rules.yml", alertmanager.port
+        )
+        try:
+            alertmanager.start()
+            prometheus.start()
+            yield Watch(prometheus, got)
+        finally:
+            prometheus.stop()
+            alertmanager.stop()
+
+
+def test_every_query_of_the_dashboards_is_answered_after_an_export(watch: Watch, teams: MakeTeam) -> None:
+    team = teams(PLENTY)
+    before = watch.one(TEAM_ROWS.format(team.namespace))
+    assert before is None
+    team.ask("shown")
+    team.succeeded("shown")
+    until("the rows to be counted", lambda: watch.one(TEAM_ROWS.format(team.namespace)) == FEW, 60)
+    waiting = {
+        (dashboard.name, panel.title, legend): query
+        for dashboard in DASHBOARDS
+        for panel in dashboard.panels
+        for legend, query in panel.queries.items()
+    }
+
+    def answered() -> bool:
+        for place, query in list(waiting.items()):
+            given = query.replace("$__rate_interval", "30s").replace("$tenant", ".*")
+            if watch.prometheus.query(given) or any(name in query for name in NOTHING_YET):
+                del waiting[place]
+        return not waiting
+
+    try:
+        until("an answer to every query", answered, 60)
+    except Exception:
+        assert waiting == {}
+        raise
+
+
+TEAM_ROWS = 'max(export_operator_tenant_exported_rows_total{{tenant="{}"}})'
+
+
+def test_s3_that_is_stopped_is_told_to_the_receiver_and_so_is_its_return(watch: Watch, world: World) -> None:
+    api, services = world.platform.api, world.platform.services
+    api.apply(destination(services, WATCHED, endpoint=address(FICKLE)))
+    labels = {"kind": "Destination", "name": WATCHED}
+    up = f'max(export_operator_available{{kind="Destination", name="{WATCHED}"}}) == 1'
+    until("the destination to be seen", lambda: watch.one(up), TOLD)
+    assert watch.receiver.last("ExportDestinationDown", **labels) == ""
+    try:
+        services.kubectl.run("scale", f"deployment/{FICKLE}", "--replicas=0")
+        until("the alert", lambda: watch.receiver.last("ExportDestinationDown", **labels) == "firing", TOLD)
+    finally:
+        services.kubectl.run("scale", f"deployment/{FICKLE}", "--replicas=1")
+        services.kubectl.rolled_out(FICKLE)
+    until("its end", lambda: watch.receiver.last("ExportDestinationDown", **labels) == "resolved", TAKEN_BACK)
+
+
+def test_a_cluster_without_an_operator_is_told(watch: Watch, operator: Kubectl) -> None:
+    until("a leader", lambda: watch.one("sum(export_operator_leader) == 1"), 60)
+    wanted = operator.output("get", "deployment", DEPLOYMENT, "-o", "jsonpath={.spec.replicas}")
+    try:
+        operator.run("scale", f"deployment/{DEPLOYMENT}", "--replicas=0")
+        until("the alert", lambda: watch.receiver.last("ExportNoLeader") == "firing", TOLD)
+    finally:
+        operator.run("scale", f"deployment/{DEPLOYMENT}", f"--replicas={wanted}")
+        operator.run("rollout", "status", f"deployment/{DEPLOYMENT}", "--timeout=120s")
+    until("its end", lambda: watch.receiver.last("ExportNoLeader") == "resolved", TAKEN_BACK)
+
+
+def test_an_operator_that_is_killed_takes_no_run_from_the_counters_and_adds_none(
+    watch: Watch, operator: Kubectl, teams: MakeTeam
+) -> None:
+    """Read as people read them, over all that was scraped, and on the page of the one that comes after."""
+    team = teams(PLENTY)
+    ended = f'max(export_operator_tenant_runs_ended_total{{tenant="{team.namespace}", phase="Succeeded"}})'
+    for name in ("first", "second"):
+        team.ask(name)
+        team.succeeded(name)
+    until("both to be counted", lambda: watch.one(ended) == 2, 60)
+    team.ask("third")
+    operator.run("delete", "pod", "--selector", f"app.kubernetes.io/name={DEPLOYMENT}", "--grace-period=0", "--force")
+    team.succeeded("third", 120)
+    until("the third to be counted", lambda: watch.one(ended) == 3, 90)
+    most = watch.one(f"max_over_time(({ended})[10m:1s])")
+    assert most == 3
+    kept = json.loads(_totals(operator))
+    assert [numbers["runs"] for labels, numbers in kept["tenants"] if labels == [team.namespace, "Succeeded"]] == [3]
+
+
+def _totals(operator: Kubectl) -> Any:
+    return operator.output(
+        *("--namespace", "export-runs", "get", "configmap", "export-operator-totals"),
+        *("-o", r"jsonpath={.data.totals\.json}"),
+    )
