@@ -35,15 +35,19 @@ class Store:
         self.documents: dict[str, dict[str, Document]] = {kind: {} for kind in CATALOGUE}
         self._named: dict[str, dict[str, Named]] = {kind: {} for kind in CATALOGUE}
         self._deliveries: dict[tuple[str, str], tuple[DeliveredSize, ...]] = {}
+        self._catalogue: Catalogue | None = None
         self._gone: dict[str, None] = {}  # UIDs, oldest first
 
     def catalogue(self) -> Catalogue:
-        return Catalogue(
-            deliveries=self._deliveries,
-            sources=self._named["exportsources"],
-            destinations=self._named["exportdestinations"],
-            policies=self._named["exportpolicies"],
-        )
+        """The same one until a source, destination or policy changes."""
+        if self._catalogue is None:
+            self._catalogue = Catalogue(
+                deliveries=self._deliveries,
+                sources=dict(self._named["exportsources"]),
+                destinations=dict(self._named["exportdestinations"]),
+                policies=dict(self._named["exportpolicies"]),
+            )
+        return self._catalogue
 
     def put_request(self, document: Document) -> None:
         """A request as it was read. One that is known to be gone does not come back by a LIST that began before, and
@@ -105,11 +109,13 @@ class Store:
             return
         self.documents[kind][name] = document
         self._named[kind][name] = parse_named(document)
+        self._catalogue = None
         if before is None or before.get("spec") != document.get("spec"):
             self.wake_waiting()
 
     def drop_named(self, kind: str, name: str) -> None:
         self._named[kind].pop(name, None)
+        self._catalogue = None
         if self.documents[kind].pop(name, None) is not None:
             self.wake_waiting()
 

@@ -232,7 +232,9 @@ def test_a_policy_chooses_resources_nodes_and_priority() -> None:
 
 
 def test_a_job_for_kueue_bears_its_queue_and_begins_suspended() -> None:
-    plain, queued = manifest(), build_job(request(), replace(plan(), queue="exports"), SETTINGS.pods)
+    found = plan()
+    queued_plan = replace(found, offer=replace(found.offer, queue="exports"))
+    plain, queued = manifest(), build_job(request(), queued_plan, SETTINGS.pods)
     labels = plain["metadata"]["labels"] | {"kueue.x-k8s.io/queue-name": "exports"}
     assert queued == plain | {
         "metadata": plain["metadata"] | {"labels": labels},

@@ -9,7 +9,7 @@ import pytest
 from export_contract import runspec
 from export_operator.domain.lookup import RefusalError
 from export_operator.domain.model import Catalogue, Named, Request
-from export_operator.domain.plan import Effective, Plan, Secrets
+from export_operator.domain.plan import Effective, Secrets
 from export_operator.domain.policy import Policy, SelectedBy
 from export_operator.domain.slots import SlotLimits
 
@@ -37,8 +37,9 @@ ASK = " Create a new request with another name, or ask the platform team."
 
 
 def test_the_least_request_resolves_to_the_products_defaults() -> None:
-    assert plan() == Plan(
-        effective=Effective(
+    found = plan()
+    assert (found.effective, found.run_spec, found.secrets, found.slot_limits, found.pod) == (
+        Effective(
             policy="built-in",
             policy_selected_by=SelectedBy("BuiltIn"),
             source="app-db",
@@ -60,7 +61,7 @@ def test_the_least_request_resolves_to_the_products_defaults() -> None:
             priority="Normal",
             ttl_seconds_after_finished=604_800,
         ),
-        run_spec=runspec.RunSpec(
+        runspec.RunSpec(
             run=runspec.Run(id=RUN, namespace="team-a", name="users-2026-11", uid=UID, run_id="", requester="alice"),
             source=runspec.Source(
                 name="app-db",
@@ -86,9 +87,9 @@ def test_the_least_request_resolves_to_the_products_defaults() -> None:
             output=runspec.Output(format="CSV", compression="None"),
             limits=runspec.Limits(run_deadline_seconds=60),
         ),
-        secrets=Secrets(source="app-db", destination="bucket-keys"),
-        slot_limits=SlotLimits(total=20),
-        pod={},
+        Secrets(source="app-db", destination="bucket-keys"),
+        SlotLimits(total=20),
+        {},
     )
 
 

@@ -200,3 +200,14 @@ def test_who_listens_hears_of_requests_too() -> None:
     given.store.put_request(document(1))
     given.store.drop_request(A)
     assert given.heard == [(REQUESTS, A)] * 2
+
+
+def test_what_follows_from_the_catalogue_is_forgotten_when_it_changes(given: Fixture) -> None:
+    store = given.store
+    store.put_named("exportsources", document(1))
+    first = store.catalogue()
+    assert store.catalogue() is first
+    store.put_named("exportsources", document(2))
+    second = store.catalogue()
+    store.drop_named("exportsources", "a")
+    assert len({id(each.memo) for each in (first, second, store.catalogue())}) == 3

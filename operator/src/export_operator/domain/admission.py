@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from export_operator.domain import breaker, identity, jobs, kueue, lookup, outcome, plan, quota, status, times
@@ -104,7 +103,7 @@ def ask(turn: Turn, found: plan.Plan) -> Decision:
         if known is not None and known.limit == 0 and not turn.seen.slot_held:
             return _down(turn, found, subject, known)
     if turn.seen.job is not None:  # Kueue takes over no Job that was made without it
-        found = replace(found, queue="")
+        found = found.without_queue()
     # One that waited before this process began counts at once: nobody shall take its place meanwhile.
     waits = (Wait(frozenset(turn.policy.max_queued(turn.request))),) if turn.known.get("phase") == "Queued" else ()
     return Decision((*waits, Reserve(found, turn.limits, turn.waiting(found), turn.demand(found))))

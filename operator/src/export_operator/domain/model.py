@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from export_contract import names
 from export_operator.domain import times
+from export_operator.domain.memo import Memo
 
 GROUP = "export-operator.io"
 VERSION = "v1alpha1"
@@ -293,3 +294,5 @@ class Catalogue:
     policies: Mapping[str, Named] = field(default_factory=dict)
     deliveries: Mapping[tuple[str, str], Sequence[DeliveredSize]] = field(default_factory=dict)
     """What was delivered of late, by source and dataset."""
+    memo: Memo = field(init=False, compare=False, default_factory=Memo)
+    """What follows from sources, destinations and policies: another catalogue has another."""

@@ -100,13 +100,13 @@ def destination_spec(name: str, at: Coordinates, spec: Mapping[str, Any]) -> run
 def fallback_spec(name: str, at: Coordinates, spec: Mapping[str, Any]) -> runspec.Fallback | None:
     """The fallback of a destination; None when it has none."""
     given = spec.get("fallback") or {}
-    bucket, database = given.get("bucket"), given.get("database")
-    if not bucket and not database:
+    bucket, database = given.get("bucket"), fallback_database(spec)
+    if not bucket and database is None:
         return None
     return runspec.Fallback(
         name=name,
         bucket=_fallback_bucket(at, bucket) if bucket else None,
-        database=_fallback_database(database) if database and not bucket else None,
+        database=database,
         deadline_seconds=int(given.get("deadlineSeconds") or FALLBACK_SECONDS),
         max_bytes=int(given.get("maxBytes") or 0),
     )
@@ -124,7 +124,12 @@ def _fallback_bucket(at: Coordinates, given: Mapping[str, Any]) -> runspec.Fallb
     )
 
 
-def _fallback_database(given: Mapping[str, Any]) -> runspec.FallbackDatabase:
+def fallback_database(spec: Mapping[str, Any]) -> runspec.FallbackDatabase | None:
+    """The database that a destination falls back to; None when it has none, or a bucket."""
+    fallback = spec.get("fallback") or {}
+    given = fallback.get("database")
+    if not given or fallback.get("bucket"):
+        return None
     return runspec.FallbackDatabase(
         host=given["host"],
         port=int(given.get("port") or 5432),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, cast
 
 from export_contract import runspec
@@ -19,9 +20,10 @@ from export_operator.domain.lookup import (
 )
 from export_operator.domain.model import Catalogue, Named, Request
 from export_operator.domain.origin import source_spec
-from export_operator.domain.places import Coordinates, destination_spec
+from export_operator.domain.places import Coordinates, destination_spec, fallback_database
 from export_operator.domain.policy import PRIORITIES, Policy, SelectedBy
 from export_operator.domain.slots import SlotLimits
+from export_operator.domain.status import effective_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,27 +67,91 @@ class Secrets:
     fallback: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A request that may run: its resolved fields, what the pod is told, and what it needs besides."""
+@dataclass(frozen=True)
+class Offer:
+    """What a request of this shape gets, whoever asks and whenever: it depends on the catalogue alone. Most requests
+    wait longer than they are thought about, and many are alike, so it is made once."""
 
     effective: Effective
-    run_spec: runspec.RunSpec
+    origin: runspec.Source
+    destination: Named
+    output: runspec.Output
+    limits: runspec.Limits
     secrets: Secrets
     slot_limits: SlotLimits
     pod: Mapping[str, Any]
     queue: str = ""
     """The LocalQueue of Kueue that decides when it runs, in place of slots."""
 
+    @cached_property
+    def shown(self) -> Mapping[str, Any]:
+        """`status.effective`."""
+        return effective_status(self.effective.as_status())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request that may run: what it gets, and what the pod is told."""
+
+    offer: Offer
+    run: runspec.Run
+
+    @property
+    def effective(self) -> Effective:
+        return self.offer.effective
+
+    @property
+    def slot_limits(self) -> SlotLimits:
+        return self.offer.slot_limits
+
+    @property
+    def secrets(self) -> Secrets:
+        return self.offer.secrets
+
+    @property
+    def pod(self) -> Mapping[str, Any]:
+        return self.offer.pod
+
+    @property
+    def queue(self) -> str:
+        return self.offer.queue
+
+    @cached_property
+    def run_spec(self) -> runspec.RunSpec:
+        """Made when it is asked for: only a Job needs it."""
+        offer, effective = self.offer, self.effective
+        at = Coordinates(
+            namespace=self.run.namespace,
+            key_prefix=effective.key_prefix,
+            name=self.run.name,
+            run=self.run.id,
+            format=effective.format,
+            compression=effective.compression,
+            layout=offer.output.layout,
+        )
+        return runspec.RunSpec(
+            run=self.run,
+            source=offer.origin,
+            destination=destination_spec(offer.destination.name, at, offer.destination.spec),
+            output=offer.output,
+            limits=offer.limits,
+            consistency=cast("Any", effective.consistency),
+            resume=cast("Any", effective.resume),
+        )
+
+    def without_queue(self) -> Plan:
+        """The plan of a run that does not wait for Kueue."""
+        return replace(self, offer=replace(self.offer, queue=""))
+
     def capped(self, max_rows: int | None, max_bytes: int | None) -> Plan:
         """The plan of a run that may deliver no more than what its windows have reserved (None: no such limit)."""
-        limits = self.run_spec.limits
+        limits = self.offer.limits
         lowered = replace(
             limits,
             max_rows=_lower(limits.max_rows, max_rows),
             max_bytes=_lower(limits.max_bytes, max_bytes),
         )
-        return replace(self, run_spec=replace(self.run_spec, limits=lowered))
+        return replace(self, offer=replace(self.offer, limits=lowered))
 
 
 def _lower(most: int, reserved: int | None) -> int:
@@ -95,8 +161,32 @@ def _lower(most: int, reserved: int | None) -> int:
     return min(most, reserved) if most else reserved
 
 
+SHAPE = (
+    *("source", "destination", "output", "runDeadlineSeconds", "queueDeadlineSeconds", "onDeadline"),
+    *("onQuotaExceeded", "consistency", "resume", "priority", "ttlSecondsAfterFinished"),
+)
+"""The fields of a request's spec that its offer follows from."""
+
+
 def make_plan(request: Request, catalogue: Catalogue, policy: Policy, run: str, max_concurrent: int) -> Plan:
     """Validate the request against source, destination and policy. Raises `RefusalError` for the first thing wrong."""
+    namespace = request.key.namespace
+    shape = repr([request.spec.get(field) for field in SHAPE])
+    key = ("offer", namespace, policy.name, policy.selected_by, max_concurrent, shape)
+    return Plan(
+        catalogue.memo.once(key, lambda: _offer(request, catalogue, policy, max_concurrent)),
+        runspec.Run(
+            id=run,
+            namespace=namespace,
+            name=request.key.name,
+            uid=request.uid,
+            run_id=request.run_id,
+            requester=request.requester,
+        ),
+    )
+
+
+def _offer(request: Request, catalogue: Catalogue, policy: Policy, max_concurrent: int) -> Offer:
     source = find_source(request, catalogue, policy)
     dataset = find_dataset(request, source, policy)
     columns = find_columns(request, source, dataset, policy)
@@ -105,39 +195,17 @@ def make_plan(request: Request, catalogue: Catalogue, policy: Policy, run: str, 
     output = find_output(request, policy)
     origin = source_spec(source, dataset, columns, values, policy)
     effective = _effective(request, policy, origin, output, destination.name)
-    at = Coordinates(
-        namespace=request.key.namespace,
-        key_prefix=effective.key_prefix,
-        name=request.key.name,
-        run=run,
-        format=effective.format,
-        compression=effective.compression,
-        layout=output.layout,
-    )
-    target = destination_spec(destination.name, at, destination.spec)
-    _refuse_source_as_fallback(destination, target, origin)
-    return Plan(
+    _refuse_source_as_fallback(destination, origin)
+    return Offer(
         effective=effective,
-        run_spec=runspec.RunSpec(
-            run=runspec.Run(
-                id=run,
-                namespace=request.key.namespace,
-                name=request.key.name,
-                uid=request.uid,
-                run_id=request.run_id,
-                requester=request.requester,
-            ),
-            source=origin,
-            destination=target,
-            output=output,
-            limits=runspec.Limits(
-                run_deadline_seconds=effective.run_deadline_seconds,
-                on_deadline="Partial" if effective.on_deadline == "Partial" else "Fail",
-                max_rows=int(policy.maximum("rows") or 0),
-                max_bytes=int(policy.maximum("bytes") or 0),
-            ),
-            consistency=cast("Any", effective.consistency),
-            resume=cast("Any", effective.resume),
+        origin=origin,
+        destination=destination,
+        output=output,
+        limits=runspec.Limits(
+            run_deadline_seconds=effective.run_deadline_seconds,
+            on_deadline="Partial" if effective.on_deadline == "Partial" else "Fail",
+            max_rows=int(policy.maximum("rows") or 0),
+            max_bytes=int(policy.maximum("bytes") or 0),
         ),
         secrets=_secrets(source, destination),
         slot_limits=_slot_limits(policy, source, destination, max_concurrent),
@@ -146,9 +214,9 @@ def make_plan(request: Request, catalogue: Catalogue, policy: Policy, run: str, 
     )
 
 
-def _refuse_source_as_fallback(destination: Named, target: runspec.Destination, origin: runspec.Source) -> None:
+def _refuse_source_as_fallback(destination: Named, origin: runspec.Source) -> None:
     """A source must not fill up with exports. The exporter asks both servers too: names can differ for one server."""
-    database = target.fallback.database if target.fallback else None
+    database = fallback_database(destination.spec)
     place = (origin.host, origin.port, origin.database)
     if database is not None and (database.host, database.port, database.database) == place:
         raise RefusalError(

@@ -57,6 +57,11 @@ class Defaults:
     cluster: Amounts = field(default_factory=dict)
     """What all runs together may use within `window`, whatever the policies say."""
 
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells these from others."""
+        return self.requests_per_user, self.window, *self.cluster.items()
+
 
 @dataclass(frozen=True, slots=True)
 class SelectedBy:

@@ -37,11 +37,20 @@ class Turn:
 
     @cached_property
     def policy(self) -> policy.Policy:
-        return policy.select(self.seen.catalogue.policies, self.request)
+        key = ("policy", *self._who)
+        return self.seen.catalogue.memo.once(key, lambda: policy.select(self.seen.catalogue.policies, self.request))
 
     @cached_property
     def limits(self) -> tuple[quota.WindowLimit, ...]:
-        return policy.window_limits(self.policy, self.request, self.settings.defaults)
+        key = ("limits", *self._who, self.settings.defaults.key)
+        return self.seen.catalogue.memo.once(
+            key, lambda: policy.window_limits(self.policy, self.request, self.settings.defaults)
+        )
+
+    @cached_property
+    def _who(self) -> tuple[str, frozenset[str], str]:
+        """All of a request that its policy and limits follow from."""
+        return self.request.requester, self.request.groups, self.request.key.namespace
 
     def make_plan(self) -> plan.Plan:
         """Raises `lookup.RefusalError`."""
@@ -90,7 +99,7 @@ class Turn:
 
     def accepted(self, found: plan.Plan) -> status.Document:
         document = self.document()
-        document.fields["effective"] = status.effective_status(found.effective.as_status())
+        document.fields["effective"] = dict(found.offer.shown)
         document.condition("Accepted", True, "Valid", "the request is valid under its policy")
         document.drop_condition("Reconciling")
         return document
