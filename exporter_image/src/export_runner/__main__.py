@@ -127,6 +127,7 @@ def _finish(
         peak_memory_bytes=process.peak_memory(),
         rows=meter.rows,
         warnings=tuple(meter.warnings),
+        checkpoint_rows=meter.kept() if failure is not None else None,
     )
     reporter.finish(outcome)
     return 0 if failure is None else failure.exit_code

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from export_contract.report import EstimateSource
 
 
 class Meter:
-    """`rows` are encoded, `read_rows` arrived, `bytes` encoded and compressed. `seconds` by step."""
+    """`rows` are encoded, `read_rows` arrived, `bytes` encoded and compressed. `seconds` by step. `resumed_rows` and
+    what `kept` answers are `Progress.resumed_rows` and `checkpoint_rows`."""
 
     def __init__(self, started: float) -> None:
         self.started = started
@@ -21,6 +22,8 @@ class Meter:
         self.estimated_rows: int | None = None
         self.estimate_source: EstimateSource = ""
         self.warnings: list[str] = []
+        self.resumed_rows: int | None = None
+        self.kept: Callable[[], int | None] = _nothing
         self.seconds: dict[str, float] = {}
         self._lock = threading.Lock()
         self._beats = 0
@@ -28,6 +31,12 @@ class Meter:
     def again(self) -> None:
         """The rows are read anew."""
         self.rows = self.read_rows = self.bytes = 0
+        self.resumed_rows = None
+        self.keep_nothing()
+
+    def keep_nothing(self) -> None:
+        """Another attempt would begin anew."""
+        self.kept = _nothing
 
     def elapsed(self) -> float:
         return time.monotonic() - self.started
@@ -53,3 +62,7 @@ class Meter:
         finally:
             self.add(step, time.monotonic() - begun)
             self.beat()
+
+
+def _nothing() -> None:
+    """No checkpoint is kept."""

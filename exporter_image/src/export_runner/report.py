@@ -97,6 +97,8 @@ class Reporter:
             elapsed_seconds=round(self._meter.elapsed(), 3),
             estimated_rows=self._meter.estimated_rows,
             estimate_source=self._meter.estimate_source,
+            resumed_rows=self._meter.resumed_rows,
+            checkpoint_rows=self._meter.kept(),
         )
 
     def _bar(self) -> str:

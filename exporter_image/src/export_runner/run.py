@@ -78,6 +78,7 @@ class Run:
             if isinstance(found, Delivered):
                 self._meter.rows, self._meter.bytes = found.rows, found.bytes
                 return found
+            self._watch_checkpoint(found)
             if earlier is not None and (before := self._wait(earlier, stop)) is not None:
                 self._meter.rows, self._meter.bytes = before.rows, before.bytes
                 return before
@@ -89,6 +90,7 @@ class Run:
             self._meter.add("connect", time.monotonic() - begun)
             self._meter.rows = self._meter.read_rows = way.start.rows
             self._meter.bytes = way.start.bytes
+            self._meter.resumed_rows = way.start.rows or None
             return self._transfer(opened, make, way, found, held=held, stop=stop.child(), limits=spec.limits)
         except ExportError as error:
             held.keep = (stop.reason or error).kind.retryable
@@ -100,6 +102,8 @@ class Run:
             for task in preparations:
                 task.join(LEFTOVER_SECONDS)
             held.let_go(LEFTOVER_SECONDS)
+            if not held.keep:
+                self._meter.keep_nothing()
 
     def _fall_back(
         self,
@@ -157,6 +161,12 @@ class Run:
             if text not in self._meter.warnings:
                 self._meter.warnings.append(text)
                 self._retrier.note(text)
+
+    def _watch_checkpoint(self, sink: Sink) -> None:
+        from export_runner.sinks.sink import Resumable
+
+        if isinstance(sink, Resumable):
+            self._meter.kept = sink.kept
 
     def _settle(self, opened: Opened, sink: Sink, held: Held, retrier: Retrier) -> Way:
         """Decides how the rows are read, and where from."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,7 @@ from export_operator.adapters.runs import Runs
 from export_operator.adapters.workloads import Workloads
 from export_operator.domain import actions, decide, quota
 from export_operator.domain.identity import Enforcement
-from export_operator.domain.model import Key, Request, parse_request
+from export_operator.domain.model import Key, Pod, Request, parse_request
 from export_operator.gates import Gates
 from export_operator.queueing import Queueing
 from export_operator.store import Store
@@ -114,12 +114,15 @@ class Reconciler:
 
     async def _observe(self, request: Request, run: str) -> actions.Observation:
         job = await self._runs.job(run, confirm=request.launched and not request.finished)
+        pods = await self._runs.pods_of(job) if job is not None and not request.finished else ()
         return actions.Observation(
             request=request,
             catalogue=self._store.catalogue(),
             identity=self._identity(),
             job=job,
-            pods=await self._runs.pods_of(job) if job is not None and not request.finished else (),
+            pods=pods,
+            gone=self._runs.gone(run),
+            log_tail=await self._log_tail(pods) if job is not None and job.failed else "",
             slot_held=run in self._ledger.slots(),
             unsettled=bool(self._ledger.unsettled(run)),
             progress=self._progress(run),
@@ -130,6 +133,12 @@ class Reconciler:
             queued=self._queueing.queued,
             forecast=self._queueing.forecast(request.key),
         )
+
+    async def _log_tail(self, pods: Sequence[Pod]) -> str:
+        """The end of the last attempt's log, for the dead letter."""
+        ended = [pod for pod in pods if pod.exit_code is not None]
+        last = max(ended, key=lambda pod: (pod.finished or pod.created, pod.name), default=None)
+        return "" if last is None else await self._cluster.log_tail(last.name)
 
     async def _act(self, seen: actions.Observation, decision: actions.Decision, *, waits: bool = False) -> float | None:
         if not waits and not any(

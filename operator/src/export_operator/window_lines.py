@@ -40,7 +40,7 @@ class WindowLines:
         answer = await self._ledger.reserve(asked.waiting.entry, asked.demand, asked.limits, self._clock())
         full = [state for state in answer.states if state.full]
         moments = [state.next_eligible for state in full if state.next_eligible is not None]
-        if answer.granted or len(moments) < len(full):
+        if answer.granted or answer.over or len(moments) < len(full):
             self.withdraw(order.key)
         else:
             # Reservation ends at the first window without room, so all that is full is of one subject.

@@ -10,6 +10,7 @@ import pytest
 
 from export_contract.failures import FAILURES, Failure
 from export_contract.runspec import RunSpec
+from export_runner.checkpoint import Checkpoint
 from tests.integration.exporter.resuming import ROWS, checkpoint, killed_at, spec_of, through, until_parts
 from tests.integration.exporter.runner import PATIENCE, Exporter, with_limits
 from tests.services.meddler import Meddler
@@ -116,6 +117,29 @@ def test_sigterm_at_any_request_leaves_a_run_that_another_process_ends(
     again = exporter.run(spec)
     assert again.code == 0, again.said
     assert is_right(exporter, spec, undisturbed)
+
+
+def test_who_is_told_to_stop_says_behind_which_row_another_goes_on_and_that_one_says_so_too(
+    exporter: Exporter, wide: str, undisturbed: list[bytes]
+) -> None:
+    spec = spec_of(exporter, ("CSV", "None"), wide)
+    running = exporter.start(spec)
+    until_parts(exporter, spec, running, 2)
+    running.signal(signal.SIGTERM)
+    done = running.finish()
+    kept = Checkpoint.from_json(checkpoint(exporter, spec)).mark.rows
+    told = (done.outcome.checkpoint_rows, done.progress[-1].checkpoint_rows, done.progress[-1].resumed_rows)
+    assert told == (kept, kept, None)
+    again = exporter.run(spec)
+    assert (again.progress[-1].resumed_rows, again.outcome.checkpoint_rows) == (kept, None)
+    assert is_right(exporter, spec, undisturbed)
+
+
+def test_after_a_failure_for_good_nobody_is_told_to_go_on(exporter: Exporter, wide: str) -> None:
+    spec = with_limits(spec_of(exporter, ("CSV", "None"), wide), max_bytes=20_000_000)
+    done = exporter.run(spec)
+    told = (done.reason, done.outcome.checkpoint_rows, checkpoint(exporter, spec))
+    assert told == ("ByteLimitExceeded", None, b"")
 
 
 def test_sigterm_at_random_moments_leaves_what_the_next_process_goes_on_from(

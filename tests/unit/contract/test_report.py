@@ -29,8 +29,9 @@ def test_progress_is_this_line() -> None:
     )
 
 
-def test_a_progress_line_is_read_back() -> None:
-    assert Progress.from_line(PROGRESS.to_json()) == PROGRESS
+@pytest.mark.parametrize("progress", [PROGRESS, replace(PROGRESS, resumed_rows=5, checkpoint_rows=8)])
+def test_a_progress_line_is_read_back(progress: Progress) -> None:
+    assert Progress.from_line(progress.to_json()) == progress
 
 
 def line(**changes: Any) -> str:
@@ -51,6 +52,8 @@ def line(**changes: Any) -> str:
         line(rows=2**53 + 1),
         line(bytes=-1),
         line(estimatedRows=-1),
+        line(resumedRows=-1),
+        line(checkpointRows=2**53 + 1),
         line(estimateSource="Guess"),
         line(elapsedSeconds=-1),
         line(elapsedSeconds=10**9),

@@ -268,6 +268,56 @@ STORIES: dict[str, Story] = {
         2,
         ONE_AT_ONCE,
     ),
+    "cancelled while it is suspended": Story(
+        (applied(), start, applied(suspend=True), World.obey, applied(cancel=True)), {KEY: "Cancelled"}, 1, 1
+    ),
+    "suspended for longer than it may wait": Story(
+        (
+            applied(queueDeadlineSeconds=100, suspend=True),
+            waited(4000),
+            applied(suspend=False),
+            start,
+            applied(suspend=True),
+            World.obey,
+            waited(4000),
+            applied(suspend=False),
+            *RAN,
+        ),
+        {KEY: "Succeeded"},
+        1,
+        1,
+    ),
+    "waited too long after it was suspended": Story(
+        (
+            applied(queueDeadlineSeconds=100),
+            start,
+            applied(suspend=True),
+            World.obey,
+            applied(OTHER),
+            start,
+            applied(suspend=False),
+            waited(101),
+            deliver,
+        ),
+        {OTHER: "Succeeded", KEY: "Failed"},
+        2,
+        2,
+        ONE_AT_ONCE,
+    ),
+    "an old runID again, when nothing is left of its run": Story(
+        (
+            applied(ttlSecondsAfterFinished=60),
+            start,
+            fail_by_its_own_fault,
+            applied(runID="again"),
+            *RAN,
+            waited(61),
+            applied(runID=""),
+        ),
+        {KEY: "Rejected"},
+        2,
+        2,
+    ),
     "cleaned up when its time is over": Story(
         (applied(ttlSecondsAfterFinished=60), *RAN, waited(61)), {KEY: "Succeeded"}, 1, 1
     ),

@@ -96,6 +96,7 @@ QUEUED = {
 }
 SUSPENDED = LAUNCHED | {
     "phase": "Queued",
+    "reason": "Suspended",
     "conditions": [
         {
             "type": "Suspended",
@@ -351,7 +352,7 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
     "a run suspended while it goes on": (
         seen(request(status=LAUNCHED, suspend=True), job=job(), pods=(running_pod(),), slot_held=True),
         5,
-        ["suspend", "status Queued Suspended"],
+        ["suspend", "Normal event Suspended", "status Queued Suspended"],
         None,
     ),
     "a suspended run whose pod still ends": (
@@ -375,23 +376,23 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
     "a suspended run whose source has gone meanwhile": (
         seen(request(status=SUSPENDED), job=job(suspended=True), catalogue=Catalogue()),
         5,
-        ["stop NoLongerAllowed"],
+        ["Warning event NoLongerAllowed", "status Failed NoLongerAllowed"],
         None,
     ),
     "a suspended run that is cancelled": (
         seen(request(status=SUSPENDED, cancel=True), job=job(suspended=True)),
         5,
-        ["stop Cancelled"],
+        ["Normal event Cancelled", "status Cancelled Cancelled"],
         None,
     ),
     "a run that goes on after a long suspension has its start deadline anew": (
-        seen(request(status=RESUMED), job=job(), pods=(pod(created=later(3600)),)),
+        seen(request(status=RESUMED), job=job(started=later(3600)), pods=(pod(created=later(3600)),)),
         3700,
         ["status Pending PodStarting"],
         201,
     ),
     "a run that does not start after a suspension": (
-        seen(request(status=RESUMED), job=job()),
+        seen(request(status=RESUMED), job=job(started=later(3600))),
         3600 + 301,
         ["stop StartDeadlineExceeded"],
         None,
@@ -677,7 +678,7 @@ ADMITTED: dict[str, tuple[Decision, list[str], float | None]] = {
     ),
     "a slot for a run that was suspended": (
         answered(seen(request(status=SUSPENDED), job=job(suspended=True)), ROOM),
-        ["let go on", "status Pending PodStarting"],
+        ["let go on", "Normal event Resumed", "status Pending PodStarting"],
         None,
     ),
 }

@@ -13,7 +13,13 @@ from kubernetes.aio.client import V1Job
 from pydantic import ValidationError
 
 from export_contract.runspec import RunSpec
-from export_operator.domain.jobs import PodSettings, active_deadline_seconds, build_job
+from export_operator.domain.jobs import (
+    BACKOFF_LIMIT,
+    GRACE_SECONDS,
+    PodSettings,
+    active_deadline_seconds,
+    build_job,
+)
 from export_operator.domain.model import Catalogue
 
 from .builders import (
@@ -357,6 +363,15 @@ def spec_value(parameter: str) -> str:
 def test_a_parameter_reaches_the_pod_as_the_tenant_wrote_it(parameter: str) -> None:
     read = RunSpec.from_json(expanded(spec_value(parameter), {"PGPASSWORD": "planted", "A": "planted"}))
     assert read.source.parameters[0].value == parameter
+
+
+@given(start=st.integers(1, 86_400), run=st.integers(1, 86_400), fallback=st.integers(0, 3600))
+def test_who_uses_up_every_deadline_ends_no_later_than_the_job_does(start: int, run: int, fallback: int) -> None:
+    moment = start  # the last in which the first pod may begin to run
+    for number in range(BACKOFF_LIMIT + 1):
+        moment += run + fallback + GRACE_SECONDS
+        moment += 10 * 2**number if number < BACKOFF_LIMIT else 0
+    assert moment == active_deadline_seconds(start, run, fallback)
 
 
 def test_the_total_time_holds_the_start_every_attempt_and_the_back_offs() -> None:

@@ -412,7 +412,8 @@ class Operator:
                 raise ApiError(409, "Conflict", path)
             run = (metadata["uid"], str(status.get("runID") or ""))
             end = self._world.ends.get(run)
-            assert end in {None, status["phase"]}, f"{run} had ended as {end} and is now {status['phase']}"
+            again = status["reason"] == "RunIDUsed"  # asked for once more, it is refused
+            assert again or end in {None, status["phase"]}, f"{run} had ended as {end} and is now {status['phase']}"
             if status["phase"] in TERMINAL_PHASES:
                 self._world.ends[run] = status["phase"]
             version = {"resourceVersion": str(self._world.next())}
@@ -463,6 +464,11 @@ class Operator:
         with self._hand.call(unreachable) if self._hand.trouble == "killed" else self._ignored():
             assert "" not in {request.uid, event.reason, times.render(now)}
 
+    async def log_tail(self, pod: str) -> str:
+        """An error while it is read goes no further, as with Events."""
+        with self._hand.call(unreachable) if self._hand.trouble == "killed" else self._ignored():
+            return f"the last words of {pod}"
+
     @contextmanager
     def _ignored(self) -> Iterator[None]:
         self._hand.calls += 1
@@ -471,6 +477,11 @@ class Operator:
     # The Jobs, pods and Workloads that the reconciler sees.
 
     seen = True
+
+    def gone(self, run: str) -> tuple[Pod, ...]:
+        """Who starts anew remembers no pods that were removed, and nothing in the end may depend on them."""
+        assert run
+        return ()
 
     def of(self, job: Job) -> Workload | None:
         return self._workloads.get(job.uid)

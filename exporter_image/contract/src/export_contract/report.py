@@ -20,7 +20,9 @@ filter, a view, row level security or a foreign table gives. Empty: there is no 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far an attempt is. `bytes` are those of the encoded object; `estimated_rows` is None when nobody knows."""
+    """How far an attempt is. `bytes` are those of the encoded object; `estimated_rows` is None when nobody knows.
+    `resumed_rows`: it went on behind so many, None: it began anew. `checkpoint_rows`: another attempt would go on
+    behind so many, None: it would begin anew."""
 
     type: Literal["progress"] = "progress"
     run: str
@@ -29,9 +31,11 @@ class Progress:
     elapsed_seconds: float
     estimated_rows: int | None = None
     estimate_source: EstimateSource = ""
+    resumed_rows: int | None = None
+    checkpoint_rows: int | None = None
 
     def __post_init__(self) -> None:
-        counts = (self.rows, self.bytes, self.estimated_rows or 0)
+        counts = (self.rows, self.bytes, self.estimated_rows or 0, self.resumed_rows or 0, self.checkpoint_rows or 0)
         if not all(0 <= count <= MAX_COUNT for count in counts) or not 0 <= self.elapsed_seconds <= MAX_SECONDS:
             raise ContractError("rows, bytes or seconds are out of range")
 
@@ -83,7 +87,8 @@ class FailureReport:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """The termination message: exactly one of `delivered` and `failure`. Seconds by step in `timings`. `warnings` are
-    sentences about what did not end this attempt, but may end another: neither row values nor secrets."""
+    sentences about what did not end this attempt, but may end another: neither row values nor secrets.
+    `checkpoint_rows` is that of `Progress`."""
 
     version: Literal[1] = 1
     run: str
@@ -93,6 +98,7 @@ class Outcome:
     peak_memory_bytes: int = 0
     rows: int = 0
     warnings: tuple[str, ...] = ()
+    checkpoint_rows: int | None = None
 
     def __post_init__(self) -> None:
         if (self.delivered is None) == (self.failure is None):

@@ -114,6 +114,8 @@ class Bucket(ABC):
             if terms is None:
                 self._checkpoints.delete()
             self._abort_strangers()
+            if terms is None:
+                self._found = None
         return None
 
     def commit(self, manifest: Manifest) -> Delivered:
@@ -133,6 +135,11 @@ class Bucket(ABC):
     def hold(self) -> bool:
         """Leaves the upload and its checkpoint for another process; False when no checkpoint is there yet."""
         return self._current is not None or self._fenced
+
+    def kept(self) -> int | None:
+        """See `sink.Resumable`."""
+        current = self._current or self._found
+        return None if current is None or self._fenced else current.mark.rows or None
 
     def _begin_upload(self, key: str) -> upload.Upload:
         output = self._spec.output

@@ -50,3 +50,6 @@ class Resumable(Protocol):
 
     def hold(self) -> bool:
         """Instead of `abort`: leaves things for another process. False when there is no way to."""
+
+    def kept(self) -> int | None:
+        """Rows that another process would go on behind; None when it would begin anew. From any thread."""

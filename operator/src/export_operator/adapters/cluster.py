@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 EVENT_MESSAGE = 1024  # characters that the API server takes
 LOG_LINES, LOG_BYTES = 5, 4096
+TAIL_LINES, TAIL_BYTES = 40, 16384  # of a failed attempt, lines of progress among them
 
 
 class Cluster:
@@ -171,6 +172,14 @@ class Cluster:
         text = await self._kube.text(f"{self.pods_path}/{pod}/log", tailLines=LOG_LINES, limitBytes=LOG_BYTES)
         lines = (Progress.from_line(line) for line in reversed(text.splitlines()))
         return next((progress for progress in lines if progress is not None), None)
+
+    async def log_tail(self, pod: str) -> str:
+        """The last lines of the pod's log; empty when nobody has them any more: nothing waits for them."""
+        try:
+            return await self._kube.text(f"{self.pods_path}/{pod}/log", tailLines=TAIL_LINES, limitBytes=TAIL_BYTES)
+        except ApiError as error:
+            log.debug("log of pod %s: %s", pod, error)
+            return ""
 
     async def _patch_job(self, job: Job, body: Mapping[str, Any]) -> dict[str, Any]:
         merged = {**body, "metadata": {**(body.get("metadata") or {}), "uid": job.uid}}

@@ -17,6 +17,7 @@ import aiohttp
 from kubernetes.aio import client, config
 
 from export_operator import __version__
+from export_operator.adapters.login import Login
 
 TIMEOUT_SECONDS = 15.0
 PAGE = 500  # objects of one LIST answer
@@ -75,9 +76,9 @@ class Kube:
         self._api.user_agent = f"export-operator/{__version__}"
 
     @staticmethod
-    async def connect(count: Count = lambda *_: None, context: str = "") -> Kube:
-        """By the pod's service account, or outside a cluster by KUBECONFIG and `context` (empty: its current one).
-        Raises `ApiError` when neither is there."""
+    async def connect(count: Count = lambda *_: None, context: str = "", login: Login | None = None) -> Kube:
+        """By the pod's service account, or outside a cluster by KUBECONFIG and `context` (empty: its current one); with
+        `login`, to the same API server as that person. Raises `ApiError` when there is no way to one."""
         configuration = client.Configuration()
         try:
             if os.environ.get("KUBERNETES_SERVICE_HOST"):
@@ -88,7 +89,10 @@ class Kube:
             raise ApiError(0, "NotConfigured", f"no way to reach a cluster: {error}") from error
         # Looking for proxies and a .netrc anew at each call takes two turns of a thread.
         configuration.client_session_kwargs = {"trust_env": bool(getproxies())}
-        return Kube(client.ApiClient(configuration), count)
+        if login is None:
+            return Kube(client.ApiClient(configuration), count)
+        with login.applied(configuration) as theirs:
+            return Kube(client.ApiClient(theirs), count)
 
     async def close(self) -> None:
         await self._api.close()

@@ -85,12 +85,14 @@ class Ledger:
         self, entry: Entry, demand: quota.Demand, limits: Sequence[quota.WindowLimit], now: datetime
     ) -> quota.Admission:
         """Reserve every window in order. A window without room releases the earlier ones that this call reserved; one
-        that is known to have none is found before anything is reserved, so that whoever waits writes nothing.
-        Raises `LedgerError`."""
+        that is known to have none is found before anything is reserved, so that whoever waits writes nothing. A
+        run that one of them has as over is refused. Raises `LedgerError`."""
         states: list[quota.WindowState] = []
         for limit in limits:
             reservation = quota.reserve(self._cell(limit.subject).page(), entry, demand, limit, now)
             states.extend(reservation.states)
+            if reservation.entry.state is not State.RESERVED:
+                return quota.Admission(False, tuple(states), over=True)
             if not reservation.granted:
                 return self._refused(limit, states)
         states.clear()

@@ -23,6 +23,7 @@ class Runs:
         self._wake = wake
         self._jobs_by_request: dict[Key, set[str]] = defaultdict(set)
         self._pods_by_run: dict[str, set[str]] = defaultdict(set)
+        self._gone: dict[str, dict[str, Pod]] = defaultdict(dict)
         self.jobs = Informer(kube, cluster.jobs_path, parse_job, self._job_changed, OURS)
         self.pods = Informer(kube, cluster.pods_path, parse_pod, self._pod_changed, OURS)
 
@@ -58,6 +59,11 @@ class Runs:
             return tuple(parse_pod(document) for document in await self._cluster.pods_of(job.run))
         return known
 
+    def gone(self, run: str) -> tuple[Pod, ...]:
+        """Pods of the run that ended and were removed, as long as its Job is there: Kubernetes removes those of a
+        suspended Job as soon as they end."""
+        return tuple(self._gone[run].values()) if run in self._gone else ()
+
     def running(self) -> list[Pod]:
         return [pod for pod in self.pods.items.values() if pod.running and not pod.deleting]
 
@@ -74,6 +80,7 @@ class Runs:
             self._jobs_by_request[job.request].discard(job.name)
             if not self._jobs_by_request[job.request]:
                 del self._jobs_by_request[job.request]
+            self._gone.pop(job.run, None)
         else:
             self._jobs_by_request[job.request].add(job.name)
         self._wake(job.request)
@@ -85,6 +92,8 @@ class Runs:
             self._pods_by_run[pod.run].discard(pod.name)
             if not self._pods_by_run[pod.run]:
                 del self._pods_by_run[pod.run]
+            if pod.exit_code is not None and names.job_name(pod.run) in self.jobs.items:
+                self._gone[pod.run][pod.name] = pod
         else:
             self._pods_by_run[pod.run].add(pod.name)
         self.wake_job(names.job_name(pod.run))

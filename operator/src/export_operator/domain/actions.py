@@ -36,6 +36,10 @@ class Observation:
     unsettled: bool = False
     """The run holds places in windows that nobody has settled."""
     progress: Progress | None = None
+    gone: tuple[Pod, ...] = ()
+    """Pods of the run that ended and were removed since this process began."""
+    log_tail: str = ""
+    """The end of the last attempt's log, once the Job has failed."""
     workloads_seen: bool = False
     """Workloads can be read; `workload` is the Job's, None while Kueue has made none."""
     workload: kueue.Workload | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from export_operator.domain import breaker, identity, jobs, kueue, lookup, outcome, plan, quota, status, times
+from export_operator.domain import breaker, identity, jobs, kueue, lookup, outcome, pausing, plan, quota, status, times
 from export_operator.domain.actions import (
     Action,
     CreateJob,
@@ -50,16 +50,14 @@ def before_job(turn: Turn) -> Decision:
         if refusal.may_appear and age < APPEAR_SECONDS:
             return _wait_to_appear(turn, refusal, APPEAR_SECONDS - age + 0.1)
         return turn.close("Rejected", refusal.reason, refusal.message, first=give_back)
-    queued = times.parse(turn.known.get("queuedTime"))
-    if queued is not None and turn.now - queued > timedelta(seconds=found.effective.queue_deadline_seconds):
-        return _queue_deadline(turn, found, give_back)
     if request.spec.get("suspend"):
         document = turn.accepted(found)
         text = "suspended; set spec.suspend to false to let it go on"
         document.condition("Suspended", True, "Suspended", text)
         document.queue("Suspended", text)
-        wait = min(found.effective.queue_deadline_seconds + 1, MAX_WAIT_SECONDS)
-        return Decision((*turn.free_slot(), *turn.write(document)), wait)
+        return Decision((*turn.free_slot(), *turn.write(document)), MAX_WAIT_SECONDS)
+    if turn.now - turn.waiting_since > timedelta(seconds=found.effective.queue_deadline_seconds):
+        return _queue_deadline(turn, found, give_back)
     if found.queue and not turn.seen.workloads_seen:
         document = turn.accepted(found)
         document.queue(*kueue.unavailable(found.queue))
@@ -111,6 +109,12 @@ def ask(turn: Turn, found: plan.Plan) -> Decision:
 
 def reserved(turn: Turn, reserve: Reserve, answer: quota.Admission) -> Decision:
     """Continue after the windows have answered: ask for a slot, unless Kueue gives them, wait, or refuse."""
+    if answer.over:
+        text = (
+            f"spec.runID {turn.request.run_id!r}: this request has had it before, and each run has a value of its own."
+            " Set one that it has not had, or create a new request."
+        )
+        return turn.close("Rejected", "RunIDUsed", text)
     if not answer.granted:
         return _over_quota(turn, reserve, answer)
     take = TakeSlot(reserve.plan, reserve.waiting, answer)
@@ -125,10 +129,12 @@ def admitted(turn: Turn, take: TakeSlot, full: str) -> Decision:
     if full:
         text = f"waiting for a free place ({full}); it starts by itself"
         return wait(turn, take.plan, document, full, text, quiet=True)
-    document.resume()
+    going_on = pausing.going_on(turn, document)
+    document.resume(going_on)
     document.phase("Pending", "PodStarting", "the export pod is starting")
     if turn.seen.job is not None:  # it was suspended, and has a slot again
-        return Decision((SuspendJob(turn.seen.job, suspend=False), *turn.write(document)))
+        event = turn.event("Normal", "Resumed", going_on)
+        return Decision((SuspendJob(turn.seen.job, suspend=False), *event, *turn.write(document)))
     capped = take.plan.capped(take.windows.max_rows, take.windows.max_bytes)
     manifest = jobs.build_job(turn.request, capped, turn.settings.pods)
     document.fields["jobRef"] = {"namespace": manifest["metadata"]["namespace"], "name": manifest["metadata"]["name"]}
@@ -219,6 +225,9 @@ def wait(
             f" {turn.policy.name!r} allows. Wait until one has ended, or cancel one; then set a new spec.runID."
         )
         return turn.close("Rejected", "TooManyQueued", told, document=document, first=(Refund(turn.run),))
+    if document.says("Suspended"):
+        document.fields["queuedTime"] = times.render(turn.now)
+        document.resume(pausing.going_on(turn, document))
     document.queue(reason, text, free, turn.seen.forecast)
     queued = times.parse(document.fields["queuedTime"]) or turn.now
     left = queued + timedelta(seconds=found.effective.queue_deadline_seconds + 1) - turn.now

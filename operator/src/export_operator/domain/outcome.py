@@ -107,7 +107,7 @@ def read_outcome(pod: Pod, run: str) -> Outcome | None:
 def _plausible(outcome: Outcome) -> bool:
     """Whether status can hold it: an API server that refuses the status would keep the run from ending."""
     delivered, failure = outcome.delivered, outcome.failure
-    counts = [outcome.peak_memory_bytes]
+    counts = [outcome.peak_memory_bytes, outcome.checkpoint_rows or 0]
     words = []
     if delivered is not None:
         counts += [delivered.rows, delivered.bytes]
@@ -157,23 +157,8 @@ def _problem(job: Job, finished: Sequence[Pod], attempts: int) -> Problem:
     if job.stop_reason:
         return _stopped(job, last)
     if last is not None:
-        outcome = read_outcome(last, job.run)
-        if outcome is not None and outcome.failure is not None:
-            told = outcome.failure
-            kind = failures.by_exit_code(told.exit_code)
-            advice = kind.advice if kind else ""
-            # Time that ran out is no refusal: else a deadline of one second would be a run for nothing.
-            refused = told.failure_class != FailureClass.DEADLINE and READ not in outcome.timings
-            return Problem(
-                told.reason,
-                told.failure_class,
-                told.message,
-                advice,
-                told.retryable,
-                last.exit_code,
-                preflight=attempts == 1 and outcome.rows == 0 and refused,
-            )
-        return _untold(last)
+        problem = of_attempt(last, job.run)
+        return problem if attempts == 1 else replace(problem, preflight=False)
     if job.failed_reason == "DeadlineExceeded":
         kind = FAILURES[Failure.DEADLINE_EXCEEDED]
         return Problem(
@@ -192,6 +177,34 @@ def _problem(job: Job, finished: Sequence[Pod], attempts: int) -> Problem:
     )
 
 
+def of_attempt(pod: Pod, run: str) -> Problem:
+    """Why an attempt ended that did not deliver, as if it had been the only one."""
+    outcome = read_outcome(pod, run)
+    if outcome is None or outcome.failure is None:
+        return _untold(pod)
+    told = outcome.failure
+    kind = failures.by_exit_code(told.exit_code)
+    # Time that ran out is no refusal: else a deadline of one second would be a run for nothing.
+    refused = told.failure_class != FailureClass.DEADLINE and READ not in outcome.timings
+    return Problem(
+        told.reason,
+        told.failure_class,
+        told.message,
+        kind.advice if kind else "",
+        told.retryable,
+        pod.exit_code,
+        preflight=outcome.rows == 0 and refused,
+    )
+
+
+def readable(log: str) -> str:
+    """The end of an exporter's log as a person reads it: without the lines for programs (progress, outcome; the first
+    may be cut), which say nothing that status does not, and without characters that steer a terminal."""
+    lines = [line for line in log.splitlines() if line.strip() and not (line.startswith("{") or line.endswith("}"))]
+    plain = "\n".join("".join(each if each.isprintable() else "�" for each in line) for line in lines)
+    return plain[-MAX_LOG_TAIL:]
+
+
 def queue_deadline(seconds: int) -> Problem:
     """It waited longer than it may."""
     return Problem(
@@ -208,20 +221,14 @@ def _stopped(job: Job, last: Pod | None) -> Problem:
     waited = queue_deadline(0)
     if job.stop_reason == waited.reason:
         return replace(waited, message=job.stop_message)
+    return stopped(job.stop_reason, job.stop_message, last.exit_code if last else None)
+
+
+def stopped(reason: str, message: str, exit_code: int | None = None) -> Problem:
+    """The operator itself ended the run, for something that the platform team must mend."""
     kind = FAILURES[Failure.OUT_OF_MEMORY]
-    advice = (
-        kind.advice
-        if job.stop_reason == kind.reason
-        else "The platform team must mend this; then set a new spec.runID."
-    )
-    return Problem(
-        job.stop_reason,
-        str(FailureClass.INFRASTRUCTURE),
-        job.stop_message,
-        advice,
-        False,
-        last.exit_code if last else None,
-    )
+    advice = kind.advice if reason == kind.reason else "The platform team must mend this; then set a new spec.runID."
+    return Problem(reason, str(FailureClass.INFRASTRUCTURE), message, advice, False, exit_code)
 
 
 def _untold(pod: Pod) -> Problem:
@@ -252,7 +259,7 @@ def _untold(pod: Pod) -> Problem:
         "Set a new spec.runID to run again; if it repeats, ask the platform team to look at the pod's log.",
         True,
         pod.exit_code,
-        pod.exit_message[-MAX_LOG_TAIL:],  # by FallbackToLogsOnError: what the exporter logged last
+        readable(pod.exit_message),  # by FallbackToLogsOnError: what the exporter logged last
     )
 
 

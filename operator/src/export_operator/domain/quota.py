@@ -94,12 +94,14 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What all windows together say. `max_rows` and `max_bytes`: what the run may deliver (None: no limit)."""
+    """What all windows together say. `max_rows` and `max_bytes`: what the run may deliver (None: no limit). `over`: the
+    run has ended before, so that it has no place any more."""
 
     granted: bool
     states: tuple[WindowState, ...] = ()
     max_rows: int | None = None
     max_bytes: int | None = None
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,19 @@ from functools import partial
 from typing import Any
 
 from export_contract.failures import FailureClass
-from export_operator.domain import admission, breaker, held, lookup, outcome, places, plan, status, times
+from export_operator.domain import (
+    admission,
+    attempts,
+    breaker,
+    held,
+    lookup,
+    outcome,
+    pausing,
+    places,
+    plan,
+    status,
+    times,
+)
 from export_operator.domain.actions import Action, Decision, Emit, Learn, StopJob, SuspendJob
 from export_operator.domain.model import Job, Request
 from export_operator.domain.policy import FALLBACKS
@@ -37,6 +49,9 @@ def with_job(turn: Turn) -> Decision:
         document.fields.setdefault("startTime", times.render(started))
     if job.terminal or (job.held_by_kueue and job.stop_reason):  # what is held has no deadline that would end it
         return _end(turn, job, document)
+    idle = job.suspended and not job.queue and not job.stop_reason and pausing.stopped(turn)
+    if request.spec.get("cancel") and idle:
+        return turn.close("Cancelled", "Cancelled", "cancelled while it was suspended", document=document)
     if request.spec.get("cancel") and not job.stop_reason:
         return Decision((StopJob(job, "Cancelled", f"cancelled by spec.cancel at {times.render(turn.now)}"),))
     if job.stop_reason or job.deleting:
@@ -44,10 +59,16 @@ def with_job(turn: Turn) -> Decision:
     if request.spec.get("suspend"):
         return held.suspended(turn, document) if job.queue else _suspended(turn, job, document)
     if job.suspended:
-        if found is None:
-            text = "while it was suspended, its source, destination or policy changed and no longer allow it"
-            return Decision((StopJob(job, "NoLongerAllowed", text),))
-        return held.waiting(turn, job, document) if job.queue else admission.ask(turn, found)
+        if job.queue and found is not None:
+            return held.waiting(turn, job, document)
+        problem = _barred(turn, found, document)
+        if problem is not None:
+            # Nothing runs, so nothing need be stopped: a Job that is let go on to be ended would start a pod.
+            if idle:
+                return _failed(turn, document, problem)
+            return Decision((StopJob(job, problem.reason, problem.message),))
+        assert found is not None, "what nobody allows is barred"
+        return admission.ask(turn, found)
     effective = document.fields.get("effective") or {}
     deadline = timedelta(seconds=int(effective.get("startDeadlineSeconds") or FALLBACKS["startDeadlineSeconds"]))
     since = _starting_since(turn, job, document)
@@ -72,13 +93,21 @@ def _starting_since(turn: Turn, job: Job, document: status.Document) -> datetime
         return None
     if not pods and document.fields.get("phase") == "Running":
         return None
-    if job.queue:  # Kueue, not the request, says when; the Job controller notes it
-        return max([job.started or turn.now, *(pod.created for pod in pods)])
-    suspended = next((item for item in document.conditions if item["type"] == "Suspended"), None)
-    resumed = None
-    if suspended is not None:
-        resumed = turn.now if suspended["status"] == "True" else times.parse(suspended["lastTransitionTime"])
-    return max(job.created, resumed or job.created, *(pod.created for pod in pods))
+    # Who lets it go on is Kueue, or whoever suspended it; the Job controller notes when.
+    paused = job.queue or document.has_condition("Suspended")
+    began = job.started or turn.now if paused else job.created
+    return max([began, *(pod.created for pod in pods)])
+
+
+def _barred(turn: Turn, found: plan.Plan | None, document: status.Document) -> outcome.Problem | None:
+    """Why a run that was suspended and is let go on must not."""
+    if found is None:
+        text = "while it was suspended, its source, destination or policy changed and no longer allow it"
+        return outcome.stopped("NoLongerAllowed", text)
+    effective = document.fields.get("effective") or {}
+    seconds = int(effective.get("queueDeadlineSeconds") or FALLBACKS["queueDeadlineSeconds"])
+    late = turn.now - turn.waiting_since > timedelta(seconds=seconds)
+    return outcome.queue_deadline(seconds) if late else None
 
 
 def _job_deleted(turn: Turn, document: status.Document) -> Decision:
@@ -89,18 +118,41 @@ def _job_deleted(turn: Turn, document: status.Document) -> Decision:
         "Set a new spec.runID to run again.",
         retryable=True,
     )
-    document.fields["failure"] = status.failure_status(problem, int(document.fields.get("attempts") or 1))
-    return turn.close("Failed", problem.reason, f"{problem.message}. {problem.advice}", document=document)
+    return _failed(turn, document, problem)
+
+
+def _failed(turn: Turn, document: status.Document, problem: outcome.Problem) -> Decision:
+    """End a run that has no Job, or one of which nothing runs."""
+    _dead_letter(turn, document, problem, int(document.fields.get("attempts") or 1))
+    text = f"{problem.message.rstrip('.')}. {problem.advice}".strip()
+    return turn.close("Failed", problem.reason, text, document=document)
+
+
+def _dead_letter(turn: Turn, document: status.Document, problem: outcome.Problem, number: int) -> None:
+    """All that is known of the failure goes into `status.failure`."""
+    known = document.fields.pop("recentAttempts", ())
+    recent = attempts.ring(known, (*turn.seen.gone, *turn.seen.pods), turn.run)
+    tail = outcome.readable(turn.seen.log_tail) or problem.log_tail
+    document.fields["failure"] = status.failure_status(
+        replace(problem, log_tail=tail), number, recent, pausing.kept_rows(turn)
+    )
 
 
 def _suspended(turn: Turn, job: Job, document: status.Document) -> Decision:
-    text = "suspended; set spec.suspend to false to let it go on, from the first row"
-    document.condition("Suspended", True, "Suspended", text)
-    document.queue("Suspended", text)
-    first: tuple[Action, ...] = () if job.suspended else (SuspendJob(job, suspend=True),)
+    pausing.suspend(turn, document)
+    _note_attempts(turn, document)
+    event = turn.event("Normal", "Suspended", "suspended; its pod is being stopped")
+    if not job.suspended:
+        return Decision((SuspendJob(job, suspend=True), *event, *turn.write(document)))
     # The slot is free only when nothing runs any more.
-    gone = job.suspended and all(pod.exit_code is not None for pod in turn.seen.pods)
-    return Decision((*first, *(turn.free_slot() if gone else ()), *turn.write(document)))
+    return Decision((*event, *(turn.free_slot() if pausing.stopped(turn) else ()), *turn.write(document)))
+
+
+def _note_attempts(turn: Turn, document: status.Document) -> None:
+    """Those that have ended are told of while the run goes on: their pods may be gone by its end."""
+    ended = attempts.ring(document.fields.get("recentAttempts", ()), (*turn.seen.gone, *turn.seen.pods), turn.run)
+    if ended:
+        document.fields["recentAttempts"] = ended
 
 
 def _under_way(turn: Turn, job: Job, document: status.Document, start_by: datetime | None) -> Decision:
@@ -109,8 +161,10 @@ def _under_way(turn: Turn, job: Job, document: status.Document, start_by: dateti
     pods = turn.seen.pods
     if job.queue and turn.known.get("phase") == "Queued":
         actions = (turn.started(document),)
-    document.resume()
-    document.fields["attempts"] = max(1, len(pods), job.failed_pods)
+    document.resume(pausing.going_on(turn, document))
+    pausing.went_on(turn, document)
+    _note_attempts(turn, document)
+    document.fields["attempts"] = max(1, len(pods) + len(turn.seen.gone), job.failed_pods)
     if outcome.running_since(pods) is None:
         if start_by is not None:
             requeue = max((start_by - turn.now).total_seconds() + 1, 1.0)
@@ -141,19 +195,19 @@ def _end(turn: Turn, job: Job, document: status.Document) -> Decision:
     effective: Mapping[str, Any] = fields.get("effective") or {}
     destination = turn.seen.catalogue.destinations.get(str(effective.get("destination")))
     ways = result_places(turn.request, effective, destination.spec if destination else {}, turn.run)
-    ended = outcome.ended(job, turn.seen.pods, ways)
+    ended = outcome.ended(job, (*turn.seen.gone, *turn.seen.pods), ways)
     finished = job.finished or turn.now
     document = replace(document, now=finished)
-    document.resume()
+    document.resume("it has ended")
     # One that Kueue holds may never have had a pod; those it had are gone.
-    attempts = int(fields.get("attempts") or 0) if job.held_by_kueue else ended.attempts
-    fields["attempts"] = attempts
+    number = int(fields.get("attempts") or 0) if job.held_by_kueue else ended.attempts
+    fields["attempts"] = number
     close = partial(turn.close, document=document, finished=finished, then=_lesson(turn, job, ended, effective))
     problem = ended.problem
     if problem is not None and problem.reason == "Cancelled":
         return close("Cancelled", "Cancelled", problem.message)
     if problem is not None:
-        fields["failure"] = status.failure_status(problem, attempts)
+        _dead_letter(turn, document, problem, number)
         text = f"{problem.message.rstrip('.')}. {problem.advice}".strip()
         return close("Failed", problem.reason, text)
     fields["result"] = status.result_status(ended, ways)

@@ -103,11 +103,11 @@ class Document:
         self.fields["queue"] = queue
         self.phase("Queued", reason, message)
 
-    def resume(self) -> None:
-        """No longer waiting."""
+    def resume(self, text: str = "it goes on") -> None:
+        """No longer waiting; nor suspended, if it was."""
         self.fields.pop("queue", None)
-        if self.has_condition("Suspended"):
-            self.condition("Suspended", False, "Resumed", "it goes on")
+        if self.says("Suspended"):
+            self.condition("Suspended", False, "Resumed", text)
 
     def compose(self) -> dict[str, Any]:
         return self.fields | {"conditions": sorted(self.conditions, key=lambda item: str(item["type"]))}
@@ -173,7 +173,8 @@ def progress_status(
         found["estimateSource"] = progress.estimate_source
     if percent is not None:
         found["percent"] = percent
-    return found
+    marks = {"resumedRows": progress.resumed_rows, "checkpointRows": progress.checkpoint_rows}
+    return found | {name: rows for name, rows in marks.items() if rows is not None}
 
 
 def result_status(ended: Ended, places: Places) -> dict[str, Any]:
@@ -204,8 +205,10 @@ def result_status(ended: Ended, places: Places) -> dict[str, Any]:
     return {name: value for name, value in result.items() if value not in ("", {})}
 
 
-def failure_status(problem: Problem, attempts: int) -> dict[str, Any]:
-    """`status.failure`: the dead letter."""
+def failure_status(
+    problem: Problem, attempts: int, recent: Sequence[Mapping[str, Any]] = (), checkpoint_rows: int | None = None
+) -> dict[str, Any]:
+    """`status.failure`: the dead letter. `recent` are its last attempts, `checkpoint_rows`: how far it was."""
     failure: dict[str, Any] = {
         "reason": problem.reason,
         "class": problem.failure_class,
@@ -220,4 +223,8 @@ def failure_status(problem: Problem, attempts: int) -> dict[str, Any]:
         failure["preflight"] = True
     if problem.log_tail:
         failure["logTail"] = clip(problem.log_tail[::-1], MAX_LOG_TAIL)[::-1]  # its end says most
+    if recent:
+        failure["recentAttempts"] = list(recent)
+    if checkpoint_rows is not None:
+        failure["checkpoint"] = {"rows": checkpoint_rows}
     return failure

@@ -52,6 +52,13 @@ class Turn:
         """All of a request that its policy and limits follow from."""
         return self.request.requester, self.request.groups, self.request.key.namespace
 
+    @property
+    def waiting_since(self) -> datetime:
+        """Since when the run waits for its turn. The time for which its owner suspended it does not count: the wait
+        begins anew afterwards."""
+        queued = times.parse(self.known.get("queuedTime"))
+        return times.whole(self.now) if queued is None or self.document().says("Suspended") else queued
+
     def make_plan(self) -> plan.Plan:
         """Raises `lookup.RefusalError`."""
         return plan.make_plan(
@@ -84,7 +91,7 @@ class Turn:
             entry=entry,
             levels=slots.levels_of(entry, found.slot_limits),
             owner=subject_of(self.request),
-            since=times.parse(self.known.get("queuedTime")) or entry.time,
+            since=self.waiting_since,
             weight=self.policy.weight,
             priority=found.effective.priority,
             dataset=found.effective.dataset,
