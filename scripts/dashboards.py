@@ -250,18 +250,18 @@ OPERATOR = Dashboard(
         Panel(
             "Clean-up",
             {
-                "pending": "max(export_operator_clean_ups_pending)",
+                "waiting {{destination}}": one("export_operator_clean_ups_waiting"),
                 "overdue for (s)": "max(export_operator_ttl_lag_seconds)",
             },
         ),
         Panel(
             "Orphaned bytes",
-            {"{{destination}}": one("export_operator_orphaned_bytes")},
+            {"{{destination}} {{kind}}": one("export_operator_orphaned_bytes")},
             unit="bytes",
         ),
         Panel(
             "Last sweep, ago",
-            {"": "time() - max(export_operator_last_sweep_timestamp_seconds)"},
+            {"{{destination}}": "time() - " + one("export_operator_last_sweep_timestamp_seconds")},
             unit="s",
         ),
         Panel(

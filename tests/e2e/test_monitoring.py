@@ -25,7 +25,12 @@ WATCHED = "e2e-watched"
 """A destination on the S3 server that comes and goes."""
 TOLD, TAKEN_BACK = 90.0, 120.0
 """Bounds: two probes that fail, and the next one when it is down, with scrape, rule and sending."""
-NOTHING_YET = {"export_operator_orphaned_bytes", "export_operator_last_sweep_timestamp_seconds"}
+NOTHING_YET = {
+    "export_operator_orphaned_bytes",
+    "export_operator_clean_ups_waiting",
+    "export_operator_last_sweep_timestamp_seconds",
+}
+"""What there is to tell only when there was something to sweep."""
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,10 @@ CASES = {
         pods=("",),
     ),
     "ExportSweeperBehind": Case(
-        gauge("clean_ups_pending", "0x5 3x80 0x20"),
+        {
+            **gauge("clean_ups_waiting", "0x5 3x80 0x20", destination="bucket"),
+            **gauge("orphaned_bytes", "7000x200", destination="bucket", kind="Delivered"),
+        },
         *(60, 70, 100),
         "What should be gone is still there.",
         "For an hour, uploads, objects or finished requests have been left that should have been removed.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
@@ -68,7 +69,8 @@ def test_a_gauge_is_what_was_last_said(metrics: Metrics) -> None:
 
 
 def test_identity_does_not_count_as_enforced_before_anybody_said_so(metrics: Metrics) -> None:
-    assert samples(metrics, "identity_enforced") == {(): 0.0}
+    (value,) = samples(metrics, "identity_enforced").values()
+    assert math.isnan(value)
 
 
 def test_a_breaker_has_one_state_at_a_time_and_none_when_its_object_is_gone(metrics: Metrics) -> None:
@@ -124,6 +126,7 @@ def test_a_decision_is_timed(metrics: Metrics) -> None:
         ("create", path_of("batch", "v1", "jobs", namespace="runs"), "job"),
         ("create", path_of("", "v1", "events", namespace="n"), "event"),
         ("get", path_of("", "v1", "secrets", "a", namespace="runs"), "probe"),
+        ("update", path_of("", "v1", "configmaps", "export-operator-totals", namespace="runs"), "totals"),
         ("get", path_of("", "v1", "pods", "a", "log", namespace="runs"), "log"),
         ("list", path_of("", "v1", "pods", namespace="runs"), "pod"),
         ("create", path_of(*OURS, "exportrequests", namespace="n"), "create"),
@@ -189,14 +192,23 @@ def test_looks_are_timed_and_those_that_failed_are_counted_by_what_failed(metric
 
 
 def test_what_is_gone_is_told_no_more(metrics: Metrics) -> None:
-    metrics.orphaned_bytes("bucket", 7)
+    metrics.swept({("bucket", "Upload"): 7}, ["bucket"], NOW)
     metrics.credential_expiry("Source", "app-db", NOW)
-    assert samples(metrics, "orphaned_bytes") == {("bucket",): 7.0}
+    assert samples(metrics, "orphaned_bytes") == {("bucket", "Upload"): 7.0}
     assert samples(metrics, "credential_expiry_timestamp_seconds") == {("Source", "app-db"): NOW.timestamp()}
-    metrics.orphaned_bytes("bucket", None)
+    metrics.swept({}, [], later(60))
     metrics.credential_expiry("Source", "app-db", None)
     metrics.credential_expiry("Source", "never", None)
     assert samples(metrics, "orphaned_bytes") == samples(metrics, "credential_expiry_timestamp_seconds") == {}
+    assert samples(metrics, "last_sweep_timestamp_seconds") == {("bucket",): NOW.timestamp()}
+
+
+def test_whether_it_leads_is_asked_at_each_scrape(metrics: Metrics) -> None:
+    leads = [False]
+    metrics.leader(lambda: leads[0])
+    before = samples(metrics, "leader")
+    leads[0] = True
+    assert (before, samples(metrics, "leader")) == ({(): 0.0}, {(): 1.0})
 
 
 @pytest.fixture

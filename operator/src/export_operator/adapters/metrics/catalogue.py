@@ -176,14 +176,22 @@ ORPHANED_BYTES = Family(
     "orphaned_bytes",
     _G,
     Scope.LEADER,
-    "Bytes in a destination that carry our mark and belong to no request, when the sweeper last looked.",
+    "What the last sweep found in a destination to no use, by kind; Delivered are exports whose request is gone.",
+    ("destination", "kind"),
+)
+CLEAN_UPS_WAITING = Family(
+    "clean_ups_waiting",
+    _G,
+    Scope.LEADER,
+    "Ended runs whose uploads, checkpoint or objects are still to be removed.",
     ("destination",),
 )
-CLEAN_UPS_PENDING = Family(
-    "clean_ups_pending", _G, Scope.LEADER, "Runs whose uploads, checkpoint or objects are still to be undone."
-)
 SWEPT = Family(
-    "last_sweep_timestamp_seconds", _G, Scope.LEADER, "When the sweeper last came to an end, in seconds since 1970."
+    "last_sweep_timestamp_seconds",
+    _G,
+    Scope.LEADER,
+    "When a destination was last swept to its end, in seconds since 1970.",
+    ("destination",),
 )
 
 # The operator itself.
@@ -193,7 +201,8 @@ IDENTITY_ENFORCED = Family(
     "identity_enforced",
     _G,
     Scope.LEADER,
-    "1 while the admission policies that attest requesters are at work; nothing is admitted at 0.",
+    "1 while the admission policies that attest requesters are at work; nothing is admitted at 0. NaN where nobody has"
+    " looked: a standby does not.",
 )
 CACHE_AGE = Family(
     "cache_age_seconds",
@@ -255,7 +264,7 @@ GROUPS: dict[str, tuple[Family, ...]] = {
         TENANT_ROWS,
         TENANT_BYTES,
     ),
-    "Clean-up": (ORPHANED_BYTES, CLEAN_UPS_PENDING, SWEPT),
+    "Clean-up": (ORPHANED_BYTES, CLEAN_UPS_WAITING, SWEPT),
     "The operator": (
         BUILD_INFO,
         LEADER,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 
@@ -44,13 +45,14 @@ class Metrics:
         gauge(catalogue.BUILD_INFO).labels(__version__).set(1)
         self._leader = gauge(catalogue.LEADER)
         self._identity_enforced = gauge(catalogue.IDENTITY_ENFORCED)
+        self._identity_enforced.set(math.nan)
         self._ledger_unreadable = gauge(catalogue.LEDGER_UNREADABLE)
         self._queue_depth = gauge(catalogue.QUEUE_DEPTH)
         self._ttl_lag = gauge(catalogue.TTL_LAG)
         self._breaker_state = gauge(catalogue.BREAKER_STATE)
         self._credential_expiry = gauge(catalogue.CREDENTIAL_EXPIRY)
         self._orphaned_bytes = gauge(catalogue.ORPHANED_BYTES)
-        self._clean_ups_pending = gauge(catalogue.CLEAN_UPS_PENDING)
+        self._clean_ups_waiting = gauge(catalogue.CLEAN_UPS_WAITING)
         self._swept = gauge(catalogue.SWEPT)
         self._cache_age = gauge(catalogue.CACHE_AGE)
         self._workqueue_length = gauge(catalogue.WORKQUEUE_LENGTH)
@@ -59,8 +61,9 @@ class Metrics:
         self._decision = histogram(catalogue.DECISION)
         self._api_calls = counter(catalogue.API_CALLS)
 
-    def leader(self, leading: bool) -> None:
-        self._leader.set(leading)
+    def leader(self, leads: Callable[[], bool]) -> None:
+        """`leads` is asked at each scrape."""
+        self._leader.set_function(leads)
 
     def identity_enforced(self, enforced: bool) -> None:
         self._identity_enforced.set(enforced)
@@ -75,19 +78,16 @@ class Metrics:
         """0 when nothing is overdue."""
         self._ttl_lag.set(seconds)
 
-    def orphaned_bytes(self, destination: str, found: int | None) -> None:
-        """None: the destination is gone."""
-        if found is None:
-            self._orphaned_bytes.remove(destination)
-        else:
-            self._orphaned_bytes.labels(destination).set(found)
+    def swept(self, orphaned: Mapping[tuple[str, str], int], whole: Iterable[str], now: datetime) -> None:
+        """What a sweep found, in bytes by destination and kind, and the destinations that it saw the whole of."""
+        self._orphaned_bytes.clear()
+        for (destination, kind), size in orphaned.items():
+            self._orphaned_bytes.labels(destination, kind).set(size)
+        for destination in whole:
+            self._swept.labels(destination).set(now.timestamp())
 
-    def clean_ups_pending(self, runs: int) -> None:
-        self._clean_ups_pending.set(runs)
-
-    def swept(self, now: datetime) -> None:
-        """The sweeper has come to an end."""
-        self._swept.set(now.timestamp())
+    def clean_ups_waiting(self, destination: str, runs: int) -> None:
+        self._clean_ups_waiting.labels(destination).set(runs)
 
     def credential_expiry(self, kind: str, name: str, moment: datetime | None) -> None:
         """None: nobody says when, or the object is gone."""

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-PURPOSES = {"exportusages": "ledger", "jobs": "job", "workloads": "workload", "events": "event", "secrets": "probe"}
+PURPOSES = {
+    "exportusages": "ledger",
+    "jobs": "job",
+    "workloads": "workload",
+    "events": "event",
+    "secrets": "probe",
+    "configmaps": "totals",
+}
 
 
 def purpose_of(path: str, verb: str) -> str:
