@@ -61,10 +61,32 @@ credentials: as for `run`; for a postgresql:// URI
 exit codes: 0 fetched and verified, 2 the file exists or cannot be written, else as in export-runner --help."""
 
 
+_UNDO = f"""\
+examples:
+  export-runner undo --spec spec.json                # uploads, checkpoint, and objects without a manifest
+  export-runner undo --spec spec.json --objects      # the export as well, also in its fallback
+
+Only when nothing works at the run any more. Only what the exporter itself has named goes. Run it twice as you like.
+
+credentials: those of `run` for S3, and for the fallback (see redeliver)
+{environment.RUN_SPEC} is read when no --spec is given
+exit codes: 0 when nothing is left, else as in export-runner --help."""
+
+
 def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the commands. Each sets `function`, which gives the exit code."""
     _add_redeliver(commands)
     _add_fetch(commands)
+    undo = commands.add_parser(
+        "undo",
+        help="remove what a run has left",
+        description="Removes what a run has left in its places.",
+        epilog=_UNDO,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    undo.add_argument("--spec", metavar="FILE", help=f"the run's spec; default: ${environment.RUN_SPEC}")
+    undo.add_argument("--objects", action="store_true", help="remove what was delivered, too")
+    undo.set_defaults(function=_undo)
     tables = commands.add_parser(
         "artifact-tables",
         help="print the SQL of the fallback's tables",
@@ -130,6 +152,18 @@ def _tables(options: argparse.Namespace) -> int:
     from export_runner.sinks.tables import script
 
     print(script(options.schema).as_string(None), end="")
+    return 0
+
+
+def _undo(options: argparse.Namespace) -> int:
+    return _guarded(lambda: _undo_run(options))
+
+
+def _undo_run(options: argparse.Namespace) -> int:
+    from export_runner.undo import undo
+
+    for removed in undo(_spec(options.spec), _retrier(), objects=options.objects):
+        print(f"removed {removed}", flush=True)
     return 0
 
 

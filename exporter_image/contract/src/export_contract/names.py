@@ -8,6 +8,10 @@ from urllib.parse import quote
 
 from export_contract.runspec import EXTENSIONS, SUFFIXES, Fallback, FallbackDatabase, Layout
 
+MANIFEST = "manifest.json"
+CHECKPOINTS = ".export-operator"
+"""The folder of all checkpoints under a destination's prefix."""
+
 
 def run_id(uid: str, run_id: str) -> str:
     """The run of (request UID, `spec.runID`) as 20 hex digits: 80 bits, so that no two runs share one."""
@@ -37,9 +41,9 @@ def object_keys(
     folder = "/".join(segment for segment in segments if segment)
     # Parquet and Arrow compress inside: their names carry no suffix.
     suffix = "" if output_format in {"Parquet", "ArrowStream"} else SUFFIXES[compression]
-    apart = "/".join(filter(None, (prefix.strip("/"), ".export-operator", run)))
+    apart = "/".join(filter(None, (prefix.strip("/"), CHECKPOINTS, run)))
     return Keys(
-        f"{folder}/{name}{EXTENSIONS[output_format]}{suffix}", f"{folder}/manifest.json", f"{apart}/checkpoint.json"
+        f"{folder}/{name}{EXTENSIONS[output_format]}{suffix}", f"{folder}/{MANIFEST}", f"{apart}/checkpoint.json"
     )
 
 

@@ -100,7 +100,7 @@ class Artifacts:
         self.database.once(lambda connection: connection.execute(statement, (self._spec.run.id, self._attempt) * 2))
 
     def _find(self, connection: Connection) -> Delivered | None:
-        if not self._exist(connection):
+        if not tables.exist(connection, self._target.schema):
             return None
         row = connection.execute(
             sql.SQL("SELECT manifest, destination FROM {} WHERE run = %s").format(self._artifacts),
@@ -114,16 +114,9 @@ class Artifacts:
             return None
         return delivered(manifest, destination, self._target)
 
-    def _exist(self, connection: Connection) -> bool:
-        names = [f"{_quoted(self._target.schema)}.{name}" for name in (tables.ARTIFACTS, tables.PARTS)]
-        found = connection.execute(
-            "SELECT pg_catalog.to_regclass(%s) IS NOT NULL AND pg_catalog.to_regclass(%s) IS NOT NULL", names
-        ).fetchone()
-        return found is not None and bool(found[0])
-
     def _prepare(self, connection: Connection) -> None:
         connection.execute(_LOCK, (tables.ARTIFACTS,))
-        if not self._exist(connection):
+        if not tables.exist(connection, self._target.schema):
             try:
                 connection.execute(tables.script(self._target.schema))
             except (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidSchemaName):
@@ -215,7 +208,3 @@ def delivered(manifest: Manifest, destination: Destination, target: FallbackData
     """What the operator is told of an artifact; of one that was redelivered, where it is now."""
     here = artifact_uri(target, manifest.run.id)
     return delivery.told(manifest, here, here) if manifest.used_fallback else delivery.delivered(manifest, destination)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

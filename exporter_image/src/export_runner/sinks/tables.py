@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from psycopg import sql
 
+from export_runner.source.connect import Connection
+
 ARTIFACTS = "export_artifacts"
 PARTS = "export_artifact_parts"
 MAX_PIECE = 8 * 1024 * 1024
@@ -61,3 +63,12 @@ def script(schema: str) -> sql.Composed:
     return sql.SQL(_SCRIPT).format(
         artifacts=sql.Identifier(schema, ARTIFACTS), parts=sql.Identifier(schema, PARTS), most=sql.Literal(MAX_PIECE)
     )
+
+
+def exist(connection: Connection, schema: str) -> bool:
+    """Both tables are there. Raises `psycopg.Error`."""
+    names = ['"' + schema.replace('"', '""') + f'".{name}' for name in (ARTIFACTS, PARTS)]
+    found = connection.execute(
+        "SELECT pg_catalog.to_regclass(%s) IS NOT NULL AND pg_catalog.to_regclass(%s) IS NOT NULL", names
+    ).fetchone()
+    return found is not None and bool(found[0])
