@@ -1,4 +1,4 @@
-"""The command line: `export-operator run | check | grants | ledger | redrive | version`."""
+"""The command line: `export-operator run | check | grants | ledger | redrive | sweep | version`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from export_operator import __version__
 from export_operator.adapters.kube import ApiError
 from export_operator.adapters.metrics import Metrics
 from export_operator.app import App, StartError, check_access, check_served, connection
-from export_operator.commands import ledger, redrive
+from export_operator.commands import ledger, redrive, sweep
 from export_operator.domain.grants import find_exposed
 from export_operator.logs import configure
 from export_operator.settings import PREFIX, ProcessSettings, SettingsError, read_settings
@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return ledger.run(options, os.environ)
         if options.command == "redrive":
             return redrive.run(options, sys.stdin)
+        if options.command == "sweep":
+            return sweep.run(options, os.environ)
         settings = read_settings(os.environ)
     except SettingsError as error:
         print(f"export-operator: {error}", file=sys.stderr)
@@ -93,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     ledger.add_parser(commands)
     redrive.add_parser(commands)
+    sweep.add_parser(commands)
     commands.add_parser("version", help="print the version")
     return parser
 

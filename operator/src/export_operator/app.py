@@ -8,7 +8,7 @@ import itertools
 import logging
 import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -16,6 +16,7 @@ from typing import Any
 
 import kopf
 
+from export_operator.adapters import storage
 from export_operator.adapters.canary import GUARDED, Canary
 from export_operator.adapters.cells import LedgerError
 from export_operator.adapters.cluster import Cluster, request_path
@@ -29,8 +30,9 @@ from export_operator.adapters.progress import ProgressPoller
 from export_operator.adapters.runs import Runs
 from export_operator.adapters.totals import TotalsStore
 from export_operator.adapters.workloads import Workloads
+from export_operator.cleaner import Cleaner
 from export_operator.counting import Counting
-from export_operator.domain.breaker import Breaker
+from export_operator.domain.breaker import DESTINATION, Breaker
 from export_operator.domain.identity import Enforcement, Subject
 from export_operator.domain.model import GROUP, VERSION, Key
 from export_operator.gates import Gates
@@ -40,6 +42,7 @@ from export_operator.reconcile import Reconciler
 from export_operator.resync import Resync
 from export_operator.settings import ProcessSettings
 from export_operator.store import CATALOGUE, Document, Store
+from export_operator.sweeper import Report, Sweeper
 from export_operator.takeover import take_over
 from export_operator.workqueue import WorkQueue
 
@@ -92,6 +95,18 @@ class App:
             clock=now,
             timer=time.monotonic,
         )
+        opened = partial(storage.opened, kube, decisions.pods.namespace)
+        self._cleaner = Cleaner(
+            self._cluster, opened, self._destination, decisions.pods, waiting=metrics.clean_ups_waiting
+        )
+        self._sweeper = Sweeper(
+            kube,
+            decisions.pods.namespace,
+            settings.watch_namespaces,
+            opened,
+            clock=now,
+            grace=settings.sweep_grace,
+        )
         self._resync = Resync(kube, self._store, self._runs, self._ledger, settings.watch_namespaces)
         totals = TotalsCollector(self._store)
         self._counting = Counting(
@@ -123,6 +138,7 @@ class App:
             ledger=self._ledger,
             queueing=self._queueing,
             cluster=self._cluster,
+            cleaner=self._cleaner,
             settings=decisions,
             gates=self._gates,
             identity=lambda: self._canary.state,
@@ -171,8 +187,14 @@ class App:
             spawn("progress", self._progress.run())
             spawn("prober", self._prober.run())
             spawn("policies", self._policies.run())
-            spawn("settling", self._ledger.run(now))
-            spawn("canary", self._canary.run())
+            every = self._settings.sweep_every.total_seconds()
+            for name, work in (
+                ("settling", self._ledger.run(now)),
+                ("clean-up", self._cleaner.run()),
+                ("sweeper", self._sweeper.run(every, self._swept)),
+                ("canary", self._canary.run()),
+            ):
+                spawn(name, work)
             spawn("resync", self._resync.run(self._wake))
             spawn("counting", self._counting.run())
             # kopf cancels, at its end, every task younger than itself: it comes last.
@@ -230,9 +252,18 @@ class App:
         self._metrics.breaker_state(subject.kind, subject.name, None if breaker is None else breaker.state)
         self._prober.touch(subject)
         self._queueing.slots.gate_changed(subject)
+        if breaker is not None and breaker.state != "open" and subject.kind == DESTINATION:
+            self._cleaner.nudge(subject.name)
 
     def _gate(self, subject: Subject) -> int | None:
         return self._gates.limit(subject.kind, subject.name, now())
+
+    def _destination(self, name: str) -> Mapping[str, Any] | None:
+        found = self._store.catalogue().destinations.get(name)
+        return None if found is None else found.spec
+
+    def _swept(self, report: Report) -> None:
+        self._metrics.swept(report.orphaned, report.whole, now())
 
     def _wake(self, key: Key) -> None:
         self._queue.add(key)

@@ -16,9 +16,10 @@ from export_operator.adapters.ledger import Ledger
 from export_operator.adapters.metrics import Metrics
 from export_operator.adapters.runs import Runs
 from export_operator.adapters.workloads import Workloads
+from export_operator.cleaner import Cleaner
 from export_operator.domain import actions, decide, quota
 from export_operator.domain.identity import Enforcement
-from export_operator.domain.model import Key, Pod, Request, parse_request
+from export_operator.domain.model import Job, Key, Pod, Request, parse_request
 from export_operator.gates import Gates
 from export_operator.queueing import Queueing
 from export_operator.store import Store
@@ -38,6 +39,7 @@ class Reconciler:
         ledger: Ledger,
         queueing: Queueing,
         cluster: Cluster,
+        cleaner: Cleaner,
         settings: actions.Settings,
         gates: Gates,
         identity: Callable[[], Enforcement],
@@ -51,6 +53,7 @@ class Reconciler:
         self._ledger = ledger
         self._queueing = queueing
         self._cluster = cluster
+        self._cleaner = cleaner
         self._settings = settings
         self._gates = gates
         self._identity = identity
@@ -63,7 +66,7 @@ class Reconciler:
         document = self._store.requests.get(key)
         request = parse_request(document) if document is not None else None
         current = request.run if request is not None else ""
-        await self._clean_up(key, current)
+        await self._clean_up(key, request)
         if request is None:
             self._gates.forget(key)
             self._queueing.withdraw(key)
@@ -81,36 +84,50 @@ class Reconciler:
             await self._refresh(key)  # somebody was faster: look at what is there now
             return 0.0
 
-    async def _clean_up(self, key: Key, current: str) -> None:
+    async def _clean_up(self, key: Key, known: Request | None) -> None:
         """Jobs, slots and places in windows of runs that are no longer the request's: it is gone, was made anew, or
         wants a new run. Such a run was not settled by its end, so all that it has reserved counts as used."""
-        jobs = [job for job in self._runs.jobs_of(key) if job.run != current and not job.deleting]
+        current = known.run if known is not None else ""
+        jobs = [job for job in self._runs.jobs_of(key) if job.run != current and self._concerns(job, known)]
         entries = [entry for entry in self._ledger.slots().values() if entry.request == key and entry.run != current]
         unsettled = [run for run in self._ledger.unsettled_runs(key) if run != current]
         if not jobs and not entries and not unsettled:
             return
         # A cache that lags must not end a run that another operator has just begun: the API server's word counts.
-        current = await self._present_run(key)
+        present = await self._present(key)
+        current = present.run if present is not None else ""
         for job in jobs:
             if job.run != current:
-                for action in decide.orphaned(job).actions:
+                gone = present is None or present.uid != job.request_uid
+                for action in decide.orphaned(job, pod_lives=self._runs.lives(job), gone=gone).actions:
                     await self._perform(action)
         for entry in entries:
-            if entry.run != current and await self._runs.job(entry.run, confirm=True) is None:
+            if entry.run != current and not await self._works(entry.run):
                 await self._queueing.slots.release(entry.run)
         for run in unsettled:
             if run != current:
                 self._ledger.settle(quota.Settlement(run))
 
-    async def _present_run(self, key: Key) -> str:
-        """The run of record of the request as the API server has it now; "" when it is gone."""
+    def _concerns(self, job: Job, known: Request | None) -> bool:
+        """There is something to do about a Job of an earlier run: it does not wait for clean-up, or for the end of its
+        request, already."""
+        kept = job.complete and job.deletes_objects and known is not None and known.uid == job.request_uid
+        return not (job.deleting or kept or self._cleaner.waits(job.run))
+
+    async def _works(self, run: str) -> bool:
+        """The run has a Job whose pods may be at work: one that only waits for clean-up holds no place."""
+        job = await self._runs.job(run, confirm=True)
+        return job is not None and (not (job.terminal or job.suspended) or self._runs.lives(job))
+
+    async def _present(self, key: Key) -> Request | None:
+        """The request as the API server has it now; None when it is gone."""
         document = await self._cluster.request(key)
         if document is None:
-            return ""
+            return None
         known = self._store.requests.get(key)
         if known is None or known["metadata"]["resourceVersion"] != document["metadata"]["resourceVersion"]:
             self._store.put_request(document)
-        return parse_request(document).run
+        return parse_request(document)
 
     async def _observe(self, request: Request, run: str) -> actions.Observation:
         job = await self._runs.job(run, confirm=request.launched and not request.finished)
@@ -123,6 +140,8 @@ class Reconciler:
             pods=pods,
             gone=self._runs.gone(run),
             log_tail=await self._log_tail(pods) if job is not None and job.failed else "",
+            pod_lives=job is not None and self._runs.lives(job),
+            undone=self._cleaner.undone(run, objects=True),
             slot_held=run in self._ledger.slots(),
             unsettled=bool(self._ledger.unsettled(run)),
             progress=self._progress(run),
@@ -200,6 +219,8 @@ class Reconciler:
                 await self._workloads.set_active(workload, active=active)
             case actions.DeleteJob(job):
                 await self._cluster.delete_job(job)
+            case actions.Undo():
+                self._cleaner.undo(action)
             case actions.ReleaseSlot(run):
                 await self._queueing.slots.release(run)
             case actions.Learn(verdicts, told, began):

@@ -37,6 +37,10 @@ class ProcessSettings:
     """Of /livez, /readyz and /metrics."""
     kueue: bool = False
     """Read Kueue's Workloads in the run namespace."""
+    sweep_every: timedelta = timedelta(hours=6)
+    """Between two sweeps of the buckets; 0: none."""
+    sweep_grace: timedelta = timedelta(days=1)
+    """What is younger is left alone by sweeps."""
     workers: int = 8
     """Requests looked at at once; more only helps when the API server is slow."""
 
@@ -66,6 +70,8 @@ def read_settings(environ: Mapping[str, str]) -> ProcessSettings:
         log_format=_choice(environ, "LOG_FORMAT", ("text", "json")),
         log_level=_choice(environ, "LOG_LEVEL", ("INFO", "DEBUG", "WARNING", "ERROR")),
         http_port=_number(environ, "HTTP_PORT", 8080, low=1),
+        sweep_every=timedelta(seconds=_number(environ, "SWEEP_SECONDS", 21_600, low=0)),
+        sweep_grace=timedelta(seconds=_number(environ, "SWEEP_GRACE_SECONDS", 86_400, low=3600)),
         kueue=_choice(environ, "KUEUE", ("false", "true")) == "true",
     )
 

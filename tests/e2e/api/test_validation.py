@@ -143,9 +143,9 @@ REFUSED_REQUESTS: list[tuple[str, Object, str]] = [
         'spec.expiry: Unsupported value: "Delete": supported values: "Auto", "Keep"',
     ),
     (
-        "a deletionPolicy of a later release",
-        {"deletionPolicy": "Delete"},
-        'spec.deletionPolicy: Unsupported value: "Delete": supported values: "Retain"',
+        "a deletionPolicy that nobody knows",
+        {"deletionPolicy": "Archive"},
+        'spec.deletionPolicy: Unsupported value: "Archive": supported values: "Retain", "Delete"',
     ),
     ("SQL in a request", {"source": {"name": "a", "query": "SELECT 1"}}, 'unknown field "spec.source.query"'),
     (

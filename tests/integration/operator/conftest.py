@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 from kubernetes.aio import client, config
 
+from export_contract import environment
+from export_operator.adapters import storage
+from export_operator.adapters.cluster import Cluster
 from export_operator.adapters.kube import Kube, path_of
 from tests.cluster import providers, shell, tools
+from tests.services import host
 
 from .connections import Connect
+from .remains import BUCKET, Remains
 
 MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
 K = TypeVar("K", bound=Kube)
@@ -27,12 +32,14 @@ def kubeconfig() -> str:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def ledger_kind(kubeconfig: str) -> None:
-    """The kind that the ledger is kept in, also on a cluster that nothing was installed on before."""
+def kinds(kubeconfig: str) -> None:
+    """All kinds of the product, also on a cluster that nothing was installed on before."""
     kubectl: list[str | Path] = [tools.path("kubectl"), "--kubeconfig", kubeconfig]
-    kind = MANIFESTS / "crds" / "exportusages.yaml"
-    shell.run([*kubectl, "apply", "--server-side", "--force-conflicts", "--filename", str(kind)])
-    shell.run([*kubectl, "wait", "--for=condition=Established", "--timeout=60s", "--filename", str(kind)])
+    files = [
+        argument for each in sorted((MANIFESTS / "crds").glob("*s.yaml")) for argument in ("--filename", str(each))
+    ]
+    shell.run([*kubectl, "apply", "--server-side", "--force-conflicts", *files])
+    shell.run([*kubectl, "wait", "--for=condition=Established", "--timeout=60s", *files])
 
 
 @pytest.fixture
@@ -90,3 +97,26 @@ def put_configmap(kube: Kube, configmaps: str) -> Callable[[str, str], Awaitable
         return await kube.create(configmaps, {"metadata": {"name": name, "labels": labels}, "data": {"value": value}})
 
     return put
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[host.S3Server]:
+    """A server of the test's own, which may stop it."""
+    monkeypatch.setattr(storage, "ATTEMPTS", 1)
+    with host.s3_server() as server:
+        server.create_bucket(BUCKET)
+        yield server
+
+
+@pytest.fixture
+def remains(s3: host.S3Server) -> Remains:
+    return Remains(s3)
+
+
+@pytest.fixture
+async def cluster(kube: Kube, namespace: str, s3: host.S3Server) -> Cluster:
+    """The run namespace, with the key of the server in it."""
+    keys = {environment.AWS_ACCESS_KEY_ID: s3.access_key, environment.AWS_SECRET_ACCESS_KEY: s3.secret_key}
+    body = {"metadata": {"name": "bucket-keys"}, "stringData": keys}
+    await kube.create(path_of("", "v1", "secrets", namespace=namespace), body)
+    return Cluster(kube, namespace)

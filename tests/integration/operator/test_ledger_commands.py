@@ -12,7 +12,6 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,11 +32,9 @@ from export_operator.domain.model import GROUP, VERSION, Key
 from export_operator.domain.pages import Entry, Page, State
 from export_operator.domain.usage import FORMAT, SLOTS, parse_usage, render_usage, usage_name
 from export_operator.domain.windows import Sliding
-from tests.cluster import shell, tools
 from tests.services import host
 from tests.unit.operator.builders import SETTINGS, plan, request
 
-from .conftest import MANIFESTS
 from .connections import synced, until
 
 pytestmark = pytest.mark.integration
@@ -50,17 +47,6 @@ BUCKET = "exports"
 def entry(run: str, **changes: Any) -> Entry:
     base = Entry(run=run, request=Key("team-a", run), uid=f"uid-{run}", time=NOW, user="alice", policy="built-in")
     return replace(base, **changes)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def kinds(kubeconfig: str) -> None:
-    """All kinds of the product, also on a cluster that nothing was installed on before."""
-    kubectl: list[str | Path] = [tools.path("kubectl"), "--kubeconfig", kubeconfig]
-    files = [
-        argument for each in sorted((MANIFESTS / "crds").glob("*s.yaml")) for argument in ("--filename", str(each))
-    ]
-    shell.run([*kubectl, "apply", "--server-side", "--force-conflicts", *files])
-    shell.run([*kubectl, "wait", "--for=condition=Established", "--timeout=60s", *files])
 
 
 @pytest.fixture(scope="module")

@@ -328,7 +328,17 @@ STORIES: dict[str, Story] = {
     "a new runID while it runs": Story(
         (applied(), start, applied(runID="again"), deliver, *RAN), {KEY: "Succeeded"}, 2, 2
     ),
-    "deleted while it runs": Story((applied(), start, deleted()), {}, 1, 1),
+    "deleted while it runs": Story((applied(), start, deleted(), World.obey), {}, 1, 1),
+    "deleted while it is suspended": Story((applied(), start, applied(suspend=True), World.obey, deleted()), {}, 1, 1),
+    "deleted after it had failed": Story((applied(), start, fail, deleted()), {}, 1, 1),
+    "deleted after it was delivered": Story((applied(), *RAN, deleted()), {}, 1, 1),
+    "deleted with its objects": Story((applied(deletionPolicy="Delete"), *RAN, deleted()), {}, 1, 1),
+    "deleted with the objects of two runs": Story(
+        (applied(deletionPolicy="Delete"), *RAN, applied(runID="again"), *RAN, deleted()), {}, 2, 2
+    ),
+    "its objects wait for its deletion longer than its Job would": Story(
+        (applied(deletionPolicy="Delete", ttlSecondsAfterFinished=60), *RAN, waited(61), deleted()), {}, 1, 1
+    ),
     "deleted in the queue": Story((applied(OTHER), applied(), deleted()), {OTHER: "Pending"}, 1, 2, ONE_AT_ONCE),
     "deleted and made anew": Story(
         (applied(), *RAN, deleted(), applied(onQuotaExceeded="Reject")), {KEY: "Rejected"}, 1, 1, ONE_EACH
@@ -446,7 +456,7 @@ STORIES: dict[str, Story] = {
         ONE_EACH,
     ),
     "deleted while it runs and made anew": Story(
-        (applied(), start, deleted(), applied(onQuotaExceeded="Reject")), {KEY: "Rejected"}, 1, 1, ONE_EACH
+        (applied(), start, deleted(), World.obey, applied(onQuotaExceeded="Reject")), {KEY: "Rejected"}, 1, 1, ONE_EACH
     ),
     "deleted after a failure that was refunded": Story(
         (applied(), start, fail, deleted(), applied(onQuotaExceeded="Reject"), *RAN), {KEY: "Succeeded"}, 2, 2, ONE_EACH
@@ -520,6 +530,7 @@ def end_of(world: World) -> dict[str, Any]:
         "created": world.created,
         "caps": world.caps,
         "objects": world.objects,
+        "left": world.left,
     }
 
 
@@ -563,6 +574,17 @@ def test_runs_of_kueue_hold_no_slot() -> None:
 @pytest.mark.parametrize("name", [name for name, story in STORIES.items() if "Pending" not in story.phases.values()])
 def test_nobody_holds_a_slot_after_the_end(name: str) -> None:
     assert play(STORIES[name], Hand()).slots == ()
+
+
+@pytest.mark.parametrize("name", [name for name, story in STORIES.items() if KEY not in story.phases])
+def test_nothing_of_a_request_that_is_gone_is_left_but_what_it_delivered_unless_that_goes_too(name: str) -> None:
+    world = play(STORIES[name], Hand())
+    kept = {"deleted after it was delivered": 1}
+    assert (world.left, len(world.objects), [job for job in world.jobs.values() if job.request == KEY]) == (
+        set(),
+        kept.get(name, 0),
+        [],
+    )
 
 
 def troubles(name: str, trouble: Trouble) -> Iterator[tuple[int, dict[str, Any], dict[str, Any]]]:
@@ -621,6 +643,8 @@ def test_a_job_that_comes_late_is_taken_away_and_changes_nothing() -> None:
     before = world.status(KEY)
     late.reconcile(KEY)  # it still believes that nothing has begun
     assert len(world.jobs) == 1
+    operator = settle(world, operator, hand)
+    world.obey()
     settle(world, operator, hand)
     assert (world.status(KEY), world.jobs, world.slots) == (before, {}, ())
 

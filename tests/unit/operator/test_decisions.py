@@ -27,6 +27,7 @@ from export_operator.domain.actions import (
     StopJob,
     SuspendJob,
     TakeSlot,
+    Undo,
     Wait,
     WriteStatus,
 )
@@ -36,7 +37,7 @@ from export_operator.domain.decide import admitted, decide, held, orphaned, rese
 from export_operator.domain.forecast import Forecast
 from export_operator.domain.identity import Subject
 from export_operator.domain.jobs import build_job
-from export_operator.domain.model import TERMINAL_PHASES, Catalogue, Named
+from export_operator.domain.model import TERMINAL_PHASES, Catalogue, Job, Named
 from export_operator.domain.pages import Entry
 from export_operator.domain.queue import Waiting
 from export_operator.domain.quota import Admission, WindowState
@@ -134,6 +135,8 @@ def told(action: Action) -> str:
             return "create the Job"
         case DeleteJob(_):
             return "delete the Job"
+        case Undo(objects=objects):
+            return "undo what is left, and the objects" if objects else "undo what is left"
         case ReleaseSlot(_):
             return "release the slot"
         case Refund(_):
@@ -508,7 +511,22 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
     "an end, and a Job that came late": (
         seen(request(status=ENDED), job=job(), slot_held=True),
         5,
-        ["release the slot", "delete the Job"],
+        ["release the slot", "stop NotWanted"],
+        None,
+    ),
+    "an end, and a Job that came late and was stopped": (
+        seen(request(status=ENDED), job=job(failed=True, stop_reason="NotWanted")),
+        5,
+        ["undo what is left"],
+        None,
+    ),
+    "an end, and the Job of an export that goes with its request": (
+        seen(
+            request(status=ENDED | {"result": {"uri": "s3://exports/x"}}, ttlSecondsAfterFinished=0),
+            job=job(complete=True, deletes_objects=True),
+        ),
+        5,
+        [],
         None,
     ),
     "an end that is cancelled stays as it is": (
@@ -889,12 +907,54 @@ def test_a_run_that_is_held_up_stays_the_run_of_record() -> None:
     )
 
 
-def test_a_job_without_a_request_is_deleted() -> None:
-    assert orphaned(job()) == Decision((DeleteJob(job()),))
+STOPPED = {"stop_reason": "NotWanted"}
+UNWANTED: dict[str, tuple[Job, bool, bool, tuple[Action, ...]]] = {
+    "one that runs is stopped": (
+        job(),
+        True,
+        True,
+        (StopJob(job(), "NotWanted", "its request was deleted"),),
+    ),
+    "one whose request wants another run is stopped": (
+        job(),
+        True,
+        False,
+        (StopJob(job(), "NotWanted", "its request has ended, or wants another run"),),
+    ),
+    "one that was stopped is waited for": (job(**STOPPED), True, True, ()),
+    "one whose pod has not ended yet is waited for": (job(failed=True), True, True, ()),
+    "what one left that failed is undone": (
+        job(failed=True, destination="bucket"),
+        False,
+        True,
+        (Undo(RUN, "bucket", False, job(failed=True, destination="bucket")),),
+    ),
+    "one that is suspended is undone as it is": (
+        job(suspended=True),
+        False,
+        True,
+        (Undo(RUN, "", False, job(suspended=True)),),
+    ),
+    "one that was delivered is deleted": (job(complete=True), False, True, (DeleteJob(job(complete=True)),)),
+    "one whose objects go with its request takes them along": (
+        job(complete=True, deletes_objects=True),
+        False,
+        True,
+        (Undo(RUN, "", True, job(complete=True, deletes_objects=True)),),
+    ),
+    "one whose objects go with its request stays as long as that": (
+        job(complete=True, deletes_objects=True),
+        False,
+        False,
+        (),
+    ),
+    "one that is being deleted is left alone": (job(deleting=True), False, True, ()),
+}
 
 
-def test_a_job_that_is_being_deleted_is_not_deleted_again() -> None:
-    assert orphaned(job(deleting=True)) == Decision()
+@pytest.mark.parametrize(("unwanted", "pod_lives", "gone", "expected"), UNWANTED.values(), ids=list(UNWANTED))
+def test_a_job_that_nobody_wants(unwanted: Job, pod_lives: bool, gone: bool, expected: tuple[Action, ...]) -> None:
+    assert orphaned(unwanted, pod_lives=pod_lives, gone=gone) == Decision(expected)
 
 
 jobs = st.none() | st.builds(

@@ -70,6 +70,11 @@ def manifest() -> dict[str, Any]:
     return build_job(request(), plan(), SETTINGS.pods)
 
 
+def test_the_job_says_that_the_objects_go_with_the_request() -> None:
+    annotations = build_job(request(deletionPolicy="Delete"), plan(), SETTINGS.pods)["metadata"]["annotations"]
+    assert annotations["export-operator.io/deletion-policy"] == "Delete"
+
+
 def test_the_job_is_this_manifest() -> None:
     assert manifest() == {
         "apiVersion": "batch/v1",
@@ -78,7 +83,7 @@ def test_the_job_is_this_manifest() -> None:
             "name": f"export-{RUN}",
             "namespace": "export-runs",
             "labels": LABELS,
-            "annotations": ANNOTATIONS,
+            "annotations": ANNOTATIONS | {"export-operator.io/destination": "bucket"},
         },
         "spec": {
             "backoffLimit": 3,

@@ -34,6 +34,8 @@ def test_the_least_environment_gives_these_defaults() -> None:
         log_level="INFO",
         http_port=8080,
         kueue=False,
+        sweep_every=timedelta(hours=6),
+        sweep_grace=timedelta(days=1),
         workers=8,
     )
 
@@ -54,6 +56,8 @@ def test_every_variable_is_read() -> None:
         "LOG_LEVEL": "debug",
         "HTTP_PORT": "9090",
         "KUEUE": "true",
+        "SWEEP_SECONDS": "0",
+        "SWEEP_GRACE_SECONDS": "3600",
     }
     environ = LEAST | {f"EXPORT_OPERATOR_{name}": value for name, value in rest.items()} | {"POD_NAMESPACE": "exports"}
     assert read_settings(environ) == ProcessSettings(
@@ -80,6 +84,8 @@ def test_every_variable_is_read() -> None:
         log_level="DEBUG",
         http_port=9090,
         kueue=True,
+        sweep_every=timedelta(),
+        sweep_grace=timedelta(hours=1),
     )
 
 
@@ -92,6 +98,7 @@ def test_every_variable_is_read() -> None:
         ("REQUESTS_PER_USER", "five", ": 'five' is not a whole number of at least 0"),
         ("QUOTA_WINDOW_SECONDS", "59", ": '59' is not a whole number of at least 60"),
         ("MAX_CONCURRENT_RUNS", "0", ": '0' is not a whole number of at least 1"),
+        ("SWEEP_GRACE_SECONDS", "60", ": '60' is not a whole number of at least 3600"),
         ("HTTP_PORT", "0", ": '0' is not a whole number of at least 1"),
         ("LOG_FORMAT", "xml", ": 'xml' is not one of text, json"),
         ("LOG_LEVEL", "loud", ": 'loud' is not one of INFO, DEBUG, WARNING, ERROR"),

@@ -159,6 +159,10 @@ class Life(RuleBasedStateMachine):
     def the_operator_settles_what_is_over(self, trouble: Trouble, when: int | None) -> None:
         self._do(self.operator.flush, trouble, when)
 
+    @rule(trouble=st.sampled_from(["killed", "refused", "lost"]), when=st.none() | st.integers(0, 3))
+    def the_operator_cleans_up(self, trouble: Trouble, when: int | None) -> None:
+        self._do(self.operator.clean, trouble, when)
+
     @rule()
     def the_second_operator_settles_what_is_over(self) -> None:
         self.other.flush()
@@ -208,6 +212,10 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def no_more_slots_are_held_than_there_are(self) -> None:
         assert len(self.world.slots) <= SCARCE.max_concurrent_runs
+
+    @invariant()
+    def what_is_left_in_the_bucket_has_a_job_that_says_so(self) -> None:
+        assert self.world.left <= {job.run for job in self.world.jobs.values()}
 
     @invariant()
     def every_status_is_small(self) -> None:

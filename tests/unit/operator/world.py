@@ -19,8 +19,9 @@ from export_operator.adapters.cells import LedgerError
 from export_operator.adapters.kube import ApiError
 from export_operator.adapters.ledger import Ledger
 from export_operator.adapters.metrics import Metrics
+from export_operator.adapters.storage import StorageError
 from export_operator.domain import times
-from export_operator.domain.actions import Emit, Settings
+from export_operator.domain.actions import Emit, Settings, Undo
 from export_operator.domain.breaker import DESTINATION, PROBES_TO_OPEN, SOURCE
 from export_operator.domain.identity import Enforcement, Subject
 from export_operator.domain.kueue import Condition, Workload
@@ -57,6 +58,8 @@ class World:
     workloads: dict[str, Workload] = field(default_factory=dict)
     created: list[str] = field(default_factory=list)
     objects: set[str] = field(default_factory=set)
+    left: set[str] = field(default_factory=set)
+    """Runs of which uploads or a checkpoint are in the bucket."""
     caps: dict[str, int] = field(default_factory=dict)
     delivered: dict[str, int] = field(default_factory=dict)
     policies: tuple[Named, ...] = ()
@@ -79,6 +82,8 @@ class World:
             dict(self.jobs),
             dict(self.pods),
             dict(self.workloads),
+            frozenset(self.objects),
+            frozenset(self.left),
         )
 
     @property
@@ -150,6 +155,7 @@ class World:
             started=self.now,
         )
         self.pods[job.run] = (*self.pods[job.run], pod)
+        self.left.add(job.run)
 
     def end(self, name: str, code: int, message: str = "", reason: str = "Error", *, last: bool = True) -> None:
         """The running attempt ends; `last` says that the Job ends with it."""
@@ -175,6 +181,7 @@ class World:
         if not any(pod.running for pod in self.pods[job.run]):
             return
         self.objects.add(job.run)
+        self.left.discard(job.run)
         rows = self.delivered[job.run] = min(ROWS, self.caps[job.run] or ROWS)
         keys = names.object_keys(
             prefix="prod",
@@ -314,6 +321,7 @@ class Operator:
         self._hand = hand
         self._open = False
         self._woken: list[Key] = []
+        self._undoing: dict[str, Undo] = {}
         self._jobs: dict[str, Job] = {}
         self._pods: dict[str, tuple[Pod, ...]] = {}
         self._workloads: dict[str, Workload] = {}
@@ -334,6 +342,7 @@ class Operator:
             ledger=self._ledger,
             queueing=self._queueing,
             cluster=cast("Any", self),
+            cleaner=cast("Any", self),
             settings=settings,
             gates=self.gates,
             identity=lambda: world.identity,
@@ -393,6 +402,31 @@ class Operator:
     def flush(self) -> None:
         """What the ledger does every few seconds, and at its end."""
         finish(self._ledger.flush())
+
+    def clean(self) -> None:
+        """What the cleaner does beside all else."""
+        for undo in list(self._undoing.values()):
+            with suppress(ApiError, StorageError):
+                with self._hand.call(lambda: StorageError("no answer")):
+                    self._world.left.discard(undo.run)
+                    if undo.objects:
+                        self._world.objects.discard(undo.run)
+                if undo.job is not None:
+                    finish(self.delete_job(undo.job))
+                del self._undoing[undo.run]
+
+    # The cleaner, as far as the reconciler asks it.
+
+    def undo(self, undo: Undo) -> None:
+        self._undoing[undo.run] = undo
+
+    def waits(self, run: str) -> bool:
+        return run in self._undoing
+
+    def undone(self, run: str, *, objects: bool) -> bool:
+        """Only what has no Job is remembered as undone, and here everything has one."""
+        assert run
+        return not objects
 
     # The cluster that the reconciler acts on.
 
@@ -512,6 +546,9 @@ class Operator:
                     self._jobs[name] = self._world.jobs[name]
         return self._jobs.get(name)
 
+    def lives(self, job: Job) -> bool:
+        return any(pod.running for pod in self._pods.get(job.run, ()))
+
     async def pods_of(self, job: Job) -> tuple[Pod, ...]:
         known = self._pods.get(job.run, ())
         if job.terminal and not any(pod.exit_code is not None for pod in known):
@@ -550,6 +587,7 @@ def settle(world: World, operator: Operator, hand: Hand, settings: Settings = SE
                 operator.reconcile(key)
             begun = operator.open()
             operator.flush()
+            operator.clean()
         except Killed:
             operator = Operator(world, hand, settings)
             continue

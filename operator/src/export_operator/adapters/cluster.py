@@ -96,7 +96,7 @@ class Cluster:
                 raise
         found = await self._kube.get(f"{self.jobs_path}/{manifest['metadata']['name']}")
         ours, theirs = manifest["metadata"]["labels"], found["metadata"].get("labels") or {}
-        if any(theirs.get(label) != ours[label] for label in (model.LABEL_RUN, model.LABEL_REQUEST_UID)):
+        if any(theirs.get(label) != ours.get(label) for label in (model.LABEL_RUN, model.LABEL_REQUEST_UID)):
             raise ApiError(409, "NameTaken", f"Job {manifest['metadata']['name']} exists and is not this run's")
         return found
 

@@ -10,9 +10,10 @@ from export_contract import names
 from export_operator.adapters.cluster import Cluster
 from export_operator.adapters.informer import Informer
 from export_operator.adapters.kube import Kube
-from export_operator.domain.model import LABEL_MANAGED_BY, MANAGED_BY, Job, Key, Pod, parse_job, parse_pod
+from export_operator.domain.model import LABEL_MANAGED_BY, LABEL_RUN, MANAGED_BY, Job, Key, Pod, parse_job, parse_pod
 
-OURS = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
+OURS = f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_RUN}"
+"""Jobs and pods of runs, and not those that undo them."""
 
 
 class Runs:
@@ -63,6 +64,11 @@ class Runs:
         """Pods of the run that ended and were removed, as long as its Job is there: Kubernetes removes those of a
         suspended Job as soon as they end."""
         return tuple(self._gone[run].values()) if run in self._gone else ()
+
+    def lives(self, job: Job) -> bool:
+        """A pod of the Job's run is known that has not ended."""
+        pods = (self.pods.items[name] for name in self._pods_by_run.get(job.run, ()))
+        return any(pod.exit_code is None and pod.phase not in {"Succeeded", "Failed"} for pod in pods)
 
     def running(self) -> list[Pod]:
         return [pod for pod in self.pods.items.values() if pod.running and not pod.deleting]

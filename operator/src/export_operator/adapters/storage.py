@@ -11,7 +11,7 @@ import asyncio
 import base64
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from export_contract import environment
 from export_operator.adapters.kube import ApiError, Kube, path_of
+from export_operator.domain.sweep import Stored
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 T = TypeVar("T")
 
@@ -31,6 +33,11 @@ READ_SECONDS = 15  # without a byte
 ATTEMPTS = 3  # of one call, with botocore's own pauses between
 CONNECTIONS = 8
 CA = "ca.crt"
+PAGE = 1000  # keys of one call, the most that S3 gives and takes
+ABSENT = frozenset({"NoSuchBucket", "NoSuchKey", "NoSuchUpload"})
+PRESENT = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
+DENIED = frozenset({"AccessDenied", "AllAccessDisabled", "MethodNotAllowed", "NotImplemented"})
+"""What the credentials, or the server, do not do at any time."""
 
 _OF_NOBODY: dict[str, tuple[Any, Any, Any, Any]] = {
     "profile": (None, None, None, None),
@@ -51,12 +58,12 @@ class StorageError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """An object in a listing; `size` in bytes."""
+class Upload:
+    """A multipart upload that was begun, and neither completed nor aborted."""
 
     key: str
-    modified: datetime
-    size: int
+    id: str
+    begun: datetime
 
 
 class Bucket:
@@ -66,17 +73,75 @@ class Bucket:
         self._client = client
         self.name = name
 
-    async def pages(self, prefix: str) -> AsyncIterator[list[Stored]]:
-        """Every object under `prefix`, at most a thousand a page, in the order of their keys."""
-        more: dict[str, Any] = {}
+    async def pages(self, prefix: str, after: str = "") -> AsyncIterator[list[Stored]]:
+        """Every object under `prefix`, at most a thousand a page, in the order of their keys: those `after` a key."""
+        more: dict[str, Any] = {"StartAfter": after} if after else {}
         while True:
             found = await self._call(
-                lambda: self._client.list_objects_v2(Bucket=self.name, Prefix=prefix, **more)  # noqa: B023 - awaited here
+                lambda: self._client.list_objects_v2(Bucket=self.name, Prefix=prefix, MaxKeys=PAGE, **more)  # noqa: B023 - awaited here
             )
             yield [Stored(each["Key"], each["LastModified"], each["Size"]) for each in found.get("Contents", ())]
             if not found.get("NextContinuationToken"):
                 return
             more = {"ContinuationToken": found["NextContinuationToken"]}
+
+    async def uploads(self, prefix: str) -> AsyncIterator[list[Upload]]:
+        """Every unfinished upload under `prefix`, at most a thousand a page."""
+        more: dict[str, Any] = {}
+        while True:
+            found = await self._call(
+                lambda: self._client.list_multipart_uploads(Bucket=self.name, Prefix=prefix, **more)  # noqa: B023
+            )
+            yield [Upload(each["Key"], each["UploadId"], each["Initiated"]) for each in found.get("Uploads", ())]
+            if not found.get("IsTruncated"):
+                return
+            more = {"KeyMarker": found["NextKeyMarker"], "UploadIdMarker": found["NextUploadIdMarker"]}
+
+    async def abort(self, upload: Upload) -> None:
+        """End an upload; its parts go. One that is gone is success."""
+        try:
+            await self._call(
+                lambda: self._client.abort_multipart_upload(Bucket=self.name, Key=upload.key, UploadId=upload.id)
+            )
+        except StorageError as error:
+            if error.code not in ABSENT:
+                raise
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Delete objects, in this order as far as calls go: a call takes a thousand. What is gone is success."""
+        for start in range(0, len(keys), PAGE):
+            some: list[ObjectIdentifierTypeDef] = [{"Key": key} for key in keys[start : start + PAGE]]
+            told = await self._call(
+                lambda: self._client.delete_objects(Bucket=self.name, Delete={"Objects": some, "Quiet": True})  # noqa: B023
+            )
+            errors = [each for each in told.get("Errors", ()) if each.get("Code") not in ABSENT]
+            if errors:
+                code = errors[0].get("Code", "")
+                raise StorageError(f"bucket {self.name!r}: {len(errors)} objects stay, S3 answers {code}", code)
+
+    async def size(self, upload: Upload) -> int:
+        """Bytes of the parts that an upload has, of the first thousand; 0 of one that is gone."""
+        try:
+            found = await self._call(
+                lambda: self._client.list_parts(Bucket=self.name, Key=upload.key, UploadId=upload.id)
+            )
+        except StorageError as error:
+            if error.code not in ABSENT:
+                raise
+            return 0
+        return sum(each["Size"] for each in found.get("Parts", ()))
+
+    async def create(self, key: str, text: bytes) -> None:
+        """Write a small object, unless there is one."""
+        try:
+            await self._call(
+                lambda: self._client.put_object(
+                    Bucket=self.name, Key=key, Body=text, ContentType="application/json", IfNoneMatch="*"
+                )
+            )
+        except StorageError as error:
+            if error.code not in PRESENT:
+                raise
 
     async def read(self, key: str, most: int) -> bytes:
         """A whole object. One of more than `most` bytes is none that its reader can want: `StorageError`."""

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from export_contract import names
 from export_operator.adapters import storage
 from export_operator.adapters.kube import Kube, path_of
 from export_operator.adapters.runs import OURS
-from export_operator.adapters.storage import Bucket, StorageError, Stored
+from export_operator.adapters.storage import Bucket, StorageError
 from export_operator.domain import evidence, policy
 from export_operator.domain.evidence import Evidence, Proof
-from export_operator.domain.manifests import FILE, MAX_BYTES, NotAManifestError, delivery
+from export_operator.domain.manifests import MAX_BYTES, NotAManifestError, delivery
 from export_operator.domain.model import GROUP, VERSION, Catalogue, parse_job, parse_named, parse_request
 from export_operator.domain.salvage import Found, read_usage
+from export_operator.domain.sweep import Stored
 from export_operator.domain.windows import MAX_WINDOW
 from export_operator.store import CATALOGUE
 
@@ -114,7 +116,9 @@ class Witnesses:
             seen += len(page)
             if seen > MAX_OBJECTS:
                 raise StorageError(f"bucket {bucket.name!r} has more than {MAX_OBJECTS} objects there")
-            young = [each for each in page if each.key.endswith(f"/{FILE}") and each.modified + MAX_WINDOW > now]
+            young = [
+                each for each in page if each.key.endswith(f"/{names.MANIFEST}") and each.modified + MAX_WINDOW > now
+            ]
             for several in _batches(young, READERS):
                 for found in await asyncio.gather(*(_read(bucket, each, place) for each in several)):
                     if isinstance(found, Proof):

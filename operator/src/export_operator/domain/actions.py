@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from export_contract.report import Progress
-from export_operator.domain import breaker, identity, jobs, kueue, plan, policy, queue, quota
+from export_operator.domain import breaker, identity, jobs, kueue, leftovers, plan, policy, queue, quota
 from export_operator.domain.forecast import Forecast
 from export_operator.domain.identity import Subject
 from export_operator.domain.model import Catalogue, Job, Pod, Request
@@ -32,6 +32,10 @@ class Observation:
     identity: identity.Enforcement
     job: Job | None = None
     pods: tuple[Pod, ...] = ()
+    pod_lives: bool = False
+    """A pod of the run may still be at work."""
+    undone: bool = False
+    """What the run left was removed since this operator started: an `Undo` without a Job has been done."""
     slot_held: bool = False
     unsettled: bool = False
     """The run holds places in windows that nobody has settled."""
@@ -133,6 +137,20 @@ class DeleteJob:
 
 
 @dataclass(frozen=True, slots=True)
+class Undo:
+    """Remove what a run that has ended left outside the cluster (uploads, checkpoint, objects that no manifest makes an
+    export; with `objects` the export itself), then delete its `job`, which tells where. A run without a Job needs `at`.
+    Done in the background, and tried again until it is; a Job that stays is what an operator that starts goes on
+    from."""
+
+    run: str
+    destination: str
+    objects: bool
+    job: Job | None = None
+    at: leftovers.Leftovers | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseSlot:
     """Give the run's slot to whoever waits."""
 
@@ -180,6 +198,7 @@ Action = (
     | SuspendJob
     | SetActive
     | DeleteJob
+    | Undo
     | ReleaseSlot
     | Refund
     | Settle

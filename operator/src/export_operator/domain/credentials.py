@@ -15,6 +15,7 @@ from export_operator.domain.plan import Plan
 
 FOLDER = "/etc/export-runner"
 CA = "ca.crt"
+CA_VOLUME = "destination-ca"
 MASK_KEY = "maskKey"
 VERIFYING = frozenset({"VerifyCA", "VerifyFull"})
 S3_KEYS = (environment.AWS_ACCESS_KEY_ID, environment.AWS_SECRET_ACCESS_KEY, environment.AWS_SESSION_TOKEN)
@@ -69,7 +70,7 @@ def _destination(plan: Plan) -> Mounted:
 
 
 def _destination_ca(plan: Plan) -> Mounted:
-    return Mounted("destination-ca", plan.secrets.destination_ca, (CA,))
+    return Mounted(CA_VOLUME, plan.secrets.destination_ca, (CA,))
 
 
 def _fallback_ca(plan: Plan) -> Mounted:

@@ -15,12 +15,17 @@ from export_operator.domain.actions import (
     Reserve,
     Settings,
     Settle,
+    StopJob,
     TakeSlot,
+    Undo,
     WriteStatus,
 )
 from export_operator.domain.model import Job
 from export_operator.domain.policy import FALLBACKS
 from export_operator.domain.turn import Turn
+
+NOT_WANTED = "NotWanted"
+"""Why a Job was stopped that is no request's any more, or came after its end."""
 
 
 def decide(seen: Observation, settings: Settings, now: datetime) -> Decision:
@@ -50,9 +55,26 @@ def held(seen: Observation, reason: str, text: str, settings: Settings, now: dat
     return admission.held(Turn(seen, settings, now), reason, text)
 
 
-def orphaned(job: Job) -> Decision:
-    """A Job whose request is gone is cancelled; its pod aborts the upload when it is told to stop."""
-    return Decision(() if job.deleting else (DeleteJob(job),))
+def orphaned(job: Job, *, pod_lives: bool, gone: bool) -> Decision:
+    """What becomes of a Job that is not its request's any more: that wants another run, or is `gone`."""
+    return Decision(retire(job, pod_lives=pod_lives, gone=gone, delivered=job.complete))
+
+
+def retire(job: Job, *, pod_lives: bool, gone: bool, delivered: bool) -> tuple[Action, ...]:
+    """The next step to the end of a Job that nobody needs: it is stopped, what it left is undone, it is deleted. The
+    Job itself is the note that this is still to be done, so it goes last; and as long as its request exists, one whose
+    objects are to go with the request stays."""
+    if job.deleting:
+        return ()
+    if not (job.terminal or job.suspended):
+        reason = "its request was deleted" if gone else "its request has ended, or wants another run"
+        return () if job.stop_reason else (StopJob(job, NOT_WANTED, reason),)
+    if pod_lives or (job.deletes_objects and delivered and not gone):
+        return ()
+    objects = job.deletes_objects and gone
+    if job.complete and not objects:  # its pod has tidied up behind itself
+        return (DeleteJob(job),)
+    return (Undo(job.run, job.destination, objects, job),)
 
 
 def _finished(turn: Turn) -> Decision:
@@ -66,8 +88,9 @@ def _finished(turn: Turn) -> Decision:
     if job is not None and not job.deleting:
         left = _seconds_left(turn)
         # A Job that is not over cannot change the outcome any more: it was created late, by an operator that died.
-        if left <= 0 or not job.terminal:
-            actions.append(DeleteJob(job))
+        if left <= 0 or not job.terminal or job.stop_reason == NOT_WANTED:
+            delivered = bool(request.status.get("result"))
+            actions.extend(retire(job, pod_lives=turn.seen.pod_lives, gone=False, delivered=delivered))
         else:
             requeue = min(left + 0.5, admission.MAX_WAIT_SECONDS)
     if request.status.get("observedGeneration") != request.generation:

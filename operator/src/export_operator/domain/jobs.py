@@ -58,6 +58,10 @@ def build_job(request: Request, plan: Plan, settings: PodSettings) -> dict[str, 
         model.ANNOTATION_NAME: request.key.name,
         model.ANNOTATION_REQUESTER: request.requester,
     }
+    # What is to be undone when the request is gone, and nobody else can tell.
+    told = {model.ANNOTATION_DESTINATION: plan.effective.destination}
+    if request.spec.get("deletionPolicy") == "Delete":
+        told[model.ANNOTATION_DELETION_POLICY] = "Delete"
     queued = {model.LABEL_KUEUE_QUEUE: plan.queue} if plan.queue else {}
     effective, fallback = plan.effective, plan.run_spec.destination.fallback
     return {
@@ -67,7 +71,7 @@ def build_job(request: Request, plan: Plan, settings: PodSettings) -> dict[str, 
             "name": names.job_name(run.id),
             "namespace": settings.namespace,
             "labels": labels | queued,
-            "annotations": annotations,
+            "annotations": annotations | told,
         },
         "spec": {
             **({"suspend": True} if queued else {}),

@@ -15,7 +15,6 @@ from export_contract.runspec import EXTENSIONS, SUFFIXES
 from export_operator.domain import times
 from export_operator.domain.model import Key
 
-FILE = "manifest.json"
 MAX_BYTES = 4 * 1024 * 1024  # what is larger is none of the exporter's
 MAX_LENGTHS = {"namespace": 63, "name": 253, "uid": 64, "requester": 512}
 """Characters that the API server takes of them."""
@@ -88,5 +87,5 @@ def delivery(text: bytes, key: str, modified: datetime, place: Mapping[str, Any]
 def _between(key: str, prefix: str, namespace: str, name: str, run: str) -> str:
     """The request's `keyPrefix`, which the manifest does not tell."""
     head = "/".join(filter(None, (prefix.strip("/"), namespace))) + "/"
-    tail = f"{name}/{run}/{FILE}"
+    tail = f"{name}/{run}/{names.MANIFEST}"
     return key[len(head) : -len(tail)] if key.startswith(head) and key.endswith(tail) else ""

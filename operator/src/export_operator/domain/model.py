@@ -28,6 +28,8 @@ LABEL_KUEUE_QUEUE = "kueue.x-k8s.io/queue-name"
 ANNOTATION_NAMESPACE = f"{GROUP}/request-namespace"
 ANNOTATION_NAME = f"{GROUP}/request-name"
 ANNOTATION_REQUESTER = f"{GROUP}/requester"
+ANNOTATION_DESTINATION = f"{GROUP}/destination"
+ANNOTATION_DELETION_POLICY = f"{GROUP}/deletion-policy"
 ANNOTATION_EXPIRES = f"{GROUP}/expires"
 ANNOTATION_STOP_REASON = f"{GROUP}/stop-reason"
 ANNOTATION_STOP_MESSAGE = f"{GROUP}/stop-message"
@@ -184,6 +186,9 @@ class Job:
     queue: str = ""
     started: datetime | None = None
     requester: str = ""
+    destination: str = ""
+    deletes_objects: bool = False
+    """What the run delivered goes when its request is deleted."""
 
     @property
     def held_by_kueue(self) -> bool:
@@ -221,6 +226,8 @@ def parse_job(body: Mapping[str, Any]) -> Job:
         queue=labels.get(LABEL_KUEUE_QUEUE, ""),
         started=times.parse(status.get("startTime")),
         requester=annotations.get(ANNOTATION_REQUESTER, ""),
+        destination=annotations.get(ANNOTATION_DESTINATION, ""),
+        deletes_objects=annotations.get(ANNOTATION_DELETION_POLICY) == "Delete",
     )
 
 

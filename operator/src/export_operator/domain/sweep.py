@@ -1,0 +1,150 @@
+"""What lies in a bucket that nobody needs any more: judged folder by folder, by what the cluster knew before it looked.
+
+A run that has a Job is never judged: its Job is the note of what is still to be done. Neither is what is younger than
+the grace, for it may belong to a run that began since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+
+from export_contract.leftovers import Owned, owned
+from export_operator.domain import times
+from export_operator.domain.model import Key, Request
+
+Kind = Literal["Upload", "Checkpoint", "Unfinished", "Delivered", "Missing"]
+"""An upload that nobody will complete; what only a run in progress needs; objects that no manifest makes an export; an
+export whose request is gone, which stays; an export that its request tells of and that is not there."""
+KINDS: tuple[Kind, ...] = ("Upload", "Checkpoint", "Unfinished", "Delivered", "Missing")
+REMOVED: frozenset[Kind] = frozenset({"Upload", "Checkpoint", "Unfinished"})
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the cluster knows. `jobs` are the runs that have one, `delivered` the runs whose requests tell of an export
+    in the place that is looked at. `namespaces` empty: all are served."""
+
+    now: datetime
+    grace: timedelta
+    jobs: Collection[str] = frozenset()
+    requests: Collection[Key] = frozenset()
+    delivered: Mapping[str, Key] = field(default_factory=dict)
+    namespaces: Collection[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object in a listing; `size` in bytes."""
+
+    key: str
+    modified: datetime
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """All that is ours of what a listing shows of one folder of a run."""
+
+    of: Owned
+    objects: tuple[Stored, ...]
+    manifest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that lies there to no use. `bytes` as far as they are known; `keys` go if it is one of `REMOVED`."""
+
+    kind: Kind
+    run: str
+    folder: str
+    keys: tuple[str, ...] = ()
+    bytes: int = 0
+    request: Key | None = None
+
+
+class Folders:
+    """Puts a listing together by folders of runs: it comes in the order of keys, so those of one folder follow each
+    other. Keys under an `excluded` prefix are not looked at."""
+
+    def __init__(self, prefix: str, excluded: Collection[str] = ()) -> None:
+        self._prefix = prefix
+        self._excluded = tuple(excluded)
+        self._of: Owned | None = None
+        self._objects: list[Stored] = []
+        self._manifest = False
+
+    def exclude(self, prefix: str) -> None:
+        """What follows under this prefix is somebody else's."""
+        self._excluded = (*self._excluded, prefix)
+
+    @property
+    def open(self) -> bool:
+        """The last folder that was seen may go on."""
+        return self._of is not None
+
+    def feed(self, stored: Stored) -> Iterator[Folder]:
+        """The next object of the listing; the folder that has ended with it, if one has."""
+        if self._of is not None and not stored.key.startswith(self._of.folder):
+            yield from self.end()
+        of = None if stored.key.startswith(self._excluded) else owned(stored.key, self._prefix)
+        if of is None or (self._of is not None and of.folder != self._of.folder):
+            return  # nothing of ours, if need be among ours
+        self._of = of
+        self._objects.append(stored)
+        self._manifest |= of.manifest
+
+    def end(self) -> Iterator[Folder]:
+        """The last folder, when the listing is over."""
+        if self._of is not None:
+            yield Folder(self._of, tuple(self._objects), self._manifest)
+        self._of, self._objects, self._manifest = None, [], False
+
+
+def judge(folder: Folder, known: Known) -> Finding | None:
+    """What is wrong with a folder; None when nothing is, or when it is too early to say."""
+    of = folder.of
+    if of.run in known.jobs or max(each.modified for each in folder.objects) > known.now - known.grace:
+        return None
+    request = Key(of.namespace, of.name) if of.data else None
+    if request is None:
+        kind: Kind = "Checkpoint"
+    elif not folder.manifest:
+        kind = "Unfinished"
+    elif request in known.requests or (known.namespaces and request.namespace not in known.namespaces):
+        return None
+    else:
+        kind = "Delivered"
+    keys = tuple(each.key for each in folder.objects)
+    return Finding(kind, of.run, of.folder, keys, sum(each.size for each in folder.objects), request)
+
+
+def judge_upload(key: str, begun: datetime, prefix: str, known: Known) -> Finding | None:
+    """Likewise of an unfinished upload; its bytes are not known yet."""
+    of = owned(key, prefix)
+    if of is None or of.run in known.jobs or begun > known.now - known.grace:
+        return None
+    return Finding("Upload", of.run, of.folder, (key,), request=Key(of.namespace, of.name) if of.data else None)
+
+
+def delivered(request: Request, grace: timedelta, now: datetime) -> tuple[str, str] | None:
+    """The ExportDestination in which the request says its export is, and its run; None when it says no such thing, or
+    has said so for less than the grace, or when the export went elsewhere or its time is over."""
+    status = request.status
+    result = status.get("result") or {}
+    completed, expires = times.parse(status.get("completionTime")), times.parse(result.get("expirationTime"))
+    if not result.get("uri") or result.get("usedFallback") or request.phase == "Expired":
+        return None
+    if completed is None or completed > now - grace or (expires is not None and expires < now + grace):
+        return None
+    destination = str((status.get("effective") or {}).get("destination") or "")
+    return (destination, str(status.get("run") or "")) if destination else None
+
+
+def missing(known: Known, seen: Collection[str]) -> Iterator[Finding]:
+    """Exports that requests tell of and that a whole listing has not shown."""
+    for run, request in sorted(known.delivered.items()):
+        if run not in seen:
+            yield Finding("Missing", run, "", request=request)

@@ -1,0 +1,230 @@
+"""Sweeps of a real S3 server, by what a real API server knows."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from export_operator import sweeper
+from export_operator.adapters import storage
+from export_operator.adapters.cluster import Cluster, request_path
+from export_operator.adapters.kube import Kube, path_of
+from export_operator.domain.model import API_VERSION, GROUP, VERSION, Key
+from export_operator.domain.sweep import Finding
+from export_operator.sweeper import Report, Sweeper, Total
+from tests.services import host
+
+from .connections import Connect
+from .remains import Remains, ended, folder, place
+
+pytestmark = pytest.mark.integration
+
+DESTINATIONS = path_of(GROUP, VERSION, "exportdestinations")
+RUN, OTHER = "0" * 20, "f" * 20
+CHECKPOINT, PART = f"prod/.export-operator/{RUN}/checkpoint.json", f"prod/team-a/broken/{OTHER}/broken-00001.csv"
+EXPORT = [f"prod/team-a/gone/{RUN}/gone.csv", f"prod/team-a/gone/{RUN}/manifest.json"]
+STRANGE = [f"prod/team-a/gone/{RUN}/notes.txt", "prod/team-a/readme", "zoo/file"]
+CLAIM = "prod/.export-operator/owner.json"
+OPERATOR = "system:serviceaccount:export-operator:export-operator"
+"""Who alone may write a status, where the admission policies are installed."""
+UPLOAD = f"prod/team-a/broken/{OTHER}/broken.csv"
+LEFT = [
+    Finding("Upload", OTHER, f"prod/team-a/broken/{OTHER}/", (UPLOAD,), 8, Key("team-a", "broken")),
+    Finding("Checkpoint", RUN, f"prod/.export-operator/{RUN}/", (CHECKPOINT,), 2),
+    Finding("Unfinished", OTHER, f"prod/team-a/broken/{OTHER}/", (PART,), 2, Key("team-a", "broken")),
+    Finding("Delivered", RUN, f"prod/team-a/gone/{RUN}/", tuple(EXPORT), 4, Key("team-a", "gone")),
+]
+
+
+class OnlyOne(Kube):
+    """Destinations of other tests are not seen."""
+
+    destination = ""
+
+    async def pages(self, path: str, **query: str | int) -> AsyncIterator[dict[str, Any]]:
+        async for page in super().pages(path, **query):
+            others = path == DESTINATIONS
+            items = [each for each in page["items"] if not others or each["metadata"]["name"] == self.destination]
+            yield {**page, "items": items}
+
+
+@dataclass
+class Yard:
+    """A destination with a bucket of its own, swept a week from now."""
+
+    kube: OnlyOne
+    namespace: str
+    remains: Remains
+
+    def sweeper(self, *, later: timedelta = timedelta(days=7)) -> Sweeper:
+        opened = functools.partial(storage.opened, self.kube, self.namespace)
+
+        def clock() -> datetime:
+            return datetime.now(UTC) + later
+
+        served = (self.namespace, "team-a")
+        return Sweeper(self.kube, self.namespace, served, opened, clock=clock, grace=timedelta(days=1))
+
+    async def sweep(self, *, dry_run: bool = False) -> Report:
+        return await self.sweeper().sweep(dry_run=dry_run)
+
+
+@pytest.fixture
+async def yard(connect: Connect, cluster: Cluster, s3: host.S3Server, remains: Remains) -> AsyncIterator[Yard]:
+    kube = await connect(OnlyOne)
+    kube.destination = f"sweep-{secrets.token_hex(4)}"
+    body = {"apiVersion": API_VERSION, "kind": "ExportDestination", "metadata": {"name": kube.destination}}
+    made = await kube.create(DESTINATIONS, {**body, "spec": dict(place(s3))})
+    yield Yard(kube, cluster.run_namespace, remains)
+    await kube.delete(f"{DESTINATIONS}/{kube.destination}", uid=made["metadata"]["uid"])
+
+
+def litter(remains: Remains) -> None:
+    remains.put(CHECKPOINT, PART, *EXPORT, *STRANGE)
+    remains.begin(UPLOAD)
+
+
+def found(report: Report) -> list[Finding]:
+    return [finding for _, finding in report.findings]
+
+
+async def test_a_dry_run_tells_all_and_changes_nothing(yard: Yard) -> None:
+    litter(yard.remains)
+    report = await yard.sweep(dry_run=True)
+    assert found(report) == LEFT
+    assert report.totals == {
+        yard.kube.destination: {
+            "Upload": Total(1, 8),
+            "Checkpoint": Total(1, 2),
+            "Unfinished": Total(1, 2),
+            "Delivered": Total(1, 4),
+        }
+    }
+    assert (report.removed, report.blind, report.partial) == (0, [], [])
+    assert (yard.remains.keys, yard.remains.uploads) == (sorted([CHECKPOINT, PART, *EXPORT, *STRANGE]), [UPLOAD])
+
+
+async def test_a_sweep_removes_what_is_ours_old_and_of_no_use_and_nothing_else(yard: Yard) -> None:
+    litter(yard.remains)
+    report = await yard.sweep()
+    assert (found(report), report.removed, report.removed_bytes) == (LEFT, 3, 12)
+    name = yard.kube.destination
+    orphaned = {
+        (name, kind): 4 if kind == "Delivered" else 0 for kind in ("Upload", "Checkpoint", "Unfinished", "Delivered")
+    }
+    assert (report.orphaned, report.whole) == (orphaned, {name})
+    assert (yard.remains.keys, yard.remains.uploads) == (sorted([*EXPORT, *STRANGE, CLAIM]), [])
+    again = await yard.sweep()
+    assert (found(again), again.removed) == (LEFT[3:], 0)
+
+
+async def test_what_is_younger_than_the_grace_stays(yard: Yard) -> None:
+    litter(yard.remains)
+    report = await yard.sweeper(later=timedelta()).sweep()
+    assert (found(report), yard.remains.uploads) == ([], [UPLOAD])
+
+
+async def test_what_a_run_with_a_job_has_is_left_to_the_job(yard: Yard, cluster: Cluster, s3: host.S3Server) -> None:
+    job = await ended(cluster, s3)
+    keys = [f"{folder(job)}users.csv", f"prod/.export-operator/{job.run}/checkpoint.json"]
+    yard.remains.put(*keys)
+    yard.remains.begin(f"{folder(job)}users.csv")
+    report = await yard.sweep()
+    assert (found(report), yard.remains.keys, yard.remains.uploads) == (
+        [],
+        sorted([*keys, CLAIM]),
+        [f"{folder(job)}users.csv"],
+    )
+
+
+async def test_an_export_that_its_request_tells_of_and_that_is_not_there_is_told(yard: Yard, connect: Connect) -> None:
+    operator = await connect(Kube, OPERATOR)
+    operator._api.set_default_header("Impersonate-Group", "system:masters")
+    key = Key(yard.namespace, "lost")
+    body = {"apiVersion": API_VERSION, "kind": "ExportRequest", "metadata": {"name": key.name}}
+    path = request_path(key)
+    made = await yard.kube.create(path.rpartition("/")[0], {**body, "spec": {"source": {"name": "app-db"}}})
+    status = {
+        "observedGeneration": 1,
+        "phase": "Succeeded",
+        "run": RUN,
+        "completionTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "effective": {"destination": yard.kube.destination},
+        "result": {"uri": "s3://exports/somewhere"},
+    }
+    await operator.replace(f"{path}/status", {**made, "status": status})
+    assert found(await yard.sweep()) == [Finding("Missing", RUN, "", request=key)]
+
+
+async def test_another_installations_places_are_not_swept(yard: Yard) -> None:
+    litter(yard.remains)
+    yard.remains.put(CLAIM)
+    report = await yard.sweep()
+    assert (found(report), yard.remains.uploads) == ([], [UPLOAD])
+    place = f"ExportDestination {yard.kube.destination!r}"
+    assert report.blind == [
+        f"{place} is not swept: {CLAIM!r} says that another installation does. Delete it if none does"
+    ]
+
+
+async def test_another_installations_folder_within_ours_is_not_swept(yard: Yard) -> None:
+    theirs = [f"prod/theirs/{each.removeprefix('prod/')}" for each in (CLAIM, CHECKPOINT, PART)]
+    yard.remains.put(*theirs)
+    assert (found(await yard.sweep()), yard.remains.keys) == ([], sorted([*theirs, CLAIM]))
+
+
+async def test_what_one_pass_does_not_take_is_gone_on_with(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeper, "MAX_REMOVED", 2)
+    monkeypatch.setattr(storage, "PAGE", 3)
+    folders = [f"prod/team-a/broken/{number:020}/broken.csv" for number in range(7)]
+    yard.remains.put(*folders)
+    work = yard.sweeper()
+    reports = [await work.sweep()]
+    while reports[-1].partial:
+        assert len(reports) < 10
+        reports.append(await work.sweep())
+    assert (sum(report.removed for report in reports), yard.remains.keys) == (7, [CLAIM])
+    assert reports[-1].totals == {yard.kube.destination: {"Unfinished": Total(7, 14, 14)}}
+
+
+async def test_a_bucket_that_is_away_is_told_and_the_next_sweep_looks_again(yard: Yard, s3: host.S3Server) -> None:
+    litter(yard.remains)
+    s3.stop()
+    away = await yard.sweep()
+    s3.start()
+    assert (found(away), [each.partition(":")[0] for each in away.blind]) == (
+        [],
+        [f"ExportDestination {yard.kube.destination!r} could not be swept"],
+    )
+    assert found(await yard.sweep()) == LEFT
+
+
+async def test_the_command_tells_what_a_sweep_would_do(yard: Yard, kubeconfig: str) -> None:
+    litter(yard.remains)
+    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [
+            *(sys.executable, "-m", "export_operator", "sweep", "--dry-run", "--output", "json"),
+            *("--run-namespace", yard.namespace),
+        ],
+        env=kept | {"KUBECONFIG": kubeconfig, "EXPORT_OPERATOR_WATCH_NAMESPACES": yard.namespace},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    told = json.loads(done.stdout)
+    assert (done.returncode in {0, 1}, told["findings"], told["removed"]) == (True, [], {"keys": 0, "bytes": 0})
+    assert yard.remains.uploads == [UPLOAD]
