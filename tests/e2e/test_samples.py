@@ -13,6 +13,7 @@ from tests.e2e.team import Team, one_object
 from tests.platform import catalogue
 from tests.platform.api import Json
 from tests.platform.names import SAMPLES
+from tests.platform.waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -62,6 +63,19 @@ def test_a_sample_of_a_request_succeeds(world: World, team: Team, file: Path) ->
     result = team.succeeded(document(file)["metadata"]["name"])
     assert result["rows"] > 0
     one_object(world.storage, result)
+
+
+@pytest.mark.parametrize("file", of("ScheduledExport"))
+def test_a_sample_of_a_schedule_is_accepted_and_waits_for_its_time(team: Team, file: Path) -> None:
+    sample = document(file)
+    name = sample["metadata"]["name"]
+    team.api.create({**sample, "metadata": {"name": name, "namespace": team.namespace}})
+
+    def waiting() -> bool:
+        status = team.api.get("ScheduledExport", name, team.namespace).get("status") or {}
+        return status.get("reason") == "Waiting" and bool(status.get("nextScheduleTime"))
+
+    until("the schedule to wait", waiting, 30)
 
 
 @pytest.mark.parametrize("file", of("ExportPolicy", "ExportSource", "ExportDestination", "CronJob"))

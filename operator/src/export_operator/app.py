@@ -40,6 +40,7 @@ from export_operator.handlers import make_registry
 from export_operator.queueing import Queueing
 from export_operator.reconcile import Reconciler
 from export_operator.resync import Resync
+from export_operator.schedules import Schedules
 from export_operator.settings import ProcessSettings
 from export_operator.store import CATALOGUE, Document, Store
 from export_operator.sweeper import Report, Sweeper
@@ -131,6 +132,14 @@ class App:
             changed=self._identity_changed,
             clock=now,
         )
+        self._schedules = Schedules(
+            store=self._store,
+            cluster=self._cluster,
+            ledger=self._ledger,
+            identity=lambda: self._canary.state,
+            clock=now,
+            metrics=metrics,
+        )
         self._reconciler = Reconciler(
             store=self._store,
             runs=self._runs,
@@ -193,6 +202,7 @@ class App:
                 ("clean-up", self._cleaner.run()),
                 ("sweeper", self._sweeper.run(every, self._swept)),
                 ("canary", self._canary.run()),
+                ("schedules", self._schedules.run()),
             ):
                 spawn(name, work)
             spawn("resync", self._resync.run(self._wake))
@@ -282,6 +292,7 @@ class App:
     def _identity_changed(self, state: Enforcement) -> None:
         self._metrics.identity_enforced(state.enforced)
         self._store.wake_waiting()
+        self._schedules.look_again()
 
     def _slots_changed(self) -> None:
         self._queueing.slots.slots_changed()

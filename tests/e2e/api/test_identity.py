@@ -265,6 +265,23 @@ def test_only_the_operator_asks_in_the_name_of_a_schedules_requester(
     assert not operator.dry_run(spoof()).ok
 
 
+def test_the_operator_cancels_what_a_schedule_replaces_and_nothing_else(
+    namespace: Kubectl, bob: Kubectl, operator_account: str
+) -> None:
+    namespace("create", "role", "fire", "--verb=create,get,patch", "--resource=exportrequests.export-operator.io")
+    account = operator_account.removeprefix("system:serviceaccount:")
+    namespace("create", "rolebinding", "fire", "--role=fire", f"--serviceaccount={account}")
+    assert bob.apply(schedule("nightly", suspend=True)).ok
+    made = owned("nightly-2611250230")
+    made["metadata"]["ownerReferences"][0]["uid"] = bob.get("ScheduledExport", "nightly")["metadata"]["uid"]
+    operator = namespace.as_user(operator_account)
+    assert operator.apply(made).ok
+    assert bob.apply(request("own")).ok
+    assert operator.patch("nightly-2611250230", {"spec": {"cancel": True}}).ok
+    assert not operator.patch("nightly-2611250230", {"spec": {"runID": "2"}}).ok
+    assert not operator.patch("own", {"spec": {"cancel": True}}).ok
+
+
 def test_an_account_that_speaks_for_others_in_its_own_namespace_is_warned_of(namespace: Kubectl) -> None:
     user = f"system:serviceaccount:{namespace.namespace}:deployer"
     namespace("create", "serviceaccount", "deployer")

@@ -69,6 +69,11 @@ class Ledger:
         page = self.page(subject)
         return None if page is None else page.find(run)
 
+    def has_run(self, subject: Subject, request: Key) -> bool:
+        """A run of a request of this name counts, or counted of late, against the subject."""
+        page = self.page(subject)
+        return page is not None and any(entry.request == request for entry in page.entries)
+
     def unsettled(self, run: str) -> Mapping[Subject, Entry]:
         """The places that the run holds in windows and that nobody has settled, by subject."""
         return self._open.get(run, {})
