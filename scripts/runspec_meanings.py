@@ -118,6 +118,7 @@ FIELDS: Mapping[str, str] = {
     "Outcome.peakMemoryBytes": "Largest memory of the process.",
     "Outcome.rows": "Rows read.",
     "Outcome.warnings": "What did not end the attempt, but may end another.",
+    "Outcome.retries": "How often calls were tried again, by call and failure: `UploadPart/DestinationUnavailable`.",
     "Outcome.checkpointRows": "After a failure: as in progress.",
     "Delivered.uri": "The object, or the pattern of the objects' names.",
     "Delivered.manifestURI": "Its manifest.",

@@ -1,6 +1,7 @@
 """The distribution's Prometheus and Alertmanager as processes of this machine, and a receiver of alerts."""
 
 import json
+import os
 import threading
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,13 @@ LOOPBACK = {"NO_PROXY": "*", "no_proxy": "*"}
 def program(package: str, name: str) -> Path:
     """A program of a package of the distribution."""
     return apt.unpacked(package) / "usr" / "bin" / name
+
+
+def at_home(package: str) -> list[str | Path]:
+    """A prefix for a command line: the package's own /usr/share lies over the system's, for this process alone."""
+    overlay = 'mount -t overlay overlay -o "lowerdir=$0:/usr/share" /usr/share && exec "$@"'
+    root = [] if os.geteuid() == 0 else ["--map-root-user"]
+    return ["unshare", "--mount", *root, "sh", "-c", overlay, apt.unpacked(package) / "usr" / "share"]
 
 
 def get(url: str) -> Any:
@@ -63,6 +71,7 @@ class Alertmanager(_Served):
     def command(self) -> Sequence[str | Path]:
         return [
             *as_user(""),
+            *at_home("prometheus-alertmanager"),  # it reads its own template from there, whatever it is told
             program("prometheus-alertmanager", "prometheus-alertmanager"),
             f"--config.file={self._directory / 'alertmanager.yml'}",
             f"--storage.path={self._directory / 'alertmanager'}",

@@ -71,7 +71,7 @@ def _run(spec_file: str | None) -> int:
     _listen(stop)
     _watch(reporter, meter, spec, deadline)
     reporter.start()
-    run = Run(spec, meter, stop, Retrier(deadline, stop, note=reporter.note))
+    run = Run(spec, meter, stop, Retrier(deadline, stop, note=reporter.note, count=meter.retried))
     try:
         return _finish(reporter, meter, spec.run.id, delivered=run.deliver())
     except ExportError as error:
@@ -127,6 +127,7 @@ def _finish(
         peak_memory_bytes=process.peak_memory(),
         rows=meter.rows,
         warnings=tuple(meter.warnings),
+        retries=dict(meter.retries),
         checkpoint_rows=meter.kept() if failure is not None else None,
     )
     reporter.finish(outcome)

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from export_contract.report import EstimateSource
+from export_contract.failures import Failure
+from export_contract.report import MAX_RETRIED, EstimateSource
 
 
 class Meter:
@@ -25,6 +26,7 @@ class Meter:
         self.resumed_rows: int | None = None
         self.kept: Callable[[], int | None] = _nothing
         self.seconds: dict[str, float] = {}
+        self.retries: dict[str, int] = {}
         self._lock = threading.Lock()
         self._beats = 0
 
@@ -48,6 +50,13 @@ class Meter:
     @property
     def beats(self) -> int:
         return self._beats
+
+    def retried(self, call: str, failure: Failure) -> None:
+        """A call is tried again."""
+        name = f"{call}/{failure}"
+        with self._lock:
+            if name in self.retries or len(self.retries) < MAX_RETRIED:
+                self.retries[name] = self.retries.get(name, 0) + 1
 
     def add(self, step: str, seconds: float) -> None:
         with self._lock:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import pytest
 
 from export_contract.failures import Failure
+from export_contract.report import MAX_RETRIED
 from export_runner.clock import Deadline, Stop
 from export_runner.errors import ExportError, Stopped
+from export_runner.meter import Meter
 from export_runner.queues import ByteQueue
 from export_runner.retry import DELAYS, LEAST_SECONDS, Retrier
 from export_runner.tasks import Task, wait_for
@@ -67,6 +69,24 @@ def test_before_each_further_try_its_pause_is_waited_for(failures: int) -> None:
     with contextlib.suppress(ExportError):
         Retrier(Deadline(3600), stop).call("It", Flaky(failures))
     assert stop.waited == [1.0, 2.0, 4.0][:failures]
+
+
+def test_each_call_that_is_tried_again_is_counted_by_what_it_asked_and_how_it_failed() -> None:
+    meter = Meter(0.0)
+    outer = Retrier(Deadline(3600), Stop(), delays=(0.0, 0.0, 0.0), count=meter.retried)
+    outer.call("UploadPart", Flaky(2))
+    outer.child(Stop()).call("Reading from PostgreSQL", Flaky(1))
+    with pytest.raises(ExportError):
+        outer.call("UploadPart", Flaky(99))
+    assert meter.retries == {"UploadPart/SourceUnavailable": 5, "PostgreSQL/SourceUnavailable": 1}
+
+
+def test_no_more_kinds_of_tries_are_told_than_an_outcome_has_room_for() -> None:
+    meter = Meter(0.0)
+    for number in range(MAX_RETRIED + 2):
+        meter.retried(f"Call{number}", Failure.SOURCE_UNAVAILABLE)
+    meter.retried("Call0", Failure.SOURCE_UNAVAILABLE)
+    assert (len(meter.retries), meter.retries["Call0/SourceUnavailable"]) == (MAX_RETRIED, 2)
 
 
 def test_a_failure_that_passes_once_lasts_when_it_comes_again() -> None:

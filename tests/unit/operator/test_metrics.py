@@ -276,7 +276,18 @@ def test_counters_tell_the_totals_and_zero_for_what_never_happened(metrics: Metr
     totals = Totals(0)
     totals.add(
         End(
-            "run", 1, "team-a", labels, {"runs": 1, "rows": 7, "near_deadline": 1, "duration_60": 1, "duration_sum": 31}
+            "run",
+            1,
+            "team-a",
+            labels,
+            {
+                "runs": 1,
+                "retries:UploadPart/DestinationUnavailable": 3,
+                "rows": 7,
+                "near_deadline": 1,
+                "duration_60": 1,
+                "duration_sum": 31,
+            },
         )
     )
     collector.show(totals)
@@ -292,6 +303,7 @@ def test_counters_tell_the_totals_and_zero_for_what_never_happened(metrics: Metr
     assert samples(metrics, "run_duration_seconds_count") == {("app-db",): 1.0, ("new",): 0.0}
     assert samples(metrics, "run_duration_seconds_bucket")[("60", "app-db")] == 1.0
     assert samples(metrics, "tenant_exported_rows_total") == {("team-a",): 7.0}
+    assert samples(metrics, "retries_total") == {("UploadPart", "DestinationUnavailable"): 3.0}
 
 
 def test_everything_that_is_exposed_is_in_the_catalogue_with_its_labels(metrics: Metrics, store: Store) -> None:

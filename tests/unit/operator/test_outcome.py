@@ -18,6 +18,7 @@ from export_operator.domain.outcome import (
     ended,
     read_outcome,
     readable,
+    retries,
     running_since,
     start_problem,
     stop_needed,
@@ -294,6 +295,9 @@ def changed(message: str, *path: str, to: Any) -> str:
         success().replace("1.25", "9" * 400),
         changed(success(), "timings", to={"a step": 1.0}),
         changed(success(), "timings", to={"x" * 33: 1.0}),
+        changed(success(), "retries", to={"UploadPart/DestinationUnavailable": -1}),
+        changed(success(), "retries", to={"a call": 1}),
+        changed(success(), "retries", to={f"Call{number}/SourceUnavailable": 1 for number in range(9)}),
         changed(failure(), "failure", "reason", to="x" * 129),
         changed(failure(), "failure", "reason", to="two words"),
         changed(failure(), "failure", "failureClass", to=""),
@@ -309,6 +313,19 @@ def test_a_sound_message_is_read_whole() -> None:
     assert read_outcome(ended_pod(0, success()), RUN) == Outcome(
         run=RUN, delivered=delivered(), timings={"total": 1.25}, peak_memory_bytes=1 << 20, rows=100
     )
+
+
+def test_retries_of_all_attempts_add_up() -> None:
+    tried = {"UploadPart/DestinationUnavailable": 2, "PostgreSQL/SourceUnavailable": 1}
+    messages = (
+        changed(failure(), "retries", to=tried),
+        changed(success(), "retries", to=tried),
+        "no report",
+        success(),
+    )
+    pods = [ended_pod(0, message, name=f"pod-{number}") for number, message in enumerate(messages)]
+    assert retries(pods, RUN) == {"UploadPart/DestinationUnavailable": 4, "PostgreSQL/SourceUnavailable": 2}
+    assert retries(pods, "another run") == {}
 
 
 @given(st.text(max_size=4096) | st.binary(max_size=4096).map(lambda data: data.decode("utf-8", "replace")))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export_contract.report import EstimateSource, Progress
+from export_contract.report import MAX_RETRIED, EstimateSource, Progress
 from export_operator.domain.actions import Decision, Reserve, TakeSlot, WriteStatus
 from export_operator.domain.decide import admitted, decide, reserved
 from export_operator.domain.identity import Subject
@@ -345,7 +345,10 @@ def test_a_delivery_leaves_a_small_status() -> None:
     place = f"s3://{'b' * 63}/{'p' * 256}/{LONG}/{'k' * 256}/{LONG}/{run}/{LONG}.csv"
     timings = json.dumps({f"{'s' * 30}{index}": 1.123456 for index in range(20)})
     warnings = json.dumps(["語" * 400] * 20)
-    message = success(uri=place).replace('{"total":1.25}', timings)[:-1] + f',"warnings":{warnings}}}'
+    tried = json.dumps({f"{'c' * 38}{index}/{'f' * 40}": 2**31 - 1 for index in range(MAX_RETRIED)})
+    message = success(uri=place).replace('{"total":1.25}', timings).replace('"retries":{}', f'"retries":{tried}')
+    message = message[:-1] + f',"warnings":{warnings}}}'
+    assert '"retries":{"c' in message
     assert size(big_end(message, 0)) <= BOUND
 
 

@@ -11,6 +11,7 @@ from export_contract.codec import ContractError, dumps, loads
 MAX_TERMINATION_BYTES = 4096  # the kubelet cuts a termination message there
 MAX_COUNT = 2**53  # of rows and bytes: every JSON reader keeps such a number exactly
 MAX_SECONDS = 10.0**8  # three years
+MAX_RETRIED = 8  # kinds of calls and failures that an outcome tells of
 
 EstimateSource = Literal["", "Statistics", "StaleStatistics", "Planner"]
 """What `estimated_rows` rests on. Statistics: those of a table that is read whole, gathered after most of its changes.
@@ -88,7 +89,8 @@ class FailureReport:
 class Outcome:
     """The termination message: exactly one of `delivered` and `failure`. Seconds by step in `timings`. `warnings` are
     sentences about what did not end this attempt, but may end another: neither row values nor secrets.
-    `checkpoint_rows` is that of `Progress`."""
+    `checkpoint_rows` is that of `Progress`. `retries` tells how often calls were tried again, by call and reason of the
+    failure: `UploadPart/DestinationUnavailable`; of at most `MAX_RETRIED` such."""
 
     version: Literal[1] = 1
     run: str
@@ -99,6 +101,7 @@ class Outcome:
     rows: int = 0
     warnings: tuple[str, ...] = ()
     checkpoint_rows: int | None = None
+    retries: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.delivered is None) == (self.failure is None):

@@ -36,7 +36,7 @@ class Bucket(ABC):
         made = client.make(self._target, SENDERS + 1, keys)
         self._caller = client.Caller(made, self._target.bucket, retrier)
         # A run that is told to stop still writes down what it has sent.
-        lasting = Retrier(retrier.deadline, Stop(), retrier.delays, note=retrier.note)
+        lasting = Retrier(retrier.deadline, Stop(), retrier.delays, note=retrier.note, count=retrier.count)
         self._checkpoints = Checkpoints(client.Caller(made, self._target.bucket, lasting), self._target)
         self._upload: upload.Upload | None = None
         self._found: Checkpoint | None = None

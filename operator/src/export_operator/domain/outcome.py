@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from export_contract import failures
 from export_contract.codec import ContractError
 from export_contract.failures import FAILURES, Failure, FailureClass
-from export_contract.report import MAX_COUNT, MAX_SECONDS, Delivered, Outcome
+from export_contract.report import MAX_COUNT, MAX_RETRIED, MAX_SECONDS, Delivered, Outcome
 from export_operator.domain import times
 from export_operator.domain.model import Job, Pod
 from export_operator.domain.places import Places
@@ -21,6 +22,7 @@ MAX_LOG_TAIL = 1024
 MAX_ATTEMPTS = 2**31 - 1  # int32 in the CRD
 SHA256 = re.compile("([0-9a-f]{64})?")  # that of several objects is in their manifest
 WORD = re.compile("[A-Za-z][A-Za-z0-9_-]{0,62}")
+RETRIED = re.compile("[A-Za-z][A-Za-z0-9]{0,39}/[A-Za-z]{1,40}")
 STEP = re.compile("[A-Za-z][A-Za-z0-9_-]{0,31}")
 MOMENT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2}))?")
 
@@ -104,10 +106,21 @@ def read_outcome(pod: Pod, run: str) -> Outcome | None:
     return outcome if outcome.run == run and _plausible(outcome) else None
 
 
+def retries(pods: Sequence[Pod], run: str) -> Mapping[str, int]:
+    """How often all attempts together tried calls again, by call and failure."""
+    found: Counter[str] = Counter()
+    for pod in pods:
+        outcome = read_outcome(pod, run)
+        found.update({} if outcome is None else outcome.retries)
+    return {name: min(number, MAX_ATTEMPTS) for name, number in found.most_common(MAX_RETRIED)}
+
+
 def _plausible(outcome: Outcome) -> bool:
     """Whether status can hold it: an API server that refuses the status would keep the run from ending."""
     delivered, failure = outcome.delivered, outcome.failure
-    counts = [outcome.peak_memory_bytes, outcome.checkpoint_rows or 0]
+    counts = [outcome.peak_memory_bytes, outcome.checkpoint_rows or 0, *outcome.retries.values()]
+    if len(outcome.retries) > MAX_RETRIED or not all(RETRIED.fullmatch(name) for name in outcome.retries):
+        return False
     words = []
     if delivered is not None:
         counts += [delivered.rows, delivered.bytes]

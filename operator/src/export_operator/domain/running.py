@@ -202,6 +202,8 @@ def _end(turn: Turn, job: Job, document: status.Document) -> Decision:
     # One that Kueue holds may never have had a pod; those it had are gone.
     number = int(fields.get("attempts") or 0) if job.held_by_kueue else ended.attempts
     fields["attempts"] = number
+    if tried := status.retries_status(outcome.retries((*turn.seen.gone, *turn.seen.pods), turn.run)):
+        fields["retries"] = tried
     close = partial(turn.close, document=document, finished=finished, then=_lesson(turn, job, ended, effective))
     problem = ended.problem
     if problem is not None and problem.reason == "Cancelled":

@@ -22,6 +22,7 @@ MAX_LOG_TAIL = 2048
 MAX_COLUMNS = 640
 MAX_NAME = 128
 MAX_QUOTA = 960
+MAX_RETRIES = 160
 MAX_QUOTAS = 8  # entries, by the CRD
 PROGRESS_SECONDS = 10  # a running pod costs at most one status write in this time
 PROGRESS_PERCENT = 1  # and none at all for less than this
@@ -142,6 +143,16 @@ def quota_status(states: Sequence[WindowState]) -> list[dict[str, Any]]:
             break
         found.append(told)
     return found
+
+
+def retries_status(found: Mapping[str, int]) -> dict[str, int]:
+    """`status.retries`: as many kinds of calls that were tried again as fit, the most frequent first."""
+    told: dict[str, int] = {}
+    for name, number in found.items():
+        if _size(told | {name: number}) > MAX_RETRIES:
+            break
+        told[name] = number
+    return told
 
 
 def progress_status(

@@ -27,6 +27,8 @@ COUNTED_ELSEWHERE = frozenset({"Expired"})
 """Phases that follow another end, which was counted."""
 OF_TENANTS = ("runs", "rows", "bytes")
 """The numbers that are kept by namespace as well."""
+RETRIES = "retries:"
+"""What the names of such numbers begin with; a call and a failure follow, as in `status.retries`."""
 NOT_RUN = frozenset({"Adopted"})
 """Reasons of an end that repeats what an earlier run delivered."""
 
@@ -108,6 +110,8 @@ def _measure(numbers: Numbers, document: Mapping[str, Any], completed: datetime,
     out_of_time = status.get("reason") in {Failure.DEADLINE_EXCEEDED, "DeadlineReached"}
     numbers["near_deadline"] += out_of_time or seconds >= NEAR * deadline
     numbers["fallbacks"] += bool(result.get("usedFallback"))
+    for name, number in (status.get("retries") or {}).items():
+        numbers[f"{RETRIES}{name}"] = number
     if status.get("jobRef"):
         numbers["refunds"] += refunds.settlement(request, select(policies, request).refund_on).refunded
     for name in [name for name, number in numbers.items() if not number]:
@@ -160,6 +164,16 @@ class Totals:
             {labels: numbers.copy() for labels, numbers in self.rows.items()},
             {tenant: numbers.copy() for tenant, numbers in self.tenants.items()},
         )
+
+    def retries(self) -> Mapping[tuple[str, ...], Numbers]:
+        """How often calls were tried again, by call and failure."""
+        found: dict[tuple[str, ...], Numbers] = {}
+        for numbers in self.rows.values():
+            for name, number in numbers.items():
+                if name.startswith(RETRIES):
+                    call, _, failure = name.removeprefix(RETRIES).partition("/")
+                    _add(found.setdefault((call, failure), defaultdict(float)), {"retries": number})
+        return found
 
     def sums(self, labels: tuple[str, ...]) -> Mapping[tuple[str, ...], Numbers]:
         """The numbers by fewer labels: some of `LABELS`, or of `TENANT_LABELS` with the tenant."""

@@ -128,6 +128,13 @@ OUTCOMES = Family(
     ("phase", "class"),
 )
 ATTEMPTS = Family("attempts", _C, Scope.CLUSTER, "Pods of the runs that ended.", _RUN)
+RETRIES = Family(
+    "retries",
+    _C,
+    Scope.CLUSTER,
+    "Calls of exporters that were tried again, by operation of S3 or PostgreSQL and by the failure that it was.",
+    ("call", "reason"),
+)
 ROWS = Family("exported_rows", _C, Scope.CLUSTER, "Rows delivered.", _RUN)
 BYTES = Family("exported_bytes", _C, Scope.CLUSTER, "Bytes delivered, as stored.", _RUN)
 TENANT_RUNS = Family("tenant_runs_ended", _C, Scope.CLUSTER, "Runs that reached an end, by namespace.", TENANT_LABELS)
@@ -252,6 +259,7 @@ GROUPS: dict[str, tuple[Family, ...]] = {
         RUNS_ENDED,
         OUTCOMES,
         ATTEMPTS,
+        RETRIES,
         ROWS,
         BYTES,
         FALLBACKS,

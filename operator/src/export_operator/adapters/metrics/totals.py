@@ -18,6 +18,7 @@ COUNTERS: Mapping[Family, str] = {
     catalogue.RUNS_ENDED: "runs",
     catalogue.OUTCOMES: "runs",
     catalogue.ATTEMPTS: "attempts",
+    catalogue.RETRIES: "retries",
     catalogue.ROWS: "rows",
     catalogue.BYTES: "bytes",
     catalogue.FALLBACKS: "fallbacks",
@@ -53,7 +54,10 @@ class TotalsCollector(Collector):
 
     def show(self, totals: Totals) -> None:
         """From now on tell these. Adding up is done here, once, and not at each scrape."""
-        self._sums = {family: totals.sums(family.labels) for family in (*COUNTERS, *HISTOGRAMS)}
+        self._sums = {
+            family: totals.retries() if family is catalogue.RETRIES else totals.sums(family.labels)
+            for family in (*COUNTERS, *HISTOGRAMS)
+        }
 
     def collect(self) -> Iterator[Metric]:
         for family, sums in (self._sums or {}).items():
