@@ -87,6 +87,7 @@ def test_postgresql_that_is_down_is_tried_four_times(exporter: Exporter) -> None
     done = refused(exporter, spec, Failure.SOURCE_UNAVAILABLE)
     assert "4 tries" in done.message
     assert done.said.count("is tried again") == 3
+    assert done.outcome.retries == {"PostgreSQL/SourceUnavailable": 3}
     assert done.seconds >= 7  # 1 + 2 + 4
     assert exporter.leaves_nothing(spec)
 
@@ -95,6 +96,7 @@ def test_a_missing_bucket_is_named(exporter: Exporter) -> None:
     done = refused(exporter, exporter.spec(bucket="nowhere-to-be-found"), Failure.BUCKET_NOT_FOUND)
     assert "nowhere-to-be-found" in done.message
     assert "is tried again" not in done.said
+    assert done.outcome.retries == {}
 
 
 @pytest.mark.parametrize("variable", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
