@@ -755,3 +755,9 @@ def test_a_slot_that_was_taken_just_before_a_death_is_kept_at_the_next_start_and
             settle(world, Operator(world, Hand()), Hand())
             assert len(world.jobs) == 1
     assert deaths
+
+
+@pytest.mark.parametrize("name", [name for name in STORIES if name.startswith("cancelled while")])
+def test_what_was_cancelled_leaves_neither_a_job_nor_anything_in_the_bucket(name: str) -> None:
+    world = play(STORIES[name], Hand())
+    assert (world.jobs, world.left, world.objects) == ({}, set(), set())

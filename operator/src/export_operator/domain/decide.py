@@ -87,8 +87,9 @@ def _finished(turn: Turn) -> Decision:
     requeue = None
     if job is not None and not job.deleting:
         left = _seconds_left(turn)
-        # A Job that is not over cannot change the outcome any more: it was created late, by an operator that died.
-        if left <= 0 or not job.terminal or job.stop_reason == NOT_WANTED:
+        # A Job that is not over cannot change the outcome any more: it was created late, by an operator that died. One
+        # that was cancelled has nothing to tell, and what its pod has begun in the bucket shall go at once.
+        if left <= 0 or not job.terminal or job.stop_reason == NOT_WANTED or request.phase == "Cancelled":
             delivered = bool(request.status.get("result"))
             actions.extend(retire(job, pod_lives=turn.seen.pod_lives, gone=False, delivered=delivered))
         else:
