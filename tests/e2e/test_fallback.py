@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.kubectl import Kubectl
+from tests.e2e import links
 from tests.e2e.conftest import World
 from tests.e2e.furniture import BUCKET, DESTINATION, FEW, FICKLE, PLENTY, address, destination
 from tests.e2e.team import Team, one_object
@@ -32,6 +33,7 @@ def team(world: World) -> Iterator[Team]:
         "bucket": BUCKET,
         "prefix": "spare",
         "endpoint": services.s3_endpoint,
+        "publicEndpoint": links.public(world.storage),
         "pathStyle": True,
         "credentialsSecret": {"name": DESTINATION},
     }
@@ -109,6 +111,20 @@ def test_an_export_that_went_to_the_fallback_says_so_wherever_one_looks(
     assert result["uri"] in warning["message"]
 
 
+def test_links_lead_to_the_fallback_bucket_and_wait_for_what_is_in_a_database(
+    world: World, team: Team, returned: Storage
+) -> None:
+    del returned  # a bucket that is there, and has nothing yet
+    links.let_link(world.platform, team.namespace)
+    for name in ("e2e-or-bucket", "e2e-or-database"):
+        links.ask(team, name, name)
+    (url,) = links.ready(team, "e2e-or-bucket")["urls"].split()
+    code, content = links.fetch(url)
+    assert (code, hashlib.sha256(content).hexdigest()) == (200, team.status("e2e-or-bucket")["result"]["sha256"])
+    told = links.until_it_says(team, "e2e-or-database", "Pending", "InFallbackDatabase")["message"]
+    assert f"export-runner fetch {team.status('e2e-or-database')['result']['uri']} --to FILE" in told
+
+
 def test_a_fallback_bucket_is_read_like_any_other_and_moved_by_the_runs_own_job(
     world: World, team: Team, runs: Kubectl, returned: Storage
 ) -> None:
@@ -159,6 +175,10 @@ def test_a_fallback_database_is_emptied_by_the_samples_cronjob(
     held = returned.read(primary(team, "e2e-or-database"))
     assert world.database.compare_csv(held, "few", columns(held)).none
     moved_to_s3(returned, team, "e2e-or-database", held)
+    # The download that waits for it looks again every few minutes, and now, since it is changed.
+    world.platform.api.patch("ExportDownload", "e2e-or-database", team.namespace, {"metadata": {"labels": {"x": "y"}}})
+    linked = links.until_it_says(team, "e2e-or-database", "Ready", "LinksMade")
+    assert "their host" in linked["message"], "it is known in the cluster alone"
 
 
 def run_job(runs: Kubectl, name: str, manifest: str) -> str:

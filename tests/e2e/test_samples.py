@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from tests.cluster.kubectl import Kubectl
+from tests.e2e import links
 from tests.e2e.conftest import World
 from tests.e2e.furniture import MASK_KEY, PLENTY
 from tests.e2e.team import Team, one_object
@@ -76,6 +77,14 @@ def test_a_sample_of_a_schedule_is_accepted_and_waits_for_its_time(team: Team, f
         return status.get("reason") == "Waiting" and bool(status.get("nextScheduleTime"))
 
     until("the schedule to wait", waiting, 30)
+
+
+@pytest.mark.parametrize("file", of("ExportDownload"))
+def test_a_sample_of_a_download_gets_links(world: World, team: Team, file: Path) -> None:
+    sample = document(file)
+    links.let_link(world.platform, team.namespace)
+    team.api.create({**sample, "metadata": {**sample["metadata"], "namespace": team.namespace}})
+    assert set(links.ready(team, sample["metadata"]["name"])) == {"urls", "manifestURL", "SHA256SUMS", "curl"}
 
 
 @pytest.mark.parametrize("file", of("ExportPolicy", "ExportSource", "ExportDestination", "CronJob"))

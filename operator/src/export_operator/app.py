@@ -35,6 +35,7 @@ from export_operator.counting import Counting
 from export_operator.domain.breaker import DESTINATION, Breaker
 from export_operator.domain.identity import Enforcement, Subject
 from export_operator.domain.model import GROUP, VERSION, Key
+from export_operator.downloads import Downloads
 from export_operator.gates import Gates
 from export_operator.handlers import make_registry
 from export_operator.queueing import Queueing
@@ -140,6 +141,13 @@ class App:
             clock=now,
             metrics=metrics,
         )
+        self._downloads = Downloads(
+            store=self._store,
+            cluster=self._cluster,
+            open_bucket=opened,
+            identity=lambda: self._canary.state,
+            clock=now,
+        )
         self._reconciler = Reconciler(
             store=self._store,
             runs=self._runs,
@@ -198,6 +206,7 @@ class App:
             spawn("policies", self._policies.run())
             every = self._settings.sweep_every.total_seconds()
             for name, work in (
+                ("downloads", self._downloads.run()),
                 ("settling", self._ledger.run(now)),
                 ("clean-up", self._cleaner.run()),
                 ("sweeper", self._sweeper.run(every, self._swept)),
@@ -293,6 +302,7 @@ class App:
         self._metrics.identity_enforced(state.enforced)
         self._store.wake_waiting()
         self._schedules.look_again()
+        self._downloads.look_again()
 
     def _slots_changed(self) -> None:
         self._queueing.slots.slots_changed()

@@ -97,3 +97,22 @@ def test_workloads_of_kueue_are_touched_only_where_kueue_is_asked_for(
         if "KUEUE" in each["name"]
     ]
     assert (granted, told) == ([("Role", "export-runs", each) for each in verbs], ["true"] * len(verbs))
+
+
+@pytest.mark.parametrize(
+    ("setting", "bound"),
+    [
+        ("downloads.allNamespaces=false", []),
+        ("downloads.namespaces={team-a,team-b}", [("RoleBinding", "team-a"), ("RoleBinding", "team-b")]),
+        ("downloads.allNamespaces=true", [("ClusterRoleBinding", None)]),
+    ],
+)
+def test_secrets_with_links_may_be_made_where_the_platform_team_says(
+    admin: Kubectl, setting: str, bound: list[tuple[str, str | None]]
+) -> None:
+    answer = helm(admin, "template", "one", str(CHART), "-n", "other", "--set", setting)
+    assert [
+        (each["kind"], each["metadata"].get("namespace"))
+        for each in yaml.safe_load_all(answer.out)
+        if each and each.get("roleRef", {}).get("name") == "export-operator-downloads"
+    ] == bound

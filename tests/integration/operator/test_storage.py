@@ -5,16 +5,20 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 
 from export_operator.adapters import storage
 from export_operator.adapters.kube import Kube, path_of
-from export_operator.adapters.storage import StorageError, opened
+from export_operator.adapters.storage import Held, StorageError, opened
 from tests.services import host
 from tests.services.tls import Authority
+
+from .connections import until
 
 pytestmark = pytest.mark.integration
 
@@ -137,3 +141,66 @@ async def test_the_callers_own_aws_configuration_is_not_used(
     put(s3, "one")
     async with opened(kube, namespace, place(s3)) as bucket:
         assert await bucket.read("one", 8) == b"{}"
+
+
+def fetch(url: str) -> tuple[int, bytes]:
+    """Plain HTTP, with nothing but the link."""
+    answer = urllib3.request("GET", url, timeout=30, retries=False)
+    return answer.status, answer.data
+
+
+async def test_a_link_needs_no_account_and_leads_to_its_object_alone(
+    kube: Kube, namespace: str, s3: host.S3Server
+) -> None:
+    await give(kube, namespace, "bucket", keys_of(s3))
+    put(s3, "a/one.csv", b"1\n")
+    put(s3, "a/two.csv", b"2\n")
+    async with opened(kube, namespace, place(s3)) as bucket:
+        one, two = await bucket.presign(["a/one.csv", "a/two.csv"], 60)
+    assert (fetch(one), fetch(two)) == ((200, b"1\n"), (200, b"2\n"))
+    assert fetch(one.replace("one.csv", "two.csv"))[0] == 403
+    assert fetch(one.partition("?")[0])[0] == 403
+
+
+async def test_a_link_is_for_the_host_that_it_was_signed_for(kube: Kube, namespace: str, s3: host.S3Server) -> None:
+    await give(kube, namespace, "bucket", keys_of(s3))
+    put(s3, "one", b"1")
+    outside = s3.endpoint.replace("127.0.0.1", "localhost")
+    assert outside != s3.endpoint
+    async with opened(kube, namespace, place(s3, endpoint=outside)) as bucket:
+        (url,) = await bucket.presign(["one"], 60)
+    assert url.startswith(f"{outside}/{BUCKET}/one?")
+    assert fetch(url) == (200, b"1")
+    assert fetch(url.replace("localhost", "127.0.0.1"))[0] == 403
+
+
+async def test_a_link_ends_by_itself(kube: Kube, namespace: str, s3: host.S3Server) -> None:
+    await give(kube, namespace, "bucket", keys_of(s3))
+    put(s3, "one", b"1")
+    async with opened(kube, namespace, place(s3)) as bucket:
+        (url,) = await bucket.presign(["one"], 1)
+    await until(lambda: fetch(url)[0] == 403, "the end of the link")
+
+
+async def test_an_object_is_looked_at_without_reading_it(kube: Kube, namespace: str, s3: host.S3Server) -> None:
+    await give(kube, namespace, "bucket", keys_of(s3))
+    put(s3, "one", b"12345678")
+    async with opened(kube, namespace, place(s3)) as bucket:
+        assert await bucket.look("one") == Held(8, archived=False)
+        assert await bucket.look("none") is None
+
+
+async def test_a_key_that_ends_says_when(kube: Kube, namespace: str, s3: host.S3Server) -> None:
+    token = {"AWS_SESSION_TOKEN": "t"}
+    end = {"AWS_CREDENTIAL_EXPIRATION": "2026-11-26T09:00:00+00:00"}
+    wrong = {"AWS_CREDENTIAL_EXPIRATION": "tomorrow"}
+    for name, more in {"bucket": {}, "session": token, "ending": token | end, "wrong": wrong}.items():
+        await give(kube, namespace, name, keys_of(s3) | more)
+    found = []
+    for name in ("bucket", "session", "ending"):
+        async with opened(kube, namespace, place(s3, credentialsSecret={"name": name})) as bucket:
+            found.append((bucket.temporary, bucket.until))
+    assert found == [(False, None), (True, None), (True, datetime(2026, 11, 26, 9, tzinfo=UTC))]
+    with pytest.raises(StorageError, match="AWS_CREDENTIAL_EXPIRATION in Secret 'wrong' is no time"):
+        async with opened(kube, namespace, place(s3, credentialsSecret={"name": "wrong"})):
+            pass

@@ -13,7 +13,7 @@ from export_contract.report import Progress
 from export_operator.adapters.kube import ApiError, Kube, path_of
 from export_operator.domain import identity, model, times
 from export_operator.domain.actions import Emit
-from export_operator.domain.model import GROUP, VERSION, Job, Key, Request
+from export_operator.domain.model import GROUP, VERSION, Job, Key, Request, Stamped
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Cluster:
 
     async def delete_request(self, request: Request) -> None:
         """Delete the request, if it still is as it was seen."""
-        await self._kube.delete(request_path(request.key), uid=request.uid, resource_version=request.resource_version)
+        await self.delete(request_path(request.key), request)
 
     async def write_status(self, path: str, document: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
         """Replace the status of the object at `path`, if it still is the `document` that the status was decided on."""
@@ -82,6 +82,15 @@ class Cluster:
     async def secret_object(self, name: str) -> dict[str, Any] | None:
         """The Secret itself."""
         return await self._kube.find(path_of("", "v1", "secrets", name, namespace=self.run_namespace))
+
+    async def create_secret(self, manifest: Mapping[str, Any]) -> str:
+        """The name that it got."""
+        path = path_of("", "v1", "secrets", namespace=manifest["metadata"]["namespace"])
+        return str((await self._kube.create(path, manifest))["metadata"]["name"])
+
+    async def delete(self, path: str, seen: Stamped) -> None:
+        """Delete the object at `path`, if it still is as it was seen, and what belongs to it."""
+        await self._kube.delete(path, uid=seen.uid, resource_version=seen.resource_version)
 
     async def pods_of(self, run: str) -> list[dict[str, Any]]:
         items, _ = await self._kube.list(self.pods_path, labelSelector=f"{model.LABEL_RUN}={run}")

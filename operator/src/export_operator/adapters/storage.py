@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from export_contract import environment
 from export_operator.adapters.kube import ApiError, Kube, path_of
+from export_operator.domain import times
 from export_operator.domain.sweep import Stored
 
 if TYPE_CHECKING:
@@ -38,6 +39,12 @@ ABSENT = frozenset({"NoSuchBucket", "NoSuchKey", "NoSuchUpload"})
 PRESENT = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
 DENIED = frozenset({"AccessDenied", "AllAccessDisabled", "MethodNotAllowed", "NotImplemented"})
 """What the credentials, or the server, do not do at any time."""
+EXPIRATION = "AWS_CREDENTIAL_EXPIRATION"
+"""Of a session, as `aws configure export-credentials` calls it."""
+UNSEEN = frozenset({"NoSuchKey", "404", "AccessDenied", "403"})
+"""What S3 says of an object that is not there, to a key that may not list the bucket by 403. An answer to HEAD has no
+body to say more in."""
+ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 _OF_NOBODY: dict[str, tuple[Any, Any, Any, Any]] = {
     "profile": (None, None, None, None),
@@ -66,12 +73,24 @@ class Upload:
     begun: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An object that is there; `size` in bytes. One that is `archived` cannot be read before somebody restores it."""
+
+    size: int
+    archived: bool
+
+
 class Bucket:
     """One bucket, with the credentials of its place. All calls raise `StorageError`."""
 
-    def __init__(self, client: S3Client, name: str) -> None:
+    def __init__(self, client: S3Client, name: str, *, temporary: bool = False, until: datetime | None = None) -> None:
         self._client = client
         self.name = name
+        self.temporary = temporary
+        """The key is a session's, which ends."""
+        self.until = until
+        """When it does; None: nobody tells."""
 
     async def pages(self, prefix: str, after: str = "") -> AsyncIterator[list[Stored]]:
         """Every object under `prefix`, at most a thousand a page, in the order of their keys: those `after` a key."""
@@ -156,6 +175,32 @@ class Bucket:
             raise StorageError(f"bucket {self.name!r}: {key!r} has more than {most} bytes")
         return found
 
+    async def look(self, key: str) -> Held | None:
+        """What is to be known of an object; None when there is none."""
+        try:
+            found = await self._call(lambda: self._client.head_object(Bucket=self.name, Key=key))
+        except StorageError as error:
+            if error.code in UNSEEN:
+                return None
+            raise
+        restored = 'ongoing-request="false"' in found.get("Restore", "")
+        archived = found.get("StorageClass") in ARCHIVES or "ArchiveStatus" in found
+        return Held(found["ContentLength"], archived and not restored)
+
+    async def presign(self, keys: Sequence[str], seconds: int) -> list[str]:
+        """A link to each object, which serves for so long to whoever has it, as far as the bucket's key may read it.
+        Nobody is asked."""
+
+        def sign() -> list[str]:
+            return [
+                self._client.generate_presigned_url(
+                    "get_object", Params={"Bucket": self.name, "Key": key}, ExpiresIn=seconds
+                )
+                for key in keys
+            ]
+
+        return await self._call(sign)
+
     async def _call(self, function: Callable[[], T]) -> T:
         from botocore.exceptions import BotoCoreError, ClientError
         from botocore.parsers import ResponseParserError
@@ -185,15 +230,18 @@ async def opened(kube: Kube, run_namespace: str, place: Mapping[str, Any]) -> As
     if not (access and secret_key):
         raise StorageError(f"bucket {name!r}: Secret {secret!r} in namespace {run_namespace!r} holds no access key")
     authority = (place.get("caSecret") or {}).get("name")
+    until = times.parse(keys.get(EXPIRATION))
+    if keys.get(EXPIRATION) and until is None:
+        raise StorageError(f"bucket {name!r}: {EXPIRATION} in Secret {secret!r} is no time")
     trusted = (await _secret(kube, run_namespace, authority)).get(CA, "") if authority else ""
     with tempfile.TemporaryDirectory() as folder:
         if trusted:
             (Path(folder) / CA).write_text(trusted)
         client = await asyncio.to_thread(
-            _client, place, (access, secret_key, token or None), str(Path(folder) / CA) if trusted else True
+            make_client, place, (access, secret_key, token or None), str(Path(folder) / CA) if trusted else True
         )
         try:
-            yield Bucket(client, name)
+            yield Bucket(client, name, temporary=bool(token), until=until)
         finally:
             client.close()
 
@@ -206,7 +254,7 @@ async def _secret(kube: Kube, namespace: str, name: str) -> dict[str, str]:
     return {key: base64.b64decode(value).decode("utf-8", "replace") for key, value in (found.get("data") or {}).items()}
 
 
-def _client(place: Mapping[str, Any], keys: tuple[str, str, str | None], verify: bool | str) -> S3Client:
+def make_client(place: Mapping[str, Any], keys: tuple[str, str, str | None], verify: bool | str) -> S3Client:
     """The import alone takes longer than most commands: it waits until it is needed."""
     import botocore.config
     import botocore.session

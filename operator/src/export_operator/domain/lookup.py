@@ -34,7 +34,7 @@ def _did_you_mean(given: str, known: Iterable[str]) -> str:
     return (f" Did you mean {close[0]!r}?" if close else "") + known_ones
 
 
-def _usable(named: Named | None, namespace: str) -> Named | None:
+def usable(named: Named | None, namespace: str) -> Named | None:
     """Where a tenant may not use a source, it does not exist for it: names of others are not to be guessed at."""
     if named is None:
         return None
@@ -43,13 +43,13 @@ def _usable(named: Named | None, namespace: str) -> Named | None:
 
 
 def _offered(objects: Mapping[str, Named], namespace: str, policy: Policy, kind: str) -> list[str]:
-    return [name for name, item in objects.items() if _usable(item, namespace) and policy.allows(kind, name)]
+    return [name for name, item in objects.items() if usable(item, namespace) and policy.allows(kind, name)]
 
 
 def find_source(request: Request, catalogue: Catalogue, policy: Policy) -> Named:
     """The source, if this namespace and this policy may use it. Raises `RefusalError`."""
     name, namespace = request.spec["source"]["name"], request.key.namespace
-    source = _usable(catalogue.sources.get(name), namespace)
+    source = usable(catalogue.sources.get(name), namespace)
     if source is None:
         known = _offered(catalogue.sources, namespace, policy, "sources")
         raise RefusalError(
@@ -176,7 +176,7 @@ def find_destination(request: Request, catalogue: Catalogue, policy: Policy) -> 
             + _did_you_mean("", offered),
             may_appear=not offered,
         )
-    destination = _usable(catalogue.destinations.get(name), namespace)
+    destination = usable(catalogue.destinations.get(name), namespace)
     if destination is None:
         raise RefusalError(
             "DestinationNotFound",

@@ -39,9 +39,9 @@ class Delivery:
     bytes: int
 
 
-def delivery(text: bytes, key: str, modified: datetime, place: Mapping[str, Any], destination: str) -> Delivery:
-    """Read the manifest that stands under `key`. `place` is the spec of the ExportDestination `destination`, or the
-    bucket of its fallback; `modified` is S3's own word on the object's age. Raises `NotAManifestError`."""
+def read(text: bytes, key: str, place: Mapping[str, Any]) -> tuple[Manifest, names.Keys]:
+    """The manifest that stands under `key`, and the keys of its run. `place` is the spec of an ExportDestination, or
+    the bucket of its fallback. Raises `NotAManifestError`."""
     try:
         manifest = Manifest.from_json(text)
     except ContractError as error:
@@ -68,6 +68,14 @@ def delivery(text: bytes, key: str, modified: datetime, place: Mapping[str, Any]
     sizes = [each.bytes for each in manifest.objects]
     if not all(0 <= count <= MAX_COUNT for count in (manifest.rows, sum(sizes), *sizes)):
         raise NotAManifestError("rows or bytes are out of range")
+    return manifest, keys
+
+
+def delivery(text: bytes, key: str, modified: datetime, place: Mapping[str, Any], destination: str) -> Delivery:
+    """What the manifest under `key` proves; see `read`. `destination` is the name of the ExportDestination, `modified`
+    S3's own word on the object's age. Raises `NotAManifestError`."""
+    manifest, _ = read(text, key, place)
+    run = manifest.run
     started = times.parse(manifest.started_at)
     if started is None:
         raise NotAManifestError("startedAt is no time")
@@ -80,7 +88,7 @@ def delivery(text: bytes, key: str, modified: datetime, place: Mapping[str, Any]
         destination=destination,
         time=min(started, modified),
         rows=manifest.rows,
-        bytes=sum(sizes),
+        bytes=sum(each.bytes for each in manifest.objects),
     )
 
 

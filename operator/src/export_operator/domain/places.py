@@ -8,6 +8,8 @@ from typing import Any, cast
 
 from export_contract import names, runspec
 from export_contract.report import Delivered
+from export_operator.domain.model import Request
+from export_operator.domain.policy import FALLBACKS
 
 FALLBACK_SECONDS = 60
 """A fallback's deadline where the destination gives none, as the CRD's default does."""
@@ -36,6 +38,19 @@ class Coordinates:
             output_format=self.format,
             compression=self.compression,
         )
+
+
+def coordinates(request: Request, effective: Mapping[str, Any], run: str) -> Coordinates:
+    """Those of a run of the request, in the form of `status.effective`. Only the object's own key depends on it."""
+    return Coordinates(
+        namespace=request.key.namespace,
+        key_prefix=(request.spec.get("destination") or {}).get("keyPrefix") or "",
+        name=request.key.name,
+        run=run,
+        format=str(effective.get("format") or FALLBACKS["format"]),
+        compression=str(effective.get("compression") or FALLBACKS["compression"]),
+        layout=effective.get("layout") or FALLBACKS["layout"],
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from export_operator.domain import (
     times,
 )
 from export_operator.domain.actions import Action, Decision, Emit, Learn, StopJob, SuspendJob
-from export_operator.domain.model import Job, Request
+from export_operator.domain.model import Job
 from export_operator.domain.policy import FALLBACKS
 from export_operator.domain.turn import Turn
 
@@ -194,7 +194,8 @@ def _end(turn: Turn, job: Job, document: status.Document) -> Decision:
     fields = document.fields
     effective: Mapping[str, Any] = fields.get("effective") or {}
     destination = turn.seen.catalogue.destinations.get(str(effective.get("destination")))
-    ways = result_places(turn.request, effective, destination.spec if destination else {}, turn.run)
+    at = places.coordinates(turn.request, effective, turn.run)
+    ways = places.places(at, destination.spec if destination else {})
     ended = outcome.ended(job, (*turn.seen.gone, *turn.seen.pods), ways)
     finished = job.finished or turn.now
     document = replace(document, now=finished)
@@ -252,21 +253,3 @@ def _lesson(turn: Turn, job: Job, ended: outcome.Ended, effective: Mapping[str, 
 def _warned(text: str, warnings: Sequence[str]) -> str:
     """As far as there is room: a status is small."""
     return max(text, status.clip(". ".join([text, *warnings]), MAX_WARNED), key=len)
-
-
-def result_places(
-    request: Request, effective: Mapping[str, Any], destination: Mapping[str, Any], run: str
-) -> places.Places:
-    """Where the run may have delivered."""
-    return places.places(
-        places.Coordinates(
-            namespace=request.key.namespace,
-            key_prefix=(request.spec.get("destination") or {}).get("keyPrefix") or "",
-            name=request.key.name,
-            run=run,
-            format=str(effective.get("format") or FALLBACKS["format"]),
-            compression=str(effective.get("compression") or FALLBACKS["compression"]),
-            layout=effective.get("layout") or FALLBACKS["layout"],
-        ),
-        destination,
-    )
