@@ -70,7 +70,7 @@ def _delivered(request: Json) -> Json:
         return result
     look = (
         f"kubectl -n {TEAM} describe exportrequest {name}; kubectl -n export-runs get jobs,pods;"
-        " kubectl -n export-operator logs deployment/export-operator"
+        " kubectl -n export-operator logs --prefix --selector app.kubernetes.io/component=operator"
     )
     if not status:
         raise Problem(f"the operator has not looked at the request within {WAIT_SECONDS:.0f} s. See: {look}")

@@ -14,7 +14,7 @@ from tests.e2e.killer import Killer, killer
 from tests.e2e.team import Team
 from tests.platform import install, tenants
 from tests.platform.database import Database, database
-from tests.platform.names import DEPLOYMENT, LABEL_REQUEST_UID, NAMESPACE, RUN_NAMESPACE
+from tests.platform.names import LABEL_REQUEST_UID, NAMESPACE, OPERATOR, RUN_NAMESPACE
 from tests.platform.storage import Storage, storage
 
 MakeTeam = Callable[..., Team]
@@ -105,7 +105,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.failed and report.when == "call" and isinstance(world, World):
         for team in world.teams:
             report.sections.append((f"namespace {team.namespace}", _portrait(team)))
-        logs = world.platform.kubectl.run("logs", f"deployment/{DEPLOYMENT}", "--tail=60", check=False)
+        logs = world.platform.kubectl.run("logs", "--selector", OPERATOR, "--prefix", "--tail=60", check=False)
         report.sections.append((f"operator in {NAMESPACE}", logs.stdout + logs.stderr))
     return report
 

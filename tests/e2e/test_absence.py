@@ -33,7 +33,7 @@ def no_operator(operator: Kubectl) -> Iterator[None]:
         until("the operator to go", lambda: not operator.output("get", "pods", "-o", "name"), 40)
         yield
     finally:
-        operator.run("scale", f"deployment/{DEPLOYMENT}", "--replicas=1")
+        operator.run("scale", f"deployment/{DEPLOYMENT}", "--replicas=2")
         operator.run("rollout", "status", f"deployment/{DEPLOYMENT}", "--timeout=60s")
 
 

@@ -16,7 +16,7 @@ from tests.e2e.furniture import FEW, PLENTY
 from tests.e2e.team import Team
 from tests.platform import chart
 from tests.platform.api import Api, ApiError, Json, path
-from tests.platform.names import NAMESPACE
+from tests.platform.names import NAMESPACE, OPERATOR
 from tests.platform.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.late]
@@ -44,8 +44,8 @@ def install_policies(operator: Kubectl) -> None:
 
 
 def gauge(operator: Kubectl) -> int:
-    """`export_operator_identity_enforced`, as Prometheus reads it; -1 while no operator answers."""
-    pods = operator.output("get", "pods", "-l", "app.kubernetes.io/component=operator", "-o", "name").split()
+    """`export_operator_identity_enforced`, as Prometheus reads it from the leader; -1 while there is none."""
+    pods = operator.output("get", "pods", "--selector", OPERATOR, "-o", "name").split()
     for pod in pods:
         name = pod.removeprefix("pod/")
         place = f"/api/v1/namespaces/{NAMESPACE}/pods/{name}:8080/proxy/metrics"
@@ -158,7 +158,7 @@ def declared(world: World, operator: Kubectl) -> Iterator[str]:
     platform, api = world.platform, world.platform.api
     chart.install(platform.cluster, platform.images, "identity.mode=Declared")
     until("the wrong mode is noticed", lambda: gauge(operator) == 0, SECONDS)
-    log = operator.output("logs", "deployment/export-operator")
+    log = operator.output("logs", "--selector", OPERATOR, "--tail=-1")
     api.delete(MUTATING, STAMP)
     api.delete("MutatingAdmissionPolicy", STAMP)
     until_believed(operator)

@@ -11,6 +11,7 @@ import pytest
 from tests.e2e.conftest import World
 from tests.e2e.furniture import PLENTY
 from tests.e2e.killer import Killer
+from tests.e2e.leader import leader
 from tests.e2e.team import Team, exit_code, one_object
 from tests.platform.api import Json
 from tests.platform.names import NAMESPACE, RUN_NAMESPACE
@@ -96,7 +97,7 @@ def test_an_operator_that_is_killed_in_ten_runs_changes_nothing_in_their_outcome
     expected, seconds, _ = undisturbed
     names = [f"leaderless-{number}" for number in range(RUNS)]
     for number, name in enumerate(names):
-        victim = serving(world)
+        victim = leader(world.platform.api)
         team.ask(name, "users")
         time.sleep(moments.uniform(0, seconds))
         # The container is restarted in its pod; a pod that is deleted is replaced by another.
@@ -114,19 +115,6 @@ def test_an_operator_that_is_killed_in_ten_runs_changes_nothing_in_their_outcome
     assert [entry for entry in slots["spec"].get("entries", []) if entry["namespace"] == team.namespace] == []
     reserved = reservations(world, team)
     assert len(reserved) == len(set(reserved)) == len(team.asked)
-
-
-def serving(world: World) -> Json:
-    """The operator's pod, when it is ready."""
-
-    def look() -> Json | None:
-        for pod in world.platform.api.items("Pod", NAMESPACE, "app.kubernetes.io/component=operator"):
-            conditions = {each["type"]: each["status"] for each in pod["status"].get("conditions") or []}
-            if conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]:
-                return pod
-        return None
-
-    return until("an operator that serves", look, 120)
 
 
 def comes_back(world: World, victim: Json) -> None:

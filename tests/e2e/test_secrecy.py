@@ -11,7 +11,7 @@ from tests.e2e.furniture import DESTINATION, PLANTED, SOURCE
 from tests.e2e.team import Team
 from tests.platform import catalogue
 from tests.platform.api import ApiError
-from tests.platform.names import DEPLOYMENT, RUN_NAMESPACE
+from tests.platform.names import OPERATOR, RUN_NAMESPACE
 from tests.platform.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -28,7 +28,7 @@ def test_no_secret_shows_in_any_object_log_or_event(world: World, operator: Kube
         team.until(name, "Failed")
     api = world.platform.api
     texts = {kind: json.dumps(api.items(kind)) for kind in KINDS}
-    texts["the operator's log"] = operator.output("logs", f"deployment/{DEPLOYMENT}")
+    texts["the operator's log"] = operator.output("logs", "--selector", OPERATOR, "--tail=-1")
     for name in team.asked:
         for pod in team.pods(name):
             texts[f"the log of {name}'s pod"] = api.log(pod["metadata"]["name"], RUN_NAMESPACE, 10_000)

@@ -22,7 +22,7 @@ SCENARIOS = (
     Scenario(name="quiet", title="one after the other", users=60, each=5, limit=5, backlog=False),
     Scenario(name="burst", title="all at one moment"),
     Scenario(name="refused", title="half over their quota", limit=5, backlog=False),
-    Scenario(name="two", title="two operators at once", operators=2),
+    Scenario(name="two", title="two operators at once", operators=2, usurp=True),
     Scenario(name="killed", title="killed three times", kills=3),
 )
 DECIDE = "decide"

@@ -8,21 +8,31 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.bench.measure import cpu_seconds, peak_memory
+from tests.cluster.paths import REPOSITORY
 from tests.load.plane import direct
 from tests.platform.names import NAMESPACE, RUN_NAMESPACE
 from tests.services.processes import Server, as_user
 
 
 class Operator(Server):
-    """`ready` when it says so. `profile` is a file for cProfile to write; it costs a third of the speed."""
+    """`ready` when it says so. `profile` is a file for cProfile to write; it costs a third of the speed. One that
+    `usurps` believes that it leads, whatever the Lease says."""
 
     def __init__(
-        self, directory: Path, number: int, kubeconfig: Path, settings: Mapping[str, str], profile: Path | None = None
+        self,
+        directory: Path,
+        number: int,
+        kubeconfig: Path,
+        settings: Mapping[str, str],
+        *,
+        profile: Path | None = None,
+        usurps: bool = False,
     ) -> None:
         super().__init__(f"operator-{number}", directory / f"operator-{number}.log")
         self._kubeconfig = kubeconfig
         self._settings = settings
         self._profile = profile
+        self._program = "tests.load.usurper" if usurps else "export_operator"
         self.cpu = 0.0
         """Seconds, of all its processes so far."""
         self.peak_memory = 0
@@ -30,7 +40,7 @@ class Operator(Server):
 
     def command(self) -> Sequence[str | Path]:
         profiled = ["-m", "cProfile", "-o", str(self._profile)] if self._profile else []
-        return [*as_user(""), sys.executable, *profiled, "-m", "export_operator", "run"]
+        return [*as_user(""), sys.executable, *profiled, "-m", self._program, "run"]
 
     def environment(self) -> Mapping[str, str]:
         given = {
@@ -42,7 +52,9 @@ class Operator(Server):
         }
         return {
             "KUBECONFIG": str(self._kubeconfig),
+            "PYTHONPATH": str(REPOSITORY),
             "POD_NAME": self.name,
+            "POD_UID": self.name,
             "POD_NAMESPACE": NAMESPACE,
             **direct(),
             **{f"EXPORT_OPERATOR_{name}": value for name, value in given.items()},

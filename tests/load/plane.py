@@ -70,8 +70,9 @@ class Plane:
         finally:
             await kube.close()
 
-    async def operator_kubeconfig(self, kube: Kube) -> Path:
-        """A kubeconfig of the operator's service account, with no other permissions than the chart gives it."""
+    async def operator_kubeconfig(self, kube: Kube, number: int = 0, server: str = "") -> Path:
+        """A kubeconfig of the operator's service account, with no other permissions than the chart gives it and a token
+        of its own; `server` is a way round to the API server."""
         path = path_of("", "v1", "serviceaccounts", "export-operator", "token", namespace=NAMESPACE)
         request = {
             "apiVersion": "authentication.k8s.io/v1",
@@ -81,7 +82,9 @@ class Plane:
         answer = await kube.create(path, request)
         document = json.loads(self.kubeconfig.read_text())
         document["users"][0]["user"] = {"token": answer["status"]["token"]}
-        target = self.kubeconfig.with_name("operator")
+        if server:
+            document["clusters"][0]["cluster"] = {"server": server}
+        target = self.kubeconfig.with_name(f"operator-{number}")
         target.write_text(json.dumps(document))
         target.chmod(0o600)
         return target

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +38,7 @@ PATIENCE_SECONDS = 900.0
 class Scenario:
     """`limit` is of requests a user and day; `slots` of runs at once. With `backlog` everything is there before the
     operator starts, so all of it contends at one moment; else people apply while it runs. `kills` are SIGKILLs, spread
-    over the admissions, each followed by a new start."""
+    over the admissions, each followed by a new start. With `usurp` every operator believes that it leads."""
 
     name: str
     title: str
@@ -49,6 +49,7 @@ class Scenario:
     run_seconds: float = 1.0
     operators: int = 1
     kills: int = 0
+    usurp: bool = False
     backlog: bool = True
     on_quota_exceeded: str = "Reject"
     ttl_seconds: int = 1
@@ -81,8 +82,74 @@ class Seen:
     operator_memory: int = 0
 
 
-async def play(scenario: Scenario, plane: Plane, profile: Path | None = None) -> Seen:
-    """Put the scenario on a fresh control plane. Raises `Problem` or `TimeoutError` when it does not settle."""
+@dataclass
+class Stage:
+    """A scenario under way."""
+
+    scenario: Scenario
+    plane: Plane
+    kube: Kube
+    operators: list[Operator]
+    stand_in: StandIn
+    watch: Watch
+    step: say.Step
+
+    async def submit(self, first: int, last: int) -> None:
+        """The users of these numbers apply, all of what is theirs one after the other; many users do so at once."""
+        users = [f"user-{number:03}" for number in range(first, last)]
+        random.Random(1).shuffle(users)
+        gate = asyncio.Semaphore(SUBMITTERS)
+
+        async def submit(number: int, user: str) -> None:
+            path = path_of(GROUP, VERSION, "exportrequests", namespace=_namespaces()[number % NAMESPACES])
+            async with gate, self.plane.connected(user) as kube:
+                for index in range(self.scenario.each):
+                    await kube.create(path, _request(self.scenario, f"{user}-{index}"))
+
+        async with asyncio.TaskGroup() as group:
+            for number, user in enumerate(users):
+                group.create_task(submit(number, user))
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not true():
+                counts = sorted(self.watch.phases().items())
+                self.step.progress(", ".join(f"{count} {phase or 'new'}" for phase, count in counts))
+                await asyncio.sleep(0.1)
+
+    async def settled(self, users: int) -> None:
+        """So many users have got all of theirs, and nothing is left to do."""
+        requests = users * self.scenario.each
+        await self.until(lambda: self.watch.ended() == requests and not self.stand_in.informer.items)
+
+
+Course = Callable[[Stage], Awaitable[None]]
+"""What happens once the operators serve. All users have applied at its end."""
+
+
+async def killing(stage: Stage) -> None:
+    """Everybody applies, unless they have; operators are killed in turn, and start again."""
+    scenario = stage.scenario
+    if not scenario.backlog:
+        await stage.submit(0, scenario.users)
+    for number in range(scenario.kills):
+        after = scenario.admitted * (number + 1) // (scenario.kills + 1)
+        await stage.until(lambda after=after: stage.stand_in.truth.created.total() >= after)  # type: ignore[misc]
+        victim = stage.operators[number % len(stage.operators)]
+        victim.kill()
+        victim.launch()
+
+
+async def play(
+    scenario: Scenario,
+    plane: Plane,
+    profile: Path | None = None,
+    *,
+    course: Course = killing,
+    ways: Sequence[str] = ("",),
+) -> Seen:
+    """Put the scenario on a fresh control plane; `ways` are URLs that lead the operators to it, if not straight. Raises
+    `Problem` or `TimeoutError` when it does not settle."""
     loop = asyncio.get_running_loop()
     seen = Seen()
     async with AsyncExitStack() as stack:
@@ -94,33 +161,34 @@ async def play(scenario: Scenario, plane: Plane, profile: Path | None = None) ->
         await watch.informer.synced.wait()
         stand_in = StandIn(kube, scenario.run_seconds)
         await stack.enter_async_context(stand_in.working())
-        kubeconfig = await plane.operator_kubeconfig(kube)
         settings = {
             "REQUESTS_PER_USER": str(scenario.limit),
             "MAX_CONCURRENT_RUNS": str(scenario.slots),
         }
         operators = [
-            Operator(plane.settings.directory, number, kubeconfig, settings, profile if number == 0 else None)
+            Operator(
+                plane.settings.directory,
+                number,
+                await plane.operator_kubeconfig(kube, number, ways[number % len(ways)]),
+                settings,
+                profile=profile if number == 0 else None,
+                usurps=scenario.usurp,
+            )
             for number in range(scenario.operators)
         ]
         for operator in operators:
             stack.callback(operator.stop)
         with say.step(f"{scenario.name}: {scenario.title}") as step:
+            stage = Stage(scenario, plane, kube, operators, stand_in, watch, step)
             if scenario.backlog:
-                await _submit(scenario, plane)
+                await stage.submit(0, scenario.users)
                 began = loop.time()
                 await _start(operators)
             else:
                 await _start(operators)
                 began = loop.time()
-                await _submit(scenario, plane)
-            kills = [scenario.admitted * (index + 1) // (scenario.kills + 1) for index in range(scenario.kills)]
-            for number, after in enumerate(kills):
-                await _until(lambda after=after: stand_in.truth.created.total() >= after, step, watch)  # type: ignore[misc]
-                victim = operators[number % len(operators)]
-                victim.kill()
-                victim.launch()
-            await _until(lambda: watch.settled(scenario) and not stand_in.informer.items, step, watch)
+            await course(stage)
+            await stage.settled(scenario.users)
         # Its last words to the ledger, and what it has cost.
         for operator in operators:
             operator.stop()
@@ -149,8 +217,9 @@ class Watch:
     def phases(self) -> Counter[str]:
         return +self._counts
 
-    def settled(self, scenario: Scenario) -> bool:
-        return sum(self._counts[phase] for phase in TERMINAL_PHASES) == scenario.requests
+    def ended(self) -> int:
+        """How many requests have."""
+        return sum(self._counts[phase] for phase in TERMINAL_PHASES)
 
     def _changed(self, before: str | None, after: str | None) -> None:
         now = asyncio.get_running_loop().time()
@@ -176,13 +245,6 @@ async def _start(operators: list[Operator]) -> None:
             if not operator.running:
                 raise operator.problem()
         await asyncio.sleep(0.1)
-
-
-async def _until(true: Callable[[], bool], step: say.Step, watch: Watch) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not true():
-            step.progress(", ".join(f"{count} {phase or 'new'}" for phase, count in sorted(watch.phases().items())))
-            await asyncio.sleep(0.1)
 
 
 async def _furnish(plane: Plane, kube: Kube, port: int) -> None:
@@ -231,23 +293,6 @@ async def _policies_work(plane: Plane) -> None:
 
 def _namespaces() -> list[str]:
     return [f"team-{number}" for number in range(NAMESPACES)]
-
-
-async def _submit(scenario: Scenario, plane: Plane) -> None:
-    """Every user applies all of theirs, one after the other; many users do so at once."""
-    users = [f"user-{number:03}" for number in range(scenario.users)]
-    random.Random(1).shuffle(users)
-    gate = asyncio.Semaphore(SUBMITTERS)
-
-    async def submit(number: int, user: str) -> None:
-        path = path_of(GROUP, VERSION, "exportrequests", namespace=_namespaces()[number % NAMESPACES])
-        async with gate, plane.connected(user) as kube:
-            for index in range(scenario.each):
-                await kube.create(path, _request(scenario, f"{user}-{index}"))
-
-    async with asyncio.TaskGroup() as group:
-        for number, user in enumerate(users):
-            group.create_task(submit(number, user))
 
 
 def _request(scenario: Scenario, name: str) -> dict[str, Any]:

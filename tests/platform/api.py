@@ -31,6 +31,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "LocalQueue": (KUEUE, "localqueues"),
     "ResourceFlavor": (KUEUE, "resourceflavors"),
     "PriorityClass": ("apis/scheduling.k8s.io/v1", "priorityclasses"),
+    "Lease": ("apis/coordination.k8s.io/v1", "leases"),
     "Deployment": ("apis/apps/v1", "deployments"),
     "Pod": ("api/v1", "pods"),
     "Secret": ("api/v1", "secrets"),

@@ -99,6 +99,17 @@ class Server:
         assert self._process
         return self._process.pid
 
+    @property
+    def exit_code(self) -> int:
+        """Of one that has ended; negative: the signal that ended it."""
+        assert self._process
+        assert self._process.returncode is not None
+        return self._process.returncode
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
     def start(self, seconds: float = 30) -> None:
         """Start, unless it runs, and wait until it serves."""
         self.launch()

@@ -6,18 +6,22 @@ import argparse
 import asyncio
 import json
 import os
+import secrets
 import sys
 from collections.abc import Sequence
 from typing import TextIO
 
 from export_operator import __version__
+from export_operator.adapters.elector import Elector
 from export_operator.adapters.kube import ApiError
 from export_operator.adapters.metrics import Metrics
-from export_operator.app import App, StartError, check_access, check_served, connection
+from export_operator.app import App, now
 from export_operator.commands import ledger, redrive, sweep
 from export_operator.domain.grants import find_exposed
+from export_operator.domain.lease import holder_name
 from export_operator.logs import configure
 from export_operator.settings import PREFIX, ProcessSettings, SettingsError, read_settings
+from export_operator.startup import StartError, check_access, check_served, connection
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,15 +58,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def _run(settings: ProcessSettings) -> None:
     metrics = Metrics()
-    async with connection(metrics) as kube:
-        await App(settings, kube, metrics).run()
+    holder = holder_name(settings.pod_name, settings.pod_uid, secrets.token_hex(4))
+    async with connection(metrics) as to_lease:
+        elector = Elector(to_lease, settings.namespace, holder, now)
+        async with connection(metrics, elector.fence) as kube:
+            await App(settings, kube, metrics, elector).run()
 
 
 async def _check(settings: ProcessSettings) -> None:
     async with connection(Metrics()) as kube:
         await check_served(kube)
-        await check_access(kube, settings.decisions.pods.namespace)
-    print("ok: the CRDs are served and the run namespace can be read")
+        await check_access(kube, settings.namespace, settings.decisions.pods.namespace)
+    print("ok: the CRDs are served, the run namespace and the Lease can be read")
 
 
 def _grants(given: TextIO) -> int:

@@ -1,4 +1,4 @@
-"""The process: connections, caches and workers start before kopf, and end after it."""
+"""The process: what it is made of, what it always does, and what it does while it leads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import itertools
 import logging
 import signal
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -17,9 +17,10 @@ from typing import Any
 import kopf
 
 from export_operator.adapters import storage
-from export_operator.adapters.canary import GUARDED, Canary
+from export_operator.adapters.canary import Canary
 from export_operator.adapters.cells import LedgerError
 from export_operator.adapters.cluster import Cluster, request_path
+from export_operator.adapters.elector import Elector
 from export_operator.adapters.health import HealthServer
 from export_operator.adapters.kube import ApiError, Kube, path_of
 from export_operator.adapters.ledger import Ledger
@@ -38,11 +39,13 @@ from export_operator.domain.model import GROUP, VERSION, Key
 from export_operator.downloads import Downloads
 from export_operator.gates import Gates
 from export_operator.handlers import make_registry
+from export_operator.leading import BrokenError, Leading, Work, cancel, until_one_ends
 from export_operator.queueing import Queueing
 from export_operator.reconcile import Reconciler
 from export_operator.resync import Resync
 from export_operator.schedules import Schedules
 from export_operator.settings import ProcessSettings
+from export_operator.startup import check_served
 from export_operator.store import CATALOGUE, Document, Store
 from export_operator.sweeper import Report, Sweeper
 from export_operator.takeover import take_over
@@ -50,28 +53,25 @@ from export_operator.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
 
-KINDS = (*GUARDED, "exportsources", "exportdestinations", "exportpolicies", "exportusages")
 FIRST_LOOK_SECONDS = 30.0  # at everybody who waits; then those who were not seen yet come later
 RETRY_SECONDS = 5.0
-STOP_SECONDS = 5.0  # for what the ledger still has to write
 RESOLVERS = 64  # threads that look up names: with Python's few, names whose server is silent would stop all others
 START_SECONDS = 60.0  # for the first lists; an API server that is slower restarts the pod
 KUEUE_SECONDS = 5.0  # for the first list of Workloads, which may be of a kind that nobody has installed
 
 
-class StartError(Exception):
-    """The operator cannot work here; the message says what to mend."""
-
-
 class App:
-    """Everything the operator is made of. `run` returns when it is asked to stop, and raises when a part breaks."""
+    """Everything the operator is made of. `run` returns when it is asked to stop, and raises when a part breaks.
 
-    def __init__(self, settings: ProcessSettings, kube: Kube, metrics: Metrics) -> None:
+    `kube` is fenced by the `elector`: nothing is written but by the leader. A standby keeps its caches warm."""
+
+    def __init__(self, settings: ProcessSettings, kube: Kube, metrics: Metrics, elector: Elector) -> None:
         decisions = settings.decisions
         self._settings = settings
         self._kube = kube
         self._metrics = metrics
         self._ready = False
+        self._begun = False
         looked = metrics.workqueue("exportrequests", lambda: len(self._queue))
         self._queue: WorkQueue[Key] = WorkQueue(self._reconcile, settings.workers, (ApiError, LedgerError), looked)
         self._store = Store(self._wake, self._recorded)
@@ -163,73 +163,93 @@ class App:
             clock=now,
             metrics=metrics,
         )
+        metrics.leader(lambda: elector.leads)
+        self._leading = Leading(elector, self._leaders_works(), begin=self._begin, end=self._ledger.flush)
+
+    def _watches(self) -> tuple[Work, ...]:
+        """What leader and standby do: keep up with the cluster. Nothing is written by these."""
+        kueue = (Work("workloads", self._workloads.informer.run),) if self._settings.kueue else ()
+        return (
+            Work("jobs", self._runs.jobs.run),
+            Work("pods", self._runs.pods.run),
+            Work("ledger", self._ledger.informer.run),
+            *kueue,
+            Work("totals", self._counting.follow),
+            Work("admission policies", self._canary.watch),
+            Work("backlog", self._store.backlog.run),  # what a standby lets out is let go of
+        )
+
+    def _leaders_works(self) -> tuple[Work, ...]:
+        """What only the leader does, all at once."""
+        return (
+            Work("workers", self._queue.run),
+            Work("queueing", self._admit),
+            Work("progress", self._progress.run),
+            Work("prober", self._prober.run),
+            Work("policies", self._policies.run),
+            Work("settling", lambda: self._ledger.run(now)),
+            Work("clean-up", self._cleaner.run),
+            Work("sweeper", lambda: self._sweeper.run(self._settings.sweep_every.total_seconds(), self._swept)),
+            Work("canary", self._canary.run),
+            Work("schedules", self._schedules.run),
+            Work("downloads", self._downloads.run),
+            Work("resync", lambda: self._resync.run(self._wake)),
+            Work("counting", self._counting.run),
+        )
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT."""
+        """Serve until SIGTERM or SIGINT. Raises `NotLeading` when the Lease is lost."""
         stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        loop.set_default_executor(ThreadPoolExecutor(RESOLVERS, "resolver"))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+        _take_signals(stop)
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(RESOLVERS, "resolver"))
         await check_served(self._kube)
         health = HealthServer(self._settings.http_port, self._metrics, alive=lambda: True, ready=lambda: self._ready)
         await health.start()
-        tasks: list[asyncio.Task[Any]] = []
-
-        def spawn(name: str, work: Coroutine[Any, Any, None]) -> None:
-            tasks.append(asyncio.create_task(work, name=name))
-
+        watches: list[asyncio.Task[None]] = []
+        leading: list[asyncio.Task[None]] = []
         try:
-            spawn("jobs", self._runs.jobs.run())
-            spawn("pods", self._runs.pods.run())
-            spawn("ledger", self._ledger.informer.run())
-            if self._settings.kueue:
-                spawn("workloads", self._workloads.informer.run())
-                with contextlib.suppress(TimeoutError):  # without Kueue in the cluster its own runs wait, and no others
-                    async with asyncio.timeout(KUEUE_SECONDS):
-                        await self._workloads.informer.synced.wait()
-            spawn("totals", self._counting.follow())
-            spawn("admission policies", self._canary.watch())
-            async with asyncio.timeout(START_SECONDS):
-                for synced in (self._runs.jobs.synced, self._runs.pods.synced, self._ledger.informer.synced):
-                    await synced.wait()
-                # Nothing is decided before every source, destination and policy is known: half of them would lie.
-                await self._resync.once()
-            self._prober.restore()
-            await self._canary.look()
-            # A leader elector will stand here: workers start when this process holds the Lease.
-            spawn("workers", self._queue.run())
-            spawn("backlog", self._store.backlog.run())
-            spawn("queueing", self._admit())
-            spawn("progress", self._progress.run())
-            spawn("prober", self._prober.run())
-            spawn("policies", self._policies.run())
-            every = self._settings.sweep_every.total_seconds()
-            for name, work in (
-                ("downloads", self._downloads.run()),
-                ("settling", self._ledger.run(now)),
-                ("clean-up", self._cleaner.run()),
-                ("sweeper", self._sweeper.run(every, self._swept)),
-                ("canary", self._canary.run()),
-                ("schedules", self._schedules.run()),
-            ):
-                spawn(name, work)
-            spawn("resync", self._resync.run(self._wake))
-            spawn("counting", self._counting.run())
-            # kopf cancels, at its end, every task younger than itself: it comes last.
-            spawn("kopf", self._kopf(stop))
+            watches += [work.start() for work in self._watches()]
+            await self._catch_up()
+            leading.append(Work("leading", self._leading.run).start())
+            # kopf cancels, at its end, every task younger than itself: it ends last.
+            watches.append(Work("kopf", lambda: self._kopf(stop)).start())
             self._ready = True
             log.info("serving %s", ", ".join(self._settings.watch_namespaces) or "all namespaces")
-            await self._until(stop, tasks)
+            await _until(stop, [*watches, *leading])
         finally:
             self._ready = False
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(STOP_SECONDS):
-                    await self._ledger.flush()
+            await cancel(leading)
+            await cancel(watches)
             await health.stop()
+
+    async def _catch_up(self) -> None:
+        """Nothing is decided before every source, destination and policy is known: half of them would lie."""
+        if self._settings.kueue:
+            with contextlib.suppress(TimeoutError):  # without Kueue in the cluster its own runs wait, and no others
+                async with asyncio.timeout(KUEUE_SECONDS):
+                    await self._workloads.informer.synced.wait()
+        async with asyncio.timeout(START_SECONDS):
+            for synced in (self._runs.jobs.synced, self._runs.pods.synced, self._ledger.informer.synced):
+                await synced.wait()
+            await self._resync.once()
+
+    async def _begin(self) -> None:
+        """Lead from here on: with what is known of sources and destinations, and who asks; then look at everything.
+
+        A watch may lag behind what the last leader has written: a run that is over, and whose Job has been deleted,
+        would begin again. So all is listed once more, now that nobody else writes."""
+        while True:
+            try:
+                await self._resync.once()
+                break
+            except ApiError as error:
+                log.warning("requests cannot be listed, again in %.0f s: %s", RETRY_SECONDS, error)
+                await asyncio.sleep(RETRY_SECONDS)
+        self._prober.restore()
+        await self._canary.look()
+        self._begun = True
+        for key in (*self._store.requests, *self._runs.requests(), *self._ledger.requests()):
+            self._wake(key)
 
     async def _admit(self) -> None:
         """Nothing is admitted before the slots agree with the Jobs, and before everybody who waits has been looked at:
@@ -248,24 +268,14 @@ class App:
         self._queueing.open()
         await self._queueing.run()
 
-    async def _until(self, stop: asyncio.Event, tasks: list[asyncio.Task[Any]]) -> None:
-        """A part that ends by itself is broken: the process ends, and Kubernetes starts it anew."""
-        waiter = asyncio.create_task(stop.wait(), name="stop")
-        done, _ = await asyncio.wait([waiter, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        waiter.cancel()
-        for task in done - {waiter}:
-            if not stop.is_set():
-                raise RuntimeError(f"{task.get_name()} ended") from (None if task.cancelled() else task.exception())
-
     async def _kopf(self, stop: asyncio.Event) -> None:
+        others = asyncio.all_tasks()
         namespaces = self._settings.watch_namespaces
-        await kopf.operator(
-            registry=make_registry(self._store),
-            clusterwide=not namespaces,
-            namespaces=namespaces,
-            stop_flag=stop,
+        tasks = await kopf.spawn_tasks(
+            registry=make_registry(self._store), clusterwide=not namespaces, namespaces=namespaces
         )
-        stop.set()  # kopf takes over the signals, and ends well only when one came
+        _take_signals(stop)  # kopf has taken them over, and would end before the leader
+        await kopf.run_tasks(tasks, ignored=others)
 
     def _gate_changed(self, subject: Subject, breaker: Breaker | None) -> None:
         self._metrics.breaker_state(subject.kind, subject.name, None if breaker is None else breaker.state)
@@ -285,7 +295,8 @@ class App:
         self._metrics.swept(report.orphaned, report.whole, now())
 
     def _wake(self, key: Key) -> None:
-        self._queue.add(key)
+        if self._begun:  # a standby would remember every key until then
+            self._queue.add(key)
 
     def _recorded(self, before: Document | None, after: Document) -> None:
         self._counting.recorded(before, after)
@@ -318,39 +329,18 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-async def check_served(kube: Kube) -> None:
-    """Every kind of ours is served by the API server. Raises `StartError` that names those that are not."""
+def _take_signals(stop: asyncio.Event) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+
+async def _until(stop: asyncio.Event, tasks: Iterable[asyncio.Task[None]]) -> None:
+    """A part that ends by itself is broken: the process ends, and Kubernetes starts it anew."""
+    waiter = asyncio.create_task(stop.wait(), name="stop")
     try:
-        found = await kube.get(f"/apis/{GROUP}/{VERSION}")
-    except ApiError as error:
-        if error.not_found:
-            found = {}
-        else:
-            raise StartError(f"the API server does not answer: {error}") from error
-    served = {item["name"] for item in found.get("resources") or ()}
-    missing = [kind for kind in KINDS if kind not in served]
-    if missing:
-        names = ", ".join(f"{kind}.{GROUP}" for kind in missing)
-        raise StartError(f"not served by the API server: {names}. Install the CRDs (the chart does).")
-
-
-async def check_access(kube: Kube, run_namespace: str) -> None:
-    """The run namespace can be read. Raises `StartError`."""
-    for path in (
-        path_of("batch", "v1", "jobs", namespace=run_namespace),
-        path_of(GROUP, VERSION, "exportusages", namespace=run_namespace),
-    ):
-        try:
-            await kube.get(path, limit=1)
-        except ApiError as error:
-            raise StartError(f"cannot list {path}: {error}") from error
-
-
-@contextlib.asynccontextmanager
-async def connection(metrics: Metrics) -> Any:
-    """To the API server, its calls counted; closed at the end. Raises `ApiError` when there is no way to a cluster."""
-    kube = await Kube.connect(metrics.count_call)
-    try:
-        yield kube
+        await until_one_ends([waiter, *tasks])
+    except (ApiError, BrokenError):
+        if not stop.is_set():
+            raise
     finally:
-        await kube.close()
+        waiter.cancel()

@@ -64,7 +64,7 @@ def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
 
 
 def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
-    settings.peering.standalone = True  # a Lease, not kopf's peering, will tell who leads
+    settings.peering.standalone = True  # a Lease, not kopf's peering, tells who leads
     settings.scanning.disabled = True  # it would retry forbidden cluster-wide scans for a minute
     settings.posting.enabled = False  # Events of requests are our own
     settings.posting.loggers = False

@@ -25,7 +25,10 @@ class ProcessSettings:
 
     decisions: actions.Settings
     namespace: str = "default"
-    """Of the operator itself, where the canary tries the admission policies."""
+    """Of the operator itself, where its Lease is, and where the canary tries the admission policies."""
+    pod_name: str = "export-operator"
+    pod_uid: str = ""
+    """Of the operator's own pod; empty outside of one."""
     identity_mode: identity.Mode = "Attested"
     """Whether the cluster writes down who asks, or only checks it."""
     watch_namespaces: tuple[str, ...] = ()
@@ -65,6 +68,8 @@ def read_settings(environ: Mapping[str, str]) -> ProcessSettings:
             max_concurrent_runs=_number(environ, "MAX_CONCURRENT_RUNS", 20, low=1),
         ),
         namespace=environ.get("POD_NAMESPACE", "").strip() or "default",
+        pod_name=environ.get("POD_NAME", "").strip() or "export-operator",
+        pod_uid=environ.get("POD_UID", "").strip(),
         identity_mode=_choice(environ, "IDENTITY_MODE", get_args(identity.Mode)),
         watch_namespaces=_words(environ, "WATCH_NAMESPACES"),
         log_format=_choice(environ, "LOG_FORMAT", ("text", "json")),

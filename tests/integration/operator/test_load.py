@@ -1,4 +1,4 @@
-"""Many people at one moment, on a real API server, while two operators are at work and each is killed once. Its larger
+"""Many people at one moment, on a real API server, while two operators both lead and each is killed once. Its larger
 sister is `make load`."""
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ STORM = Scenario(
     run_seconds=0.2,
     operators=2,
     kills=2,
+    usurp=True,
 )
 
 

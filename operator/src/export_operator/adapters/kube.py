@@ -18,11 +18,14 @@ from kubernetes.aio import client, config
 
 from export_operator import __version__
 from export_operator.adapters.login import Login
+from export_operator.adapters.sockets import ForgetfulClient
 
 TIMEOUT_SECONDS = 15.0
+WRITE_SECONDS = 5.0  # for the answer to a write; a leader must hold its Lease for that long when it sends one
 PAGE = 500  # objects of one LIST answer
 DRY_RUN: Mapping[str, str | int] = {"dryRun": "All"}
 MERGE_PATCH = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
 
 METHODS = {
     "get": "GET",
@@ -34,9 +37,13 @@ METHODS = {
     "delete": "DELETE",
 }
 """By the verbs of Kubernetes, which metrics and permissions speak of."""
+WRITES = {"create", "update", "patch", "delete"}
 
 Count = Callable[[str, str, int], None]
 """Is told path, verb (`dry-run` for one that is only tried) and status of each call; 0 where no answer came."""
+
+Fence = Callable[[float], None]
+"""Is asked before each write, with the seconds that it may take; raises `ApiError` when it must not be sent."""
 
 
 class ApiError(Exception):
@@ -70,13 +77,20 @@ class ApiError(Exception):
 class Kube:
     """One connection pool to the API server. `close` it at the end."""
 
-    def __init__(self, api: client.ApiClient, count: Count = lambda *_: None) -> None:
+    def __init__(self, api: client.ApiClient, count: Count = lambda *_: None, fence: Fence = lambda _: None) -> None:
         self._api = api
+        self._api.rest_client = ForgetfulClient(api.configuration, WRITE_SECONDS)
         self._count = count
+        self._fence = fence
         self._api.user_agent = f"export-operator/{__version__}"
 
     @staticmethod
-    async def connect(count: Count = lambda *_: None, context: str = "", login: Login | None = None) -> Kube:
+    async def connect(
+        count: Count = lambda *_: None,
+        context: str = "",
+        login: Login | None = None,
+        fence: Fence = lambda _: None,
+    ) -> Kube:
         """By the pod's service account, or outside a cluster by KUBECONFIG and `context` (empty: its current one); with
         `login`, to the same API server as that person. Raises `ApiError` when there is no way to one."""
         configuration = client.Configuration()
@@ -90,9 +104,9 @@ class Kube:
         # Looking for proxies and a .netrc anew at each call takes two turns of a thread.
         configuration.client_session_kwargs = {"trust_env": bool(getproxies())}
         if login is None:
-            return Kube(client.ApiClient(configuration), count)
+            return Kube(client.ApiClient(configuration), count, fence)
         with login.applied(configuration) as theirs:
-            return Kube(client.ApiClient(theirs), count)
+            return Kube(client.ApiClient(theirs), count, fence)
 
     async def close(self) -> None:
         await self._api.close()
@@ -144,6 +158,11 @@ class Kube:
     async def patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """JSON merge patch; a `metadata.resourceVersion` in it makes it conditional."""
         return await self._json("patch", path, body=body, content_type=MERGE_PATCH)
+
+    async def amend(self, path: str, operations: Sequence[Mapping[str, Any]], seconds: float) -> dict[str, Any]:
+        """JSON patch, whose answer is waited for so long; 422 when a `test` in it does not hold."""
+        bounds = aiohttp.ClientTimeout(total=seconds)
+        return await self._json("patch", path, body=operations, content_type=JSON_PATCH, bounds=bounds)
 
     async def dry_run(self, verb: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """What a create or a patch (JSON merge patch) would make; nothing is kept."""
@@ -201,10 +220,11 @@ class Kube:
         path: str,
         query: Mapping[str, str | int] | None = None,
         *,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         content_type: str = "application/json",
+        bounds: aiohttp.ClientTimeout | None = None,
     ) -> dict[str, Any]:
-        response = await self._send(verb, path, query or {}, body=body, content_type=content_type)
+        response = await self._send(verb, path, query or {}, body=body, content_type=content_type, bounds=bounds)
         try:
             found: dict[str, Any] = json.loads(await response.read())
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -217,12 +237,13 @@ class Kube:
         path: str,
         query: Mapping[str, str | int],
         *,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         content_type: str = "application/json",
         bounds: aiohttp.ClientTimeout | None = None,
     ) -> aiohttp.ClientResponse:
         url = path + ("?" + urlencode(query) if query else "")
         counted = "dry-run" if query is DRY_RUN else verb
+        seconds = WRITE_SECONDS if counted in WRITES else TIMEOUT_SECONDS
         answer = None
         try:
             request = await self._api.param_serialize(
@@ -232,9 +253,9 @@ class Kube:
                 body=body,
                 auth_settings=["BearerToken"],
             )
-            answer = await self._api.call_api(
-                *request, _request_timeout=bounds or aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
-            )
+            if counted in WRITES:
+                self._fence(seconds)  # here, after the last thing that could have been waited for
+            answer = await self._api.call_api(*request, _request_timeout=bounds or aiohttp.ClientTimeout(total=seconds))
             response: aiohttp.ClientResponse = answer.response
             self._count(path, counted, response.status)
             if response.status < 400:

@@ -9,13 +9,14 @@ PURPOSES = {
     "events": "event",
     "secrets": "probe",
     "configmaps": "totals",
+    "leases": "lease",
 }
 
 
 def purpose_of(path: str, verb: str) -> str:
     """What a call is for: keeping caches (`list`, `watch`), the canary (`dry-run`), a `status`, a `log`, one of
-    `PURPOSES`, `pod`, or else the verb itself. A run costs the sum of all but `list`, `watch`, `dry-run`, `log` and
-    `probe`, which do not grow with their number."""
+    `PURPOSES`, `pod`, or else the verb itself. A run costs the sum of all but `list`, `watch`, `dry-run`, `log`,
+    `probe` and `lease`, which do not grow with their number."""
     root, *parts = path.strip("/").split("/")
     place = parts[2 if root == "apis" else 1 :]
     if place[:1] == ["namespaces"] and len(place) > 2:
