@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -13,9 +14,10 @@ from hypothesis import strategies as st
 
 from export_contract.report import MAX_RETRIED, EstimateSource, Progress
 from export_operator.domain.actions import Decision, Reserve, TakeSlot, WriteStatus
+from export_operator.domain.attempts import RING, ring
 from export_operator.domain.decide import admitted, decide, reserved
 from export_operator.domain.identity import Subject
-from export_operator.domain.model import Key, Named
+from export_operator.domain.model import Key, Named, Pod
 from export_operator.domain.outcome import Problem
 from export_operator.domain.quota import Admission, WindowLimit, WindowState
 from export_operator.domain.status import Document, clip, failure_status, progress_status, quota_status
@@ -294,6 +296,7 @@ def big_status() -> dict[str, Any]:
         "queuedTime": "2026-11-24T12:00:00Z",
         "progress": dict.fromkeys(SHOWN, 2**53)
         | {"heartbeatTime": "2026-11-24T12:00:00Z", "estimateSource": "StaleStatistics"},
+        "recentAttempts": ring([], [*attempts(137, "")], ""),
         "conditions": [
             *status["conditions"],
             {**ACCEPTED, "type": "Suspended", "reason": "Resumed", "message": "it goes on"},
@@ -301,15 +304,17 @@ def big_status() -> dict[str, Any]:
     }
 
 
-def big_end(message: str, code: int) -> Decision:
+def attempts(code: int, told: str, **changes: Any) -> Iterator[Pod]:
+    return (ended_pod(code, told, name=f"{'p' * 62}{number}", **changes) for number in range(RING))
+
+
+def big_end(message: str, code: int, log_tail: str = "") -> Decision:
+    """The end of a run that has had as many attempts as are told of; the last one leaves this."""
     given_request = request(key=BIG.key, status=big_status(), **BIG.spec)
     run = given_request.run
-    pods = (ended_pod(code, message.replace(RUN, run), run=run),)
-    return decide(
-        seen(given_request, catalogue=KNOWN, job=job(run=run, complete=code == 0, failed=code != 0), pods=pods),
-        SETTINGS,
-        NOW,
-    )
+    pods = tuple(attempts(code, message.replace(RUN, run), run=run))
+    ended = job(run=run, complete=code == 0, failed=code != 0)
+    return decide(seen(given_request, catalogue=KNOWN, job=ended, pods=pods, log_tail=log_tail), SETTINGS, NOW)
 
 
 def test_columns_are_shown_as_long_as_they_are_few() -> None:
@@ -332,7 +337,7 @@ def test_a_status_before_the_end_is_small() -> None:
 
 @pytest.mark.parametrize("text", ["x", "語", "🎉", '"', "\\", "\x01"], ids=ascii)
 def test_a_failure_told_by_the_pod_leaves_a_small_status(text: str) -> None:
-    assert size(big_end(failure(message=text * 4096), 67)) <= BOUND
+    assert size(big_end(failure(message=text * 4096), 67, text * 16384)) <= BOUND
 
 
 @pytest.mark.parametrize("text", ["x", "語", "🎉", '"', "\\", "\x01", "\ud800"], ids=ascii)

@@ -15,7 +15,8 @@ from export_operator.domain.outcome import Ended, Problem
 from export_operator.domain.places import Places
 from export_operator.domain.quota import WindowState
 
-# Bytes of JSON, chosen so that the largest status stays below 8 KiB.
+MAX_STATUS = 8 * 1024
+# Bytes of JSON, chosen so that the largest status stays below that, but for what `Document.fit` cuts.
 MAX_MESSAGE = 1024
 MAX_CONDITION_MESSAGE = 480
 MAX_LOG_TAIL = 2048
@@ -110,8 +111,41 @@ class Document:
         if self.says("Suspended"):
             self.condition("Suspended", False, "Resumed", text)
 
+    def fit(self) -> None:
+        """Cut what makes the status too large, which takes names and texts of the largest kind: the beginning of the
+        log's tail, then what each attempt said, then the attempts."""
+        for cut in (_shorten_tail, _drop_messages, _drop_attempts):
+            excess = _size(self.compose()) - MAX_STATUS
+            if excess <= 0:
+                return
+            for fields in (self.fields, self.fields.get("failure") or {}):
+                cut(fields, excess)
+
     def compose(self) -> dict[str, Any]:
         return self.fields | {"conditions": sorted(self.conditions, key=lambda item: str(item["type"]))}
+
+
+def _shorten_tail(fields: dict[str, Any], excess: int) -> None:
+    tail = fields.pop("logTail", "")
+    room = _size(tail) - excess
+    if room > len("…".encode()):
+        fields["logTail"] = _clip_beginning(tail, room)
+
+
+def _drop_messages(fields: dict[str, Any], _: int) -> None:
+    if attempts := fields.get("recentAttempts"):
+        fields["recentAttempts"] = [
+            {name: value for name, value in each.items() if name != "message"} for each in attempts
+        ]
+
+
+def _drop_attempts(fields: dict[str, Any], _: int) -> None:
+    fields.pop("recentAttempts", None)
+
+
+def _clip_beginning(text: str, limit: int) -> str:
+    """The end of the text, as far as it fits."""
+    return clip(text[::-1], limit)[::-1]
 
 
 def effective_status(effective: Mapping[str, Any]) -> dict[str, Any]:
@@ -233,7 +267,7 @@ def failure_status(
     if problem.preflight:
         failure["preflight"] = True
     if problem.log_tail:
-        failure["logTail"] = clip(problem.log_tail[::-1], MAX_LOG_TAIL)[::-1]  # its end says most
+        failure["logTail"] = _clip_beginning(problem.log_tail, MAX_LOG_TAIL)  # its end says most
     if recent:
         failure["recentAttempts"] = list(recent)
     if checkpoint_rows is not None:

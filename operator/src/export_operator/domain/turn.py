@@ -153,6 +153,7 @@ class Turn:
         if phase == "Rejected":
             document.condition("Accepted", False, reason, text)
             document.condition("Stalled", True, reason, text)
+        document.fit()
         event = Emit(
             "Warning" if phase in {"Failed", "Rejected"} else "Normal",
             reason if phase == "Failed" else phase,
