@@ -17,6 +17,7 @@ from tests.platform import catalogue
 from tests.platform.api import Json
 from tests.platform.names import RUN_NAMESPACE, SAMPLES
 from tests.platform.storage import Storage, storage
+from tests.platform.waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -51,7 +52,7 @@ def team(world: World) -> Iterator[Team]:
     made = world.team(PLENTY, label="fallback")
     try:
         for name in fallbacks:
-            made.ask(name, destination={"name": name})
+            made.ask(name, destination={"name": name}, deletionPolicy="Delete")
         for name in fallbacks:
             made.succeeded(name)
     finally:
@@ -179,6 +180,37 @@ def test_a_fallback_database_is_emptied_by_the_samples_cronjob(
     world.platform.api.patch("ExportDownload", "e2e-or-database", team.namespace, {"metadata": {"labels": {"x": "y"}}})
     linked = links.until_it_says(team, "e2e-or-database", "Ready", "LinksMade")
     assert "their host" in linked["message"], "it is known in the cluster alone"
+
+
+def test_a_request_that_says_so_takes_along_what_it_left_in_a_fallback(world: World, team: Team) -> None:
+    """Where there is a database only a pod has access."""
+    with storage(world.platform.services, FICKLE) as found:
+        found.have_bucket(BUCKET)
+    team.ask("left", destination={"name": "e2e-or-database"}, deletionPolicy="Delete")
+    result = team.succeeded("left")
+    run = result["uri"].split("/")[-2]
+    services = world.platform.services
+    row = (
+        f"INSERT INTO {SCHEMA}.export_artifact_parts (run, attempt, object, number, piece, data, crc32)"
+        f" VALUES ('{run}', 'cut off', 1, 1, 1, 'x', 0)"
+    )
+    services.psql(row, "--dbname", SPARE)
+    for name in ("left", "e2e-or-database", "e2e-or-bucket"):
+        team.delete(name)
+    until("their Jobs to go", lambda: not [job for name in team.asked for job in team.jobs(name)], 120)
+    counts = (
+        f"SELECT count(*) FROM {SCHEMA}.export_artifact_parts UNION ALL SELECT count(*) FROM {SCHEMA}.export_artifacts"
+    )
+    assert services.psql(counts, "--dbname", SPARE).split() == ["0", "0"]
+    with storage(services, FICKLE) as found:
+        assert found.keys(BUCKET, f"tests/{team.namespace}/") == []
+    assert world.storage.keys(BUCKET, f"spare/{team.namespace}") == []
+    until("the Job that did it to go", lambda: not undoing(world), 30)
+
+
+def undoing(world: World) -> list[Json]:
+    jobs = world.platform.api.items("Job", RUN_NAMESPACE, "app.kubernetes.io/component=undo")
+    return [job for job in jobs if "deletionTimestamp" not in job["metadata"]]
 
 
 def run_job(runs: Kubectl, name: str, manifest: str) -> str:

@@ -112,7 +112,7 @@ class Reconciler:
         """There is something to do about a Job of an earlier run: it does not wait for clean-up, or for the end of its
         request, already."""
         kept = job.complete and job.deletes_objects and known is not None and known.uid == job.request_uid
-        return not (job.deleting or kept or self._cleaner.waits(job.run))
+        return not (job.deleting or (kept and not self._runs.known_pods(job.run)) or self._cleaner.waits(job.run))
 
     async def _works(self, run: str) -> bool:
         """The run has a Job whose pods may be at work: one that only waits for clean-up holds no place."""
@@ -219,6 +219,9 @@ class Reconciler:
                 await self._workloads.set_active(workload, active=active)
             case actions.DeleteJob(job):
                 await self._cluster.delete_job(job)
+            case actions.DeletePods(job):
+                for pod in self._runs.known_pods(job.run):
+                    await self._cluster.delete_pod(pod)
             case actions.Undo():
                 self._cleaner.undo(action)
             case actions.ReleaseSlot(run):

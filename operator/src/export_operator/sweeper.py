@@ -8,6 +8,7 @@ removals a pass; the next pass goes on where this one stopped.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -142,6 +143,8 @@ class Sweeper:
                 pause = RETRY_SECONDS
                 continue
             for place, finding in report.findings:
+                if finding.kind == "Delivered":
+                    continue  # nothing has happened, and there may be many
                 log.info(
                     "%s: %s %s of run %s (%d bytes)",
                     place.title,
@@ -264,18 +267,13 @@ class _Pass:
         """Two clusters may share a bucket by mistake: where one has written who it is, the other does nothing."""
         key = f"{self._place.prefix}{CLAIM}"
         try:
-            try:
-                return self._strange(key, await bucket.read(key, CLAIM_BYTES))
-            except StorageError as error:
-                if error.code != "NoSuchKey":
-                    raise
+            with contextlib.suppress(_AbsentError):
+                return self._strange(key, await _read(bucket, key))
             if dry_run:
                 return ""
             await bucket.create(key, self._owner)
-            return self._strange(key, await bucket.read(key, CLAIM_BYTES))
-        except StorageError as error:
-            if error.code not in DENIED:
-                raise
+            return self._strange(key, await _read(bucket, key))
+        except _AbsentError as error:
             return f"the key may not write or read {key!r}: {error}"
 
     def _strange(self, key: str, claim: bytes) -> str:
@@ -333,6 +331,19 @@ class _Pass:
         self._report.removed += len(finding.keys)
         self._report.removed_bytes += finding.bytes
         self._totals[finding.kind].removed += finding.bytes
+
+
+class _AbsentError(Exception):
+    """There is no such object, or the key may not see it: without s3:ListBucket S3 answers the same."""
+
+
+async def _read(bucket: Bucket, key: str) -> bytes:
+    try:
+        return await bucket.read(key, CLAIM_BYTES)
+    except StorageError as error:
+        if error.code not in DENIED | {"NoSuchKey"}:
+            raise
+        raise _AbsentError(str(error)) from None
 
 
 def _places(name: str, spec: Mapping[str, Any]) -> Iterator[Place]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -19,7 +21,7 @@ from tests.cluster import providers, shell, tools
 from tests.services import host
 
 from .connections import Connect
-from .remains import BUCKET, Remains
+from .remains import BUCKET, PREFIX, Remains
 
 MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
 K = TypeVar("K", bound=Kube)
@@ -120,3 +122,22 @@ async def cluster(kube: Kube, namespace: str, s3: host.S3Server) -> Cluster:
     body = {"metadata": {"name": "bucket-keys"}, "stringData": keys}
     await kube.create(path_of("", "v1", "secrets", namespace=namespace), body)
     return Cluster(kube, namespace)
+
+
+@pytest.fixture
+async def bound(kube: Kube, cluster: Cluster) -> AsyncIterator[host.S3Server]:
+    """Another server, of which the Secret `bound-keys` may do what the guide calls the least."""
+    guide = (MANIFESTS.parent / "docs" / "guide" / "platform.md").read_text(encoding="utf-8")
+    (text,) = (block for block in re.findall(r"```json\n(.*?)```", guide, re.DOTALL) if "WriteExports" in block)
+    policy = json.loads(
+        text.replace("company-exports/exports", f"{BUCKET}/{PREFIX}").replace("company-exports", BUCKET)
+    )
+    for statement in policy["Statement"]:
+        statement["Principal"] = {"AWS": "writer"}
+    with host.s3_server(users=True) as server:
+        server.create_bucket(BUCKET)
+        Remains(server).client.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps(policy))
+        keys = {environment.AWS_ACCESS_KEY_ID: "writer", environment.AWS_SECRET_ACCESS_KEY: server.writer_secret_key}
+        body = {"metadata": {"name": "bound-keys"}, "stringData": keys}
+        await kube.create(path_of("", "v1", "secrets", namespace=cluster.run_namespace), body)
+        yield server

@@ -93,6 +93,39 @@ async def test_a_job_stays_as_long_as_its_bucket_is_away_and_is_undone_when_it_i
     assert [await cluster.job(job.name) for job in jobs] == [None] * len(jobs)
 
 
+async def test_the_least_rights_are_enough_for_uploads_and_checkpoints(
+    kube: Kube, cluster: Cluster, bound: host.S3Server
+) -> None:
+    """They forbid to list, and to delete what was delivered."""
+    job, remains = await ended(cluster, bound), Remains(bound)
+    checkpoint, part = f"{PREFIX}/.export-operator/{job.run}/checkpoint.json", f"{folder(job)}users-00001.csv"
+    remains.put(checkpoint, part)
+    remains.begin(f"{folder(job)}users.csv")
+    spec = {**place(bound), "credentialsSecret": {"name": "bound-keys"}}
+    opened = functools.partial(storage.opened, kube, cluster.run_namespace)
+    work = Cleaner(cluster, opened, {"bucket": spec}.get, SETTINGS.pods)
+    work.undo(undo(job))
+    async with running(work.run()):
+        await until(lambda: not work.waits(job.run), "the clean-up")
+    assert (remains.keys, remains.uploads, await cluster.job(job.name)) == ([part], [], None)
+
+
+async def test_objects_that_may_not_be_deleted_are_not_taken_for_deleted(
+    kube: Kube, cluster: Cluster, bound: host.S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cleaner, "PAUSES", (0.1,))
+    job, remains, tried = await ended(cluster, bound), Remains(bound), list[int]()
+    export = [f"{folder(job)}manifest.json", f"{folder(job)}users.csv"]
+    remains.put(*export)
+    spec = {**place(bound), "credentialsSecret": {"name": "bound-keys"}}
+    opened = functools.partial(storage.opened, kube, cluster.run_namespace)
+    work = Cleaner(cluster, opened, {"bucket": spec}.get, SETTINGS.pods, waiting=lambda _, number: tried.append(number))
+    work.undo(undo(job, objects=True))
+    async with running(work.run()):
+        await until(lambda: len(tried) > 2, "some tries")
+    assert (remains.keys, (await cluster.job(job.name) or {})["metadata"]["uid"]) == (export, job.uid)
+
+
 async def test_a_job_that_was_let_go_on_meanwhile_is_left_alone(
     kube: Kube, cluster: Cluster, s3: host.S3Server, remains: Remains
 ) -> None:

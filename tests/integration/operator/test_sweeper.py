@@ -161,10 +161,25 @@ async def test_an_export_that_its_request_tells_of_and_that_is_not_there_is_told
         "run": RUN,
         "completionTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "effective": {"destination": yard.kube.destination},
-        "result": {"uri": "s3://exports/somewhere"},
+        "result": {"uri": f"s3://exports/prod/{yard.namespace}/lost/{RUN}/lost.csv"},
     }
     await operator.replace(f"{path}/status", {**made, "status": status})
     assert found(await yard.sweep()) == [Finding("Missing", RUN, "", request=key)]
+
+
+async def test_a_key_with_the_least_rights_sweeps_uploads_and_says_that_it_sees_no_more(
+    kube: Kube, yard: Yard, bound: host.S3Server
+) -> None:
+    spec = {**place(bound), "credentialsSecret": {"name": "bound-keys"}}
+    await kube.patch(f"{DESTINATIONS}/{yard.kube.destination}", {"spec": spec})
+    remains = Remains(bound)
+    litter(remains)
+    report = await yard.sweep()
+    assert (found(report), remains.uploads) == (LEFT[:1], [])
+    assert report.blind == [
+        f"ExportDestination {yard.kube.destination!r} could not be swept: bucket 'exports': S3 answers AccessDenied"
+    ]
+    assert remains.keys == sorted([CHECKPOINT, PART, *EXPORT, *STRANGE, CLAIM])
 
 
 async def test_another_installations_places_are_not_swept(yard: Yard) -> None:

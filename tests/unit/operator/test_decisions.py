@@ -15,6 +15,7 @@ from export_operator.domain.actions import (
     CreateJob,
     Decision,
     DeleteJob,
+    DeletePods,
     Emit,
     Hold,
     Learn,
@@ -135,6 +136,8 @@ def told(action: Action) -> str:
             return "create the Job"
         case DeleteJob(_):
             return "delete the Job"
+        case DeletePods():
+            return "delete its pods"
         case Undo(objects=objects):
             return "undo what is left, and the objects" if objects else "undo what is left"
         case ReleaseSlot(_):
@@ -526,7 +529,7 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
             job=job(complete=True, deletes_objects=True),
         ),
         5,
-        [],
+        ["delete its pods"],
         None,
     ),
     "an end that is cancelled stays as it is": (
@@ -942,11 +945,11 @@ UNWANTED: dict[str, tuple[Job, bool, bool, tuple[Action, ...]]] = {
         True,
         (Undo(RUN, "", True, job(complete=True, deletes_objects=True)),),
     ),
-    "one whose objects go with its request stays as long as that": (
+    "one whose objects go with its request stays as long as that, without its pods": (
         job(complete=True, deletes_objects=True),
         False,
         False,
-        (),
+        (DeletePods(job(complete=True, deletes_objects=True)),),
     ),
     "one that is being deleted is left alone": (job(deleting=True), False, True, ()),
 }

@@ -152,6 +152,7 @@ ENDED: Mapping[str, Any] = {
 }
 TOLD: dict[str, tuple[Mapping[str, Any], tuple[str, str] | None]] = {
     "delivered": (ENDED, ("bucket", RUN)),
+    "adopted from an earlier run": ({**ENDED, "result": {"uri": URI.replace(RUN, "f" * 20)}}, ("bucket", "f" * 20)),
     "not delivered": ({**ENDED, "result": {}}, None),
     "delivered to the fallback": ({**ENDED, "result": {"uri": URI, "usedFallback": True}}, None),
     "delivered just now": ({**ENDED, "completionTime": "2026-11-24T11:00:00Z"}, None),

@@ -493,6 +493,11 @@ class Operator:
                 del self._world.jobs[job.name]
                 del self._world.pods[job.run]
 
+    async def delete_pod(self, pod: Pod) -> None:
+        with self._hand.call(unreachable):
+            known = self._world.pods.get(pod.run, ())
+            self._world.pods[pod.run] = tuple(each for each in known if each.uid != pod.uid)
+
     async def emit(self, request: Request, event: Emit, now: datetime) -> None:
         """Events inform: an error while one is written is logged by the adapter and goes no further."""
         with self._hand.call(unreachable) if self._hand.trouble == "killed" else self._ignored():
@@ -545,6 +550,9 @@ class Operator:
                 if name in self._world.jobs:
                     self._jobs[name] = self._world.jobs[name]
         return self._jobs.get(name)
+
+    def known_pods(self, run: str) -> tuple[Pod, ...]:
+        return self._pods.get(run, ())
 
     def lives(self, job: Job) -> bool:
         return any(pod.running for pod in self._pods.get(job.run, ()))

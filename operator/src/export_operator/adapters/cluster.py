@@ -13,7 +13,7 @@ from export_contract.report import Progress
 from export_operator.adapters.kube import ApiError, Kube, path_of
 from export_operator.domain import identity, model, times
 from export_operator.domain.actions import Emit
-from export_operator.domain.model import GROUP, VERSION, Job, Key, Request, Stamped
+from export_operator.domain.model import GROUP, VERSION, Job, Key, Pod, Request, Stamped
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +122,9 @@ class Cluster:
 
     async def delete_job(self, job: Job) -> None:
         await self._kube.delete(f"{self.jobs_path}/{job.name}", uid=job.uid)
+
+    async def delete_pod(self, pod: Pod) -> None:
+        await self._kube.delete(f"{self.pods_path}/{pod.name}", uid=pod.uid)
 
     async def emit(self, request: Request, event: Emit, now: datetime) -> None:
         """An Event named after run and reason: said twice, it stands once. Events inform; nothing waits for them."""

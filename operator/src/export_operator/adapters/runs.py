@@ -54,7 +54,7 @@ class Runs:
 
     async def pods_of(self, job: Job) -> tuple[Pod, ...]:
         """The pods of the Job's run. Once it is over, they are asked for if not all of their ends are known yet."""
-        known = tuple(self.pods.items[name] for name in sorted(self._pods_by_run.get(job.run, ())))
+        known = self.known_pods(job.run)
         ends = sum(pod.exit_code is not None for pod in known)
         if job.terminal and ends < max(1, job.failed_pods + (1 if job.complete else 0)):
             return tuple(parse_pod(document) for document in await self._cluster.pods_of(job.run))
@@ -65,9 +65,13 @@ class Runs:
         suspended Job as soon as they end."""
         return tuple(self._gone[run].values()) if run in self._gone else ()
 
+    def known_pods(self, run: str) -> tuple[Pod, ...]:
+        """The pods of a run that are there, as far as the cache knows."""
+        return tuple(self.pods.items[name] for name in sorted(self._pods_by_run.get(run, ())))
+
     def lives(self, job: Job) -> bool:
         """A pod of the Job's run is known that has not ended."""
-        pods = (self.pods.items[name] for name in self._pods_by_run.get(job.run, ()))
+        pods = self.known_pods(job.run)
         return any(pod.exit_code is None and pod.phase not in {"Succeeded", "Failed"} for pod in pods)
 
     def running(self) -> list[Pod]:

@@ -137,6 +137,13 @@ class DeleteJob:
 
 
 @dataclass(frozen=True, slots=True)
+class DeletePods:
+    """Delete the pods of a Job that has ended and stays."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
 class Undo:
     """Remove what a run that has ended left outside the cluster (uploads, checkpoint, objects that no manifest makes an
     export; with `objects` the export itself), then delete its `job`, which tells where. A run without a Job needs `at`.
@@ -198,6 +205,7 @@ Action = (
     | SuspendJob
     | SetActive
     | DeleteJob
+    | DeletePods
     | Undo
     | ReleaseSlot
     | Refund

@@ -10,6 +10,7 @@ from export_operator.domain.actions import (
     Action,
     Decision,
     DeleteJob,
+    DeletePods,
     Observation,
     Refund,
     Reserve,
@@ -69,8 +70,10 @@ def retire(job: Job, *, pod_lives: bool, gone: bool, delivered: bool) -> tuple[A
     if not (job.terminal or job.suspended):
         reason = "its request was deleted" if gone else "its request has ended, or wants another run"
         return () if job.stop_reason else (StopJob(job, NOT_WANTED, reason),)
-    if pod_lives or (job.deletes_objects and delivered and not gone):
+    if pod_lives:
         return ()
+    if job.deletes_objects and delivered and not gone:
+        return (DeletePods(job),)
     objects = job.deletes_objects and gone
     if job.complete and not objects:  # its pod has tidied up behind itself
         return (DeleteJob(job),)

@@ -140,7 +140,9 @@ def delivered(request: Request, grace: timedelta, now: datetime) -> tuple[str, s
     if completed is None or completed > now - grace or (expires is not None and expires < now + grace):
         return None
     destination = str((status.get("effective") or {}).get("destination") or "")
-    return (destination, str(status.get("run") or "")) if destination else None
+    # Of an adopted export the folder names the run that made it.
+    run = str(result["uri"]).rpartition("/")[0].rpartition("/")[2]
+    return (destination, run) if destination else None
 
 
 def missing(known: Known, seen: Collection[str]) -> Iterator[Finding]:
