@@ -4,11 +4,14 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import cel
 import jsonschema
 import pytest
 import yaml
 from scripts import api_reference, crd_schemas
 from scripts.crd_schemas import CRDS, crds
+
+from export_operator.domain.cron import ALIASES, read_schedule
 
 pytestmark = pytest.mark.unit
 
@@ -195,3 +198,44 @@ def test_the_enums_are_those_that_the_exporter_knows() -> None:
     assert properties("ExportSource", "datasets", "parameters")["type"]["enum"] == list(get_args(runspec.ParameterType))
     assert properties("ExportSource", "datasets", "masks")["kind"]["enum"] == known(runspec.Mask, "kind")
     assert destination["encryption"]["properties"]["mode"]["enum"] == known(runspec.Encryption, "mode")
+
+
+SCHEDULES = (
+    *ALIASES,
+    "30 2 * * 1-5",
+    "*/10 0-6,22 1,15 JAN-MAR MON-FRI",
+    "0 6 L * ?",
+    "0 6 LW * *",
+    "0 6 ? * mon#1",
+    "0 6 * * 5L",
+)
+
+
+@pytest.mark.parametrize("text", SCHEDULES)
+def test_the_api_server_takes_the_schedules_that_the_operator_reads(text: str) -> None:
+    assert read_schedule(text, "")
+    assert cel.evaluate(_rule("schedule"), {"self": text})
+
+
+@pytest.mark.parametrize(
+    "text", ["@reboot", "@every 5m", "CRON_TZ=UTC 0 0 * * *", "0 * * * * *", "* * * *", "a b c d e"]
+)
+def test_what_is_no_schedule_at_all_does_not_get_past_the_api_server(text: str) -> None:
+    assert not cel.evaluate(_rule("schedule"), {"self": text})
+
+
+@pytest.mark.parametrize(
+    ("zone", "taken"),
+    [("UTC", True), ("Europe/Berlin", True), ("America/Argentina/Buenos_Aires", True), ("Etc/GMT+5", True)]
+    + [(zone, False) for zone in ("Local", "../etc/passwd", "+01:00", "Europe/", "")],
+)
+def test_time_zones_are_names(zone: str, taken: bool) -> None:
+    assert cel.evaluate(_rule("timeZone"), {"self": zone}) is taken
+
+
+def _rule(field: str) -> str:
+    """The one rule of a field of ScheduledExports."""
+    (rule,) = version("ScheduledExport")["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"][field][
+        "x-kubernetes-validations"
+    ]
+    return str(rule["rule"])

@@ -461,7 +461,11 @@ def test_what_is_refused_when_it_is_time_is_tried_until_it_is_too_late() -> None
 
 @pytest.mark.parametrize(
     ("change", "reason"),
-    [({"schedule": "0 0 31 2 *"}, "ScheduleInvalid"), ({"timeZone": "Nowhere"}, "TimeZoneNotFound")],
+    [
+        ({"schedule": "0 0 31 2 *"}, "ScheduleInvalid"),
+        ({"schedule": "0 0 */31 2 6#5"}, "ScheduleInvalid"),
+        ({"timeZone": "Nowhere"}, "TimeZoneNotFound"),
+    ],
 )
 def test_a_schedule_that_cannot_be_read_stalls(change: dict[str, Any], reason: str) -> None:
     decision = decide(seen(schedule(**change)), AFTER)

@@ -1,14 +1,14 @@
 """When a schedule says that it is time: cron in a time zone, by CronSim.
 
 A time that the clock leaps over comes at the leap, and one that it shows twice comes once, the first time. Schedules
-for every hour go by the hours that pass instead: they come each hour, whatever the clock does.
+for every hour come at each minute that shows what they name instead, whatever the clock does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 from cronsim import CronSim, CronSimError
 
@@ -25,6 +25,7 @@ ALIASES: Mapping[str, str] = {
     "@annually": "0 0 1 1 *",
 }
 HOURS = set(range(24))
+SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
 
 
 class ScheduleError(ValueError):
@@ -37,13 +38,17 @@ class ScheduleError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """A schedule that was read. `expression` is as CronSim takes it."""
+    """A schedule that was read. `expression` is as CronSim takes it; `hourly` says that it names every hour."""
 
     expression: str
     zone: tzinfo
+    hourly: bool
 
     def after(self, moment: datetime) -> Iterator[datetime]:
         """Every time later than `moment`, in UTC, in order; it ends where 50 years hold none."""
+        return self._by_the_hour(moment) if self.hourly else self._by_the_wall(moment)
+
+    def _by_the_wall(self, moment: datetime) -> Iterator[datetime]:
         simulated = CronSim(self.expression, moment.astimezone(self.zone))
         last = moment
         # Where the clock goes back or leaps, CronSim may tell the same time twice, or one that has passed.
@@ -51,6 +56,35 @@ class Cron:
             if (time := found.astimezone(UTC)) > last:
                 last = time
                 yield time
+
+    def _by_the_hour(self, moment: datetime) -> Iterator[datetime]:
+        """As long as the clock is not set it shows a fixed distance from UTC, and after that another."""
+        last = moment.replace(microsecond=0)
+        simulated = CronSim(self.expression, last.astimezone(self._fixed(last)))
+        while (found := next(simulated, None)) is not None:
+            if (leap := self._leap(last, found)) is not None:
+                last = leap
+                simulated = CronSim(self.expression, (leap - SECOND).astimezone(self._fixed(leap)))
+            else:
+                last = found
+                yield found.astimezone(UTC)
+
+    def _leap(self, start: datetime, end: datetime) -> datetime | None:
+        """The first second after `start`, and not after `end`, at which the clock has been set."""
+        while start < end:
+            later = min(start + DAY, end)
+            if self._fixed(later) != self._fixed(start):
+                while later - start > SECOND:
+                    middle = start + ((later - start) / 2 // SECOND) * SECOND
+                    start, later = (middle, later) if self._fixed(middle) == self._fixed(start) else (start, middle)
+                return later
+            start = later
+        return None
+
+    def _fixed(self, moment: datetime) -> tzinfo:
+        distance = moment.astimezone(self.zone).utcoffset()
+        assert distance is not None, "every zone has one"
+        return timezone(distance)
 
 
 def read_schedule(schedule: str, time_zone: str) -> Cron:
@@ -66,24 +100,14 @@ def read_schedule(schedule: str, time_zone: str) -> Cron:
     try:
         if len(fields) != 5:
             raise CronSimError("Wrong number of fields")
-        cron = Cron(_by_the_hour(*fields), zone)
+        named = CronSim(" ".join(fields), EPOCH)
+        # CronSim goes by the wall only if neither begins with a star, as Debian's cron does; its manual says as we do.
+        starless = (fields[0].replace("*", "0-59"), fields[1].replace("*", "0-23"), *fields[2:])
+        cron = Cron(" ".join(starless), zone, named.hours == HOURS)
     except CronSimError as error:
         raise ScheduleError(
             "ScheduleInvalid",
             f"spec.schedule: {schedule!r} is no schedule ({error}): write minute, hour, day of the month, month and day"
             " of the week, for example 30 2 * * 1-5",
         ) from None
-    if next(cron.after(EPOCH), None) is None:
-        raise ScheduleError("ScheduleInvalid", f"spec.schedule: {schedule!r} names a day that never comes")
     return cron
-
-
-def _by_the_hour(minute: str, hour: str, *days: str) -> str:
-    """The expression, such that CronSim goes by the hours that pass if all hours are named, and by the clock on the
-    wall if not. As Debian's cron it looks for a leading star only, though its manual says as this does. Raises
-    `CronSimError`."""
-    if CronSim(" ".join((minute, hour, *days)), EPOCH).hours == HOURS:
-        hour = "*"
-    else:
-        minute, hour = minute.replace("*", "0-59"), hour.replace("*", "0-23")
-    return " ".join((minute, hour, *days))

@@ -97,11 +97,13 @@ def decide(seen: Observation, now: datetime) -> Decision:
         turn.read()
     except cron.ScheduleError as error:
         return turn.stall(error.reason, str(error))
+    if turn.following is None:
+        return turn.stall("ScheduleInvalid", "spec.schedule names a day that does not come within 50 years")
     if turn.crowded:
         return turn.rest("CatchingUp", "the times that have passed are counted", 0.0)
     if turn.due is not None:
         return turn.fire(turn.due)
-    if turn.following is not None and not given.says("Accepted"):
+    if not given.says("Accepted"):
         return Decision((Make(turn.following, trial=True),))
     return turn.idle()
 
@@ -198,8 +200,7 @@ class _Turn:
         """Until the next time, or until `start`, when what is due may be made."""
         if start is None and self.following is not None:
             start = self.following + self.given.offset
-        if start is None:
-            return self.rest("Over", "the schedule names no time within the next 50 years")
+        assert start is not None, "a schedule without a next time stalls"
         shown = self.document.fields["nextScheduleTime"] = times.render(times.whole(start))
         return self.rest("Waiting", f"the next request is made at {shown}", self.pause(start))
 
