@@ -258,6 +258,21 @@ def test_each_time_makes_one_request() -> None:
     assert "missedSchedules" not in world.status
 
 
+def test_a_request_costs_its_schedule_six_calls_and_a_look_none() -> None:
+    """The schedule is read, its maker asked for, the request made, told and written down; then its end is."""
+    world, hand = applied(), Hand()
+    operator = Process(world, hand)
+    operator.settle()
+    wait(world, 5)
+    before = hand.calls
+    operator.settle()
+    assert hand.calls - before == 5
+    world.run(max(world.requests).name)
+    for _ in range(3):
+        operator.settle()
+    assert hand.calls - before == 6
+
+
 def test_its_requests_are_found_by_label() -> None:
     world = applied()
     operator = Process(world)
