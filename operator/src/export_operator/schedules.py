@@ -60,11 +60,13 @@ class Schedules:
         self._known: dict[Key, _Known] = {}
         self._owners: dict[Key, Key] = {}
         self._made: dict[Key, set[Key]] = {}
-        store.listen(KIND, self._queue.add)
+        self._begun = False
+        store.listen(KIND, self._wake)
         store.listen(REQUESTS, self._request_changed)
 
     async def run(self) -> None:
         """Work until cancelled."""
+        self._begun = True
         self.look_again()
         await self._queue.run()
 
@@ -72,6 +74,10 @@ class Schedules:
         """Look at every schedule: requests can be made from now on."""
         self._able = self._clock()
         for key in self._store.beside[KIND]:
+            self._wake(key)
+
+    def _wake(self, key: Key) -> None:
+        if self._begun:  # a standby would remember every key until then
             self._queue.add(key)
 
     async def reconcile(self, key: Key) -> float | None:
@@ -210,11 +216,11 @@ class Schedules:
             self._made[before].discard(key)
             if not self._made[before]:
                 del self._made[before]
-            self._queue.add(before)
+            self._wake(before)
         if owner is not None:
             self._owners[key] = owner.key
             self._made.setdefault(owner.key, set()).add(key)
-            self._queue.add(owner.key)
+            self._wake(owner.key)
 
     async def _refresh(self, key: Key) -> None:
         found = await self._cluster.find(_path(key))
