@@ -86,7 +86,6 @@ REASONS = {
     401: "Unauthorized",
     403: "Forbidden",
     409: "Conflict",
-    410: "Expired",
     429: "TooManyRequests",
     500: "InternalError",
     504: "Timeout",
@@ -166,7 +165,7 @@ class ApiProxy:
             case Loss(done=False):
                 return _broken(request)
             case Break(expired=True):
-                return _status(410)
+                return _expired()
             case _:
                 pass
         headers = {name: value for name, value in request.headers.items() if name.lower() not in NOT_PASSED}
@@ -212,6 +211,13 @@ def _status(code: int) -> web.Response:
     headers = {"Retry-After": "1"} if code == 429 else {}
     text = json.dumps({**body, "message": f"{reason}, says the proxy of the tests"})
     return web.Response(status=code, text=text, content_type="application/json", headers=headers)
+
+
+def _expired() -> web.Response:
+    """As an API server begins a watch from a resourceVersion that it has forgotten."""
+    status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "code": 410}
+    event = {"type": "ERROR", "object": {**status, "message": "too old resource version, says the proxy of the tests"}}
+    return web.Response(text=json.dumps(event) + "\n", content_type="application/json")
 
 
 def _broken(request: web.Request) -> web.Response:

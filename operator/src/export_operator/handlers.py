@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import kopf
@@ -9,6 +13,8 @@ import kopf
 from export_operator.domain.model import GROUP, VERSION
 from export_operator.store import BESIDE, CATALOGUE, REQUESTS, Store, key_of
 
+LOGIN_SECONDS = 1.0  # before the next one, after a login that was refused
+FAR_AWAY = datetime(2100, 1, 1, tzinfo=UTC)
 SERVER_SECONDS = 240  # the server ends a watch after this; below the usual idle limits of load balancers
 
 
@@ -16,7 +22,7 @@ def make_registry(store: Store) -> kopf.OperatorRegistry:
     """Handlers of all watched kinds, feeding `store`."""
     registry = kopf.OperatorRegistry()
     kopf.on.startup(registry=registry)(_configure)
-    kopf.on.login(registry=registry)(_login)
+    kopf.on.login(registry=registry)(_make_login())
 
     @kopf.on.event(GROUP, VERSION, REQUESTS, registry=registry)
     async def request_event(event: kopf.RawEvent, **_: Any) -> None:
@@ -59,8 +65,19 @@ def _plain(event: kopf.RawEvent) -> dict[str, Any]:
     return dict(event["object"])
 
 
-def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+def _make_login() -> Any:
+    """kopf never takes credentials again that were refused once, and ends for want of others; but an API server may say
+    401 for a moment. So each login differs from the last, by a date on which it would expire."""
+    logins = itertools.count()
+
+    async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        number = next(logins)
+        if number:
+            await asyncio.sleep(LOGIN_SECONDS)
+        found = kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+        return None if found is None else replace(found, expiration=FAR_AWAY + timedelta(seconds=number))
+
+    return login
 
 
 def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:

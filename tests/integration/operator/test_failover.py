@@ -222,6 +222,7 @@ def test_whatever_befalls_the_leader_everybody_gets_exactly_what_is_allowed_and_
 
 
 def test_refusals_lost_answers_and_broken_watches_of_every_kind_have_befallen_the_operators(told: Told) -> None:
+    assert told.restarts == 0  # and ended none of them
     expected = {"401", "403", "409", "429", "500", "504", "delay", "answer lost", "call lost", "watch broken"}
     assert expected <= set(told.befallen)
 
