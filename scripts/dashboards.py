@@ -106,7 +106,11 @@ OVERVIEW = Dashboard(
             },
             unit="s",
         ),
-        Panel("Oldest that waits", {"{{reason}}": one("export_operator_queue_oldest_age_seconds")}, unit="s"),
+        Panel(
+            "Oldest that waits",
+            {"{{reason}}": one("export_operator_queue_oldest_age_seconds") + " or vector(0)"},
+            unit="s",
+        ),
         Panel("Rows a second", {"{{source}}": total(rate("export_operator_exported_rows_total"), "source")}),
         Panel(
             "Bytes a second",
@@ -138,6 +142,10 @@ OVERVIEW = Dashboard(
                 + " / "
                 + total(rate("export_operator_run_duration_seconds_count"), "source")
             },
+        ),
+        Panel(
+            "Calls of exporters tried again, a minute",
+            {"{{call}} {{reason}}": "60 * " + rate("export_operator_retries_total") + " or vector(0)"},
         ),
         Panel(
             "Fallback, refunds, near the deadline (an hour)",
@@ -218,7 +226,7 @@ OPERATOR = Dashboard(
             "Looks that failed, a minute",
             {
                 "{{queue}} {{kind}}": "60 * sum by (queue, kind) "
-                "(rate(export_operator_reconcile_errors_total[$__rate_interval]))"
+                "(rate(export_operator_reconcile_errors_total[$__rate_interval])) or vector(0)"
             },
         ),
         Panel("Waiting for a look", {"{{pod}} {{queue}}": "export_operator_workqueue_length"}),
@@ -250,13 +258,13 @@ OPERATOR = Dashboard(
         Panel(
             "Clean-up",
             {
-                "waiting {{destination}}": one("export_operator_clean_ups_waiting"),
+                "waiting {{destination}}": one("export_operator_clean_ups_waiting") + " or vector(0)",
                 "overdue for (s)": "max(export_operator_ttl_lag_seconds)",
             },
         ),
         Panel(
             "Orphaned bytes",
-            {"{{destination}} {{kind}}": one("export_operator_orphaned_bytes")},
+            {"{{destination}} {{kind}}": one("export_operator_orphaned_bytes") + " or vector(0)"},
             unit="bytes",
         ),
         Panel(
