@@ -132,10 +132,13 @@ CASES = {
         {
             **gauge("clean_ups_waiting", "0x5 3x80 0x20", destination="bucket"),
             **gauge("orphaned_bytes", "7000x200", destination="bucket", kind="Delivered"),
+            **gauge("last_sweep_timestamp_seconds", "0+60x200", destination="bucket"),
         },
         *(60, 70, 100),
         "What should be gone is still there.",
-        "For an hour, uploads, objects or finished requests have been left that should have been removed.",
+        "For an hour, uploads, objects or finished requests have been left that should have been removed, or a"
+        " destination has not been swept for a day.",
+        {"destination": "bucket"},
     ),
     "ExportDeadlinesTight": Case(
         {
