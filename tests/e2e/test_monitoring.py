@@ -13,7 +13,8 @@ from scripts.dashboards import DASHBOARDS
 from tests.cluster.kubectl import Kubectl
 from tests.e2e.conftest import MakeTeam, World
 from tests.e2e.furniture import FEW, FICKLE, PLENTY, address, destination
-from tests.platform.names import DEPLOYMENT, REPOSITORY
+from tests.platform.api import Json
+from tests.platform.names import DEPLOYMENT, NAMESPACE, REPOSITORY
 from tests.platform.waiting import until
 from tests.services.processes import workplace
 from tests.services.prometheus import Alertmanager, Prometheus, Receiver, receiver
@@ -51,7 +52,11 @@ def watch(world: World) -> Iterator[Watch]:
         (directory / "rules.yml").write_text(yaml.safe_dump(rules))
         alertmanager = Alertmanager(directory, url)
         prometheus = Prometheus(
-            directory, world.platform.cluster.kubeconfig, directory / "rules.yml", alertmanager.port
+            directory,
+            world.platform.cluster.kubeconfig,
+            directory / "rules.yml",
+            alertmanager.port,
+            lambda: running(world),
         )
         try:
             alertmanager.start()
@@ -60,6 +65,12 @@ def watch(world: World) -> Iterator[Watch]:
         finally:
             prometheus.stop()
             alertmanager.stop()
+
+
+def running(world: World) -> list[Json]:
+    """The operator's pods that run."""
+    pods = world.platform.api.items("Pod", NAMESPACE, f"app.kubernetes.io/name={DEPLOYMENT}")
+    return [pod for pod in pods if pod["status"].get("phase") == "Running"]
 
 
 def test_every_query_of_the_dashboards_is_answered_after_an_export(watch: Watch, teams: MakeTeam) -> None:

@@ -4,8 +4,8 @@ import json
 import os
 import threading
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,7 +16,6 @@ import yaml
 from kubernetes import client, config
 
 from tests.cluster import apt
-from tests.platform.names import DEPLOYMENT, NAMESPACE
 from tests.services.processes import Server, as_user, free_port
 
 Json = dict[str, Any]
@@ -81,19 +80,45 @@ class Alertmanager(_Served):
 
 
 class Prometheus(_Served):
-    """Scrapes the operator's pods each second, by the API server's proxy, as any cluster allows it."""
+    """Scrapes pods each second, by the API server's proxy, as any cluster allows it. The distribution's knows nothing
+    of Kubernetes: `pods` is asked each second for those that there are; each has the labels that a PodMonitor gives."""
 
-    def __init__(self, directory: Path, kubeconfig: Path, rules: Path, alertmanager: int) -> None:
+    def __init__(
+        self, directory: Path, kubeconfig: Path, rules: Path, alertmanager: int, pods: Callable[[], list[Json]]
+    ) -> None:
         super().__init__("prometheus", directory / "prometheus.log")
         self._directory = directory
+        self._targets = directory / "targets.json"
+        self._pods = pods
+        self._over = threading.Event()
+        self._watching = threading.Thread(target=self._watch, daemon=True)
+        found = client.Configuration()
+        config.load_kube_config(str(kubeconfig), client_configuration=found)
+        self._server = urlsplit(found.host).netloc
         every = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
         document = {
             "global": every,
             "rule_files": [str(rules)],
             "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager}"]}]}]},
-            "scrape_configs": [_scrape(kubeconfig)],
+            "scrape_configs": [_scrape(found, self._targets)],
         }
         (directory / "prometheus.yml").write_text(yaml.safe_dump(document))
+
+    def start(self, seconds: float = 30) -> None:
+        self._watching.start()
+        super().start(seconds)
+
+    def stop(self, seconds: float = 10) -> None:
+        self._over.set()
+        super().stop(seconds)
+
+    def _watch(self) -> None:
+        while not self._over.wait(1):
+            with suppress(Exception):  # an API server that does not answer is asked again
+                found = json.dumps([_target(self._server, pod) for pod in self._pods()])
+                fresh = self._targets.with_suffix(".new")
+                fresh.write_text(found)
+                fresh.replace(self._targets)
 
     def command(self) -> Sequence[str | Path]:
         return [
@@ -112,33 +137,24 @@ class Prometheus(_Served):
         return found
 
 
-def _scrape(kubeconfig: Path) -> Json:
-    """As a PodMonitor has it: each pod's own `pod` and `instance`."""
-    found = client.Configuration()
-    config.load_kube_config(str(kubeconfig), client_configuration=found)
-    server = urlsplit(found.host)
+def _target(server: str, pod: Json) -> Json:
+    metadata = pod["metadata"]
+    page = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}:8080/proxy/metrics"
+    labels = {"pod": metadata["name"], "instance": pod["status"].get("podIP", ""), "__metrics_path__": page}
+    return {"targets": [server], "labels": labels}
+
+
+def _scrape(found: client.Configuration, targets: Path) -> Json:
     token = next(iter(found.api_key.values()), "").removeprefix("Bearer ")
     tls = {"ca_file": found.ssl_ca_cert}
     if found.cert_file:
         tls |= {"cert_file": found.cert_file, "key_file": found.key_file}
-    pod, label = "__meta_kubernetes_pod_name", "__meta_kubernetes_pod_label_app_kubernetes_io_name"
-    page = f"/api/v1/namespaces/{NAMESPACE}/pods/$1:8080/proxy/metrics"
     return {
         "job_name": "export-operator",
         "scheme": "https",
         "tls_config": tls,
         **({"authorization": {"credentials": token}} if token else {}),
-        "kubernetes_sd_configs": [
-            {"role": "pod", "kubeconfig_file": str(kubeconfig), "namespaces": {"names": [NAMESPACE]}}
-        ],
-        "relabel_configs": [
-            {"source_labels": [label], "regex": DEPLOYMENT, "action": "keep"},
-            {"source_labels": ["__meta_kubernetes_pod_phase"], "regex": "Running", "action": "keep"},
-            {"source_labels": [pod], "regex": "(.+)", "target_label": "__metrics_path__", "replacement": page},
-            {"source_labels": [pod], "target_label": "pod"},
-            {"source_labels": ["__meta_kubernetes_pod_ip"], "target_label": "instance"},
-            {"target_label": "__address__", "replacement": server.netloc},
-        ],
+        "file_sd_configs": [{"files": [str(targets)]}],
     }
 
 
