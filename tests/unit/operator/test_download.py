@@ -363,7 +363,11 @@ def test_one_that_a_tool_would_make_again_stays_and_makes_no_links_again() -> No
     assert decide(kept, later(959)) == Rest(1)
     assert decide(kept, later(960)) == Expire()
     expired = status(kept.download, Expire(), later(960))
-    assert (expired["phase"], expired["conditions"][0]["status"]) == ("Expired", "False")
+    told = expired["message"]
+    assert (expired["phase"], expired["conditions"]) == (
+        "Expired",
+        [condition("Expired", True, "Expired", told, later(960))],
+    )
     assert decide(seen(download(expired), kept=True), later(10_000)) == Rest()
     assert decide(seen(download(FAILED), kept=True), RECENTLY + PATIENCE) == Rest()
 

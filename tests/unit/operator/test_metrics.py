@@ -126,6 +126,7 @@ def test_a_decision_is_timed(metrics: Metrics) -> None:
         ("create", path_of("batch", "v1", "jobs", namespace="runs"), "job"),
         ("create", path_of("", "v1", "events", namespace="n"), "event"),
         ("get", path_of("", "v1", "secrets", "a", namespace="runs"), "probe"),
+        ("create", path_of("", "v1", "secrets", namespace="team-a"), "download"),
         ("update", path_of("", "v1", "configmaps", "export-operator-totals", namespace="runs"), "totals"),
         ("get", path_of("", "v1", "pods", "a", "log", namespace="runs"), "log"),
         ("list", path_of("", "v1", "pods", namespace="runs"), "pod"),

@@ -263,5 +263,9 @@ def status(download: Download, answer: Told, now: datetime) -> dict[str, Any]:
                 run=run, objects=objects, secretRef={"name": name}, expirationTime=times.render(until)
             )
     document.phase(phase, reason, message)
-    document.condition("Ready", phase == "Ready", reason, message)
+    if phase == "Expired":
+        document.drop_condition("Ready")  # a tool that waits for what it has applied would wait for ever
+        document.condition("Expired", True, reason, message)
+    else:
+        document.condition("Ready", phase == "Ready", reason, message)
     return document.compose()

@@ -15,8 +15,8 @@ PURPOSES = {
 
 def purpose_of(path: str, verb: str) -> str:
     """What a call is for: keeping caches (`list`, `watch`), the canary (`dry-run`), a `status`, a `log`, one of
-    `PURPOSES`, `pod`, or else the verb itself. A run costs the sum of all but `list`, `watch`, `dry-run`, `log`,
-    `probe` and `lease`, which do not grow with their number."""
+    `PURPOSES`, `pod`, `download`, or else the verb itself. A run costs the sum of all but `list`, `watch`, `dry-run`,
+    `log`, `probe` and `lease`, which do not grow with their number."""
     root, *parts = path.strip("/").split("/")
     place = parts[2 if root == "apis" else 1 :]
     if place[:1] == ["namespaces"] and len(place) > 2:
@@ -24,6 +24,8 @@ def purpose_of(path: str, verb: str) -> str:
     plural, subresource = "".join(place[:1]), "".join(place[2:3])
     if plural == "pods" and verb == "list":
         return "pod"  # beyond their cache, pods are listed to learn how one run ended
+    if plural == "secrets" and verb == "create":
+        return "download"  # the one kind of Secret that is made
     if verb in {"list", "watch", "dry-run"}:
         return verb
     return subresource or PURPOSES.get(plural, verb)
