@@ -82,7 +82,7 @@ class Downloads:
         asked = parse_stamped(document, Download)
         answer = download.decide(await self._observe(asked), self._clock())
         if isinstance(answer, Search):
-            answer = download.bounded(asked, await self._search(asked, answer), self._clock())
+            answer = download.bounded(asked, answer, await self._search(asked, answer), self._clock())
         if isinstance(answer, Remove):
             await self._cluster.delete(download_path(key), asked)
         elif not isinstance(answer, Rest):

@@ -282,10 +282,14 @@ def test_a_destination_without_a_secret_has_no_key_to_sign_with() -> None:
     assert FOLDER in answer.message
 
 
-def test_trouble_is_waited_out_for_a_day() -> None:
+@pytest.mark.parametrize("asked", [NOW - 3 * PATIENCE, NOW], ids=["it waited for the run", "the run was over"])
+def test_trouble_is_waited_out_for_a_day_since_there_was_something_to_link(asked: datetime) -> None:
     trouble = Wait("DestinationUnavailable", "it is away", 60)
-    assert bounded(download(), trouble, NOW + PATIENCE) == trouble
-    assert bounded(download(), trouble, NOW + PATIENCE + timedelta(seconds=1)) == Refuse(
+    early = download(created=asked)
+    over = delivered({**DELIVERED, "completionTime": times.render(min(NOW, asked + 3 * PATIENCE))})
+    search = found(seen(early, over))
+    assert bounded(early, search, trouble, NOW + PATIENCE) == trouble
+    assert bounded(early, search, trouble, NOW + PATIENCE + timedelta(seconds=1)) == Refuse(
         "DestinationUnavailable", "it is away"
     )
 

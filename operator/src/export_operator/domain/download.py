@@ -132,14 +132,14 @@ A = TypeVar("A")
 
 def decide(seen: Seen, now: datetime) -> Told | Search | Rest | Remove:
     """What is to be done about a download now."""
-    if seen.download.over:
-        return _after(seen, now)
-    return bounded(seen.download, _begin(seen, now), now)
+    return _after(seen, now) if seen.download.over else _begin(seen, now)
 
 
-def bounded(download: Download, answer: A, now: datetime) -> A | Refuse:
-    """Trouble that is looked at again and again ends in a refusal for the same reason."""
-    if isinstance(answer, Wait) and answer.seconds is not None and now - download.created > PATIENCE:
+def bounded(download: Download, search: Search, answer: A, now: datetime) -> A | Refuse:
+    """What came of a search. Trouble that is met again and again ends in a refusal for the same reason, some time after
+    the run has ended and links are asked for."""
+    since = max(download.created, times.parse(search.request.status.get("completionTime")) or download.created)
+    if isinstance(answer, Wait) and now - since > PATIENCE:
         return Refuse(answer.reason, answer.message)
     return answer
 
