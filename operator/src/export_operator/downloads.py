@@ -56,11 +56,12 @@ class Downloads:
         self._queue: WorkQueue[Key] = WorkQueue(self.look, WORKERS, (ApiError,))
         self._waiting: dict[Key, set[Key]] = defaultdict(set)
         """By request, the downloads that are to be looked at when it changes."""
-        store.listen(KIND, self._queue.add)
-        store.listen(REQUESTS, self._request_changed)
 
     async def run(self) -> None:
         """Until cancelled."""
+        # Not before: a standby would remember every download that changes.
+        self._store.listen(KIND, self._queue.add)
+        self._store.listen(REQUESTS, self._request_changed)
         self.look_again()
         await self._queue.run()
 
