@@ -97,7 +97,7 @@ class App:
             clock=now,
             timer=time.monotonic,
         )
-        opened = partial(storage.opened, kube, decisions.pods.namespace)
+        opened = partial(storage.opened, kube, decisions.pods.namespace, fence=elector.fence)
         self._cleaner = Cleaner(
             self._cluster, opened, self._destination, decisions.pods, waiting=metrics.clean_ups_waiting
         )

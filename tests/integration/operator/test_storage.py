@@ -13,8 +13,9 @@ import pytest
 import urllib3
 
 from export_operator.adapters import storage
+from export_operator.adapters.elector import NotLeading
 from export_operator.adapters.kube import Kube, path_of
-from export_operator.adapters.storage import Held, StorageError, opened
+from export_operator.adapters.storage import Held, StorageError, Upload, opened
 from tests.services import host
 from tests.services.tls import Authority
 
@@ -188,6 +189,23 @@ async def test_an_object_is_looked_at_without_reading_it(kube: Kube, namespace: 
     async with opened(kube, namespace, place(s3)) as bucket:
         assert await bucket.look("one") == Held(8, archived=False)
         assert await bucket.look("none") is None
+
+
+async def test_who_does_not_lead_changes_nothing_in_a_bucket(kube: Kube, namespace: str, s3: host.S3Server) -> None:
+    def shut(_: float) -> None:
+        raise NotLeading("the Lease is not held")
+
+    await give(kube, namespace, "bucket", keys_of(s3))
+    put(s3, "kept/one")
+    async with opened(kube, namespace, place(s3), fence=shut) as bucket:
+        for change in (
+            bucket.delete(["kept/one"]),
+            bucket.create("kept/two", b"{}"),
+            bucket.abort(Upload("kept/three", "none", datetime.now(UTC))),
+        ):
+            with pytest.raises(StorageError, match=r"^bucket 'exports': the Lease is not held$"):
+                await change
+        assert [[each.key for each in page] async for page in bucket.pages("kept/")] == [["kept/one"]]
 
 
 async def test_a_key_that_ends_says_when(kube: Kube, namespace: str, s3: host.S3Server) -> None:

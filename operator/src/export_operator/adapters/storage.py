@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from export_contract import environment
-from export_operator.adapters.kube import ApiError, Kube, path_of
+from export_operator.adapters.kube import WRITE_SECONDS, ApiError, Fence, Kube, path_of
 from export_operator.domain import times
 from export_operator.domain.sweep import Stored
 
@@ -82,10 +82,20 @@ class Held:
 
 
 class Bucket:
-    """One bucket, with the credentials of its place. All calls raise `StorageError`."""
+    """One bucket, with the credentials of its place. All calls raise `StorageError`. `fence` is asked before what
+    changes something there."""
 
-    def __init__(self, client: S3Client, name: str, *, temporary: bool = False, until: datetime | None = None) -> None:
+    def __init__(
+        self,
+        client: S3Client,
+        name: str,
+        *,
+        temporary: bool = False,
+        until: datetime | None = None,
+        fence: Fence = lambda _: None,
+    ) -> None:
         self._client = client
+        self._fence = fence
         self.name = name
         self.temporary = temporary
         """The key is a session's, which ends."""
@@ -118,6 +128,7 @@ class Bucket:
 
     async def abort(self, upload: Upload) -> None:
         """End an upload; its parts go. One that is gone is success."""
+        self._pass_fence()
         try:
             await self._call(
                 lambda: self._client.abort_multipart_upload(Bucket=self.name, Key=upload.key, UploadId=upload.id)
@@ -129,6 +140,7 @@ class Bucket:
     async def delete(self, keys: Sequence[str]) -> None:
         """Delete objects, in this order as far as calls go: a call takes a thousand. What is gone is success."""
         for start in range(0, len(keys), PAGE):
+            self._pass_fence()
             some: list[ObjectIdentifierTypeDef] = [{"Key": key} for key in keys[start : start + PAGE]]
             told = await self._call(
                 lambda: self._client.delete_objects(Bucket=self.name, Delete={"Objects": some, "Quiet": True})  # noqa: B023
@@ -152,6 +164,7 @@ class Bucket:
 
     async def create(self, key: str, text: bytes) -> None:
         """Write a small object, unless there is one."""
+        self._pass_fence()
         try:
             await self._call(
                 lambda: self._client.put_object(
@@ -161,6 +174,12 @@ class Bucket:
         except StorageError as error:
             if error.code not in PRESENT:
                 raise
+
+    def _pass_fence(self) -> None:
+        try:
+            self._fence(WRITE_SECONDS)
+        except ApiError as error:
+            raise StorageError(f"bucket {self.name!r}: {error.message}") from None
 
     async def read(self, key: str, most: int) -> bytes:
         """A whole object. One of more than `most` bytes is none that its reader can want: `StorageError`."""
@@ -215,7 +234,9 @@ class Bucket:
 
 
 @asynccontextmanager
-async def opened(kube: Kube, run_namespace: str, place: Mapping[str, Any]) -> AsyncIterator[Bucket]:
+async def opened(
+    kube: Kube, run_namespace: str, place: Mapping[str, Any], *, fence: Fence = lambda _: None
+) -> AsyncIterator[Bucket]:
     """The bucket of `place`, the spec of an ExportDestination or what has its fields. Raises `StorageError`; reaches
     nobody but the API server yet, for the Secrets."""
     name = str(place["bucket"])
@@ -241,7 +262,7 @@ async def opened(kube: Kube, run_namespace: str, place: Mapping[str, Any]) -> As
             make_client, place, (access, secret_key, token or None), str(Path(folder) / CA) if trusted else True
         )
         try:
-            yield Bucket(client, name, temporary=bool(token), until=until)
+            yield Bucket(client, name, temporary=bool(token), until=until, fence=fence)
         finally:
             client.close()
 
