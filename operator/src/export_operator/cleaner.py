@@ -33,7 +33,7 @@ PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # seconds, after so many failures in
 AT_ONCE = 4  # runs of one destination
 LOOK_SECONDS = 2.0  # between looks at a pod that undoes a run
 FRESH = 200  # runs that are undone with one connection and one look at the credentials
-MAX_DONE = 10_000  # runs remembered that were undone without a Job
+MAX_DONE = 10_000  # runs remembered that were undone
 
 Opened = Callable[[Mapping[str, Any]], AbstractAsyncContextManager[Bucket]]
 _Open = Callable[[Mapping[str, Any]], Awaitable[Bucket]]
@@ -134,26 +134,27 @@ class Cleaner:
 
     async def _try(self, undo: Undo, bucket: _Open) -> bool:
         try:
-            await self._undo(undo, bucket)
+            done = await self._undo(undo, bucket)
         except (StorageError, ApiError, ContractError) as error:
             log.warning("run %s cannot be cleaned up behind, and waits: %s", undo.run, error)
             return False
         except Exception:
             log.exception("run %s cannot be cleaned up behind, and waits", undo.run)
             return False
-        if undo.job is None:
+        if done:
             self._done[undo.run] = undo
             if len(self._done) > MAX_DONE:
                 del self._done[next(iter(self._done))]
         self._told_done(undo.run)
         return True
 
-    async def _undo(self, undo: Undo, bucket: _Open) -> None:
+    async def _undo(self, undo: Undo, bucket: _Open) -> bool:
+        """Whether it was done: a Job that is gone, or at work again, is for others to look at."""
         left, document = undo.at, None
         if undo.job is not None:
             document = await self._cluster.job(undo.job.name)
             if document is None or not _at_rest(parse_job(document), undo.job):
-                return
+                return False
             left = leftovers.of_job(document, self._destination)
         assert left is not None, "an Undo has a Job or says where"
         if left.by_pod and document is not None:
@@ -171,6 +172,7 @@ class Cleaner:
                 await clean(await bucket(area.place), area, objects=undo.objects)
         if undo.job is not None:
             await self._cluster.delete_job(undo.job)
+        return True
 
     async def _by_pod(self, manifest: Mapping[str, Any]) -> None:
         """Have a pod undo it, or find that one does already. Raises `StorageError` when it fails."""

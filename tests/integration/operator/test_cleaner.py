@@ -66,6 +66,7 @@ async def test_a_delivered_export_goes_only_if_it_is_asked_for(
     async with running(work.run()):
         await until(lambda: not work.waits(job.run), "the clean-up")
     assert (remains.keys, await cluster.job(job.name)) == ([] if objects else export, None)
+    assert (work.undone(job.run, objects=False), work.undone(job.run, objects=True)) == (True, objects)
 
 
 async def test_a_job_stays_as_long_as_its_bucket_is_away_and_is_undone_when_it_is_back(
@@ -136,6 +137,7 @@ async def test_a_job_that_was_let_go_on_meanwhile_is_left_alone(
     work.undo(undo(job))
     async with running(work.run()):
         await until(lambda: not work.waits(job.run), "a look")
+    assert not work.undone(job.run, objects=False)
     assert (remains.uploads, (await cluster.job(job.name) or {})["metadata"]["uid"]) == (
         [f"{folder(job)}users.csv"],
         job.uid,

@@ -35,7 +35,7 @@ class Observation:
     pod_lives: bool = False
     """A pod of the run may still be at work."""
     undone: bool = False
-    """What the run left was removed since this operator started: an `Undo` without a Job has been done."""
+    """What the run left was removed since this operator started, with its objects."""
     slot_held: bool = False
     unsettled: bool = False
     """The run holds places in windows that nobody has settled."""
