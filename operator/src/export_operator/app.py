@@ -40,6 +40,7 @@ from export_operator.downloads import Downloads
 from export_operator.gates import Gates
 from export_operator.handlers import make_registry
 from export_operator.leading import BrokenError, Leading, Work, cancel, until_one_ends
+from export_operator.overdue import Overdue
 from export_operator.queueing import Queueing
 from export_operator.reconcile import Reconciler
 from export_operator.resync import Resync
@@ -115,6 +116,7 @@ class App:
             TotalsStore(kube, decisions.pods.namespace), self._store, self._runs.all, totals.show, now
         )
         metrics.register(totals)
+        self._overdue = Overdue(self._store, self._runs.all, metrics.ttl_lag, now)
         metrics.register(
             ResourceCollector(self._store, lambda: len(self._ledger.slots()), decisions.max_concurrent_runs, now)
         )
@@ -195,6 +197,7 @@ class App:
             Work("downloads", self._downloads.run),
             Work("resync", lambda: self._resync.run(self._wake)),
             Work("counting", self._counting.run),
+            Work("overdue", self._overdue.run),
         )
 
     async def run(self) -> None:

@@ -78,7 +78,8 @@ TTL_LAG = Family(
     "ttl_lag_seconds",
     _G,
     Scope.LEADER,
-    "For how long the clean-up has been due that is most overdue: of a finished request, its Job or its objects.",
+    "For how long the Job of an ended run has been there beyond its time to live, of the one that is latest; what its"
+    " run left is removed before it.",
 )
 QUOTA_USED = Family(
     "quota_used",
