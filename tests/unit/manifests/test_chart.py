@@ -121,8 +121,11 @@ def test_the_operator_runs_as_the_restricted_standard_asks() -> None:
     }
 
 
-def test_the_health_script_in_the_example_is_the_one_beside_it() -> None:
+@pytest.mark.parametrize(
+    ("kind", "file"), [("ExportRequest", "health.lua"), ("ScheduledExport", "schedule-health.lua")]
+)
+def test_a_health_script_in_the_example_is_the_one_beside_it(kind: str, file: str) -> None:
     folder = ROOT / "manifests" / "gitops"
     data = yaml.safe_load((folder / "argocd-cm.yaml").read_text())["data"]
-    script = data["resource.customizations.health.export-operator.io_ExportRequest"]
-    assert script.strip() == (folder / "health.lua").read_text().strip()
+    script = data[f"resource.customizations.health.export-operator.io_{kind}"]
+    assert script.strip() == (folder / file).read_text().strip()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from export_operator.domain.model import API_VERSION, TERMINAL_PHASES, Key
-from tests.platform.verdicts import argo, flux, kstatus
+from tests.platform.verdicts import GITOPS, argo, flux, kstatus
 from tests.unit.operator.builders import KEY
 from tests.unit.operator.test_crash_safety import (
     ONE_AT_ONCE,
@@ -19,6 +19,8 @@ from tests.unit.operator.test_crash_safety import (
     start,
     waited,
 )
+from tests.unit.operator.test_schedules import Process
+from tests.unit.operator.test_schedules import World as ScheduleWorld
 from tests.unit.operator.world import Hand, World
 
 pytestmark = pytest.mark.unit
@@ -95,3 +97,37 @@ def test_a_suspended_request_that_has_not_been_decided_on_holds_no_sync() -> Non
 def test_every_phase_is_among_them() -> None:
     phases = {document["status"].get("phase") for document in OBJECTS.values()}
     assert phases >= TERMINAL_PHASES | {"Pending", "Queued", "Running"}
+
+
+# Schedules.
+
+SCHEDULE_HEALTH = GITOPS / "schedule-health.lua"
+
+
+def looked_at(**spec: Any) -> dict[str, Any]:
+    """A schedule as the operator leaves it after its first look."""
+    world = ScheduleWorld()
+    world.apply(**spec)
+    Process(world).settle()
+    return world.schedule
+
+
+@pytest.mark.parametrize(
+    ("spec", "verdicts"),
+    [
+        ({}, ("Healthy", "Current")),
+        ({"suspend": True}, ("Suspended", "Current")),
+        ({"timeZone": "Mars/Olympus"}, ("Degraded", "Failed")),
+    ],
+    ids=["waits", "suspended", "cannot be read"],
+)
+def test_a_schedule_is_seen(spec: dict[str, Any], verdicts: tuple[str, str]) -> None:
+    document = looked_at(**spec)
+    assert (argo(document, SCHEDULE_HEALTH)[0], kstatus(document)) == verdicts
+    assert argo(document, SCHEDULE_HEALTH)[1] == document["status"]["message"]
+
+
+def test_a_schedule_that_was_changed_is_waited_for() -> None:
+    document = looked_at()
+    changed = {**document, "metadata": document["metadata"] | {"generation": 9}}
+    assert (argo(changed, SCHEDULE_HEALTH)[0], kstatus(changed)) == ("Progressing", "InProgress")
