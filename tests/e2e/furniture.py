@@ -19,6 +19,13 @@ FEW = 1000
 
 # Groups whose policies differ; a user who is in none has what the product gives everybody.
 PLENTY, HASTY, TINY, NARROW, ROWS = "e2e-plenty", "e2e-hasty", "e2e-tiny", "e2e-narrow", "e2e-rows"
+NOWHERE, APART, FEIGNED = "e2e-nowhere", "e2e-apart", "e2e-feigned"
+"""Whose pods no node takes, a node of their own takes, and are not what they should be."""
+BOUNDED, HUMBLE, PROUD = "e2e-bounded", "e2e-humble", "e2e-proud"
+"""Of a PriorityClass each: one that a quota can be about, one that all others go before, and one that goes before."""
+PRIORITIES = {BOUNDED: 0, HUMBLE: -10, PROUD: 10}
+SEAT = "e2e.export-operator.io/seat"
+"""What a node may have one of: who sits there must rise for whoever goes before it."""
 
 FULL = "e2e-full"
 """A source whose role may have no connection: PostgreSQL answers whoever asks, and refuses the export."""
@@ -62,7 +69,7 @@ def furnish(platform: Platform, storage: Storage) -> None:
     catalogue.secret(api, "e2e-mask", maskKey=MASK_KEY)
     catalogue.secret(api, "e2e-wrong", username="e2e", password=PLANTED)
     catalogue.secret(api, "e2e-wrong-key", AWS_ACCESS_KEY_ID=services.s3_access_key, AWS_SECRET_ACCESS_KEY=PLANTED)
-    for document in (*sources(services), *destinations(services), *policies()):
+    for document in (*sources(services), *destinations(services), *policies(), *priorities()):
         api.apply(document)
     for name in (READ_ONLY, FICKLE):
         services.kubectl.rolled_out(name)
@@ -74,6 +81,8 @@ def unfurnish(api: Api) -> None:
         for document in api.items(kind):
             if document["metadata"]["name"].startswith("e2e-"):
                 api.delete(kind, document["metadata"]["name"])
+    for name in PRIORITIES:
+        api.delete("PriorityClass", name)
     for secret in api.items("Secret", RUN_NAMESPACE):
         if secret["metadata"]["name"].startswith("e2e-"):
             api.delete("Secret", secret["metadata"]["name"], RUN_NAMESPACE)
@@ -144,14 +153,25 @@ def policies() -> list[Json]:
             "ExportPolicy", group, {"selector": {"groups": [group]}, "limits": limits, "defaults": defaults, **spec}
         )
 
+    seated = {"requests": {"cpu": "50m", "memory": "192Mi", SEAT: "1"}, "limits": {"memory": "512Mi", SEAT: "1"}}
     small = {"requests": {"cpu": "50m", "memory": "24Mi"}, "limits": {"memory": "24Mi"}}
     return [
         policy(PLENTY),
         policy(HASTY, defaults={"startDeadlineSeconds": 5}),
         policy(TINY, pod={"resources": small}),
+        policy(NOWHERE, defaults={"startDeadlineSeconds": 5}, pod={"nodeSelector": {NOWHERE: "yes"}}),
+        policy(BOUNDED, defaults={"startDeadlineSeconds": 8}, pod={"priorityClassName": BOUNDED}),
+        policy(HUMBLE, pod={"priorityClassName": HUMBLE, "resources": seated}),
+        policy(FEIGNED, defaults={"startDeadlineSeconds": 45}),
+        policy(APART, pod={"nodeSelector": {APART: "yes"}}),
         policy(ROWS, user={"rows": FEW + FEW // 2}),
         policy(NARROW, allowed={"formats": ["CSV"]}, maxima={"runDeadlineSeconds": 60}),
     ]
+
+
+def priorities() -> list[Json]:
+    made = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "description": "Of the tests."}
+    return [{**made, "metadata": {"name": name}, "value": value} for name, value in PRIORITIES.items()]
 
 
 def table(name: str, relation: str) -> Json:

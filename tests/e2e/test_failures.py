@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.e2e.conftest import World
-from tests.e2e.furniture import HASTY, PLANTED, PLENTY, TINY
+from tests.e2e.furniture import HASTY, NOWHERE, PLANTED, PLENTY, TINY
 from tests.e2e.team import Team
 from tests.platform.api import Json
 from tests.platform.waiting import until
@@ -80,6 +80,15 @@ FAILING = [
         group=HASTY,
     ),
     Failing(
+        "no-node-takes-it",
+        {},
+        "Unschedulable",
+        "Infrastructure",
+        "didn't match Pod's node affinity/selector.*start deadline 5 s",
+        group=NOWHERE,
+        retryable=True,
+    ),
+    Failing(
         "the-run-deadline-passes",
         {**of("e2e-db", "slow", rows="1000"), "runDeadlineSeconds": 3},
         "DeadlineExceeded",
@@ -98,7 +107,7 @@ CASES = [
 @pytest.fixture(scope="session")
 def asked(world: World) -> Iterator[dict[str, Team]]:
     """All of them at once: what waits for a back-off does so while other tests run."""
-    by_group = {group: world.team(group, label="failures") for group in (PLENTY, HASTY, TINY)}
+    by_group = {group: world.team(group, label="failures") for group in (PLENTY, HASTY, TINY, NOWHERE)}
     for failing in FAILING:
         by_group[failing.group].ask(failing.name, **failing.spec)
     yield by_group

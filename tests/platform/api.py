@@ -30,6 +30,8 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "ClusterQueue": (KUEUE, "clusterqueues"),
     "LocalQueue": (KUEUE, "localqueues"),
     "ResourceFlavor": (KUEUE, "resourceflavors"),
+    "Node": ("api/v1", "nodes"),
+    "ResourceQuota": ("api/v1", "resourcequotas"),
     "PriorityClass": ("apis/scheduling.k8s.io/v1", "priorityclasses"),
     "Lease": ("apis/coordination.k8s.io/v1", "leases"),
     "Deployment": ("apis/apps/v1", "deployments"),

@@ -21,6 +21,7 @@ from export_operator.adapters.canary import Canary
 from export_operator.adapters.cells import LedgerError
 from export_operator.adapters.cluster import Cluster, request_path
 from export_operator.adapters.elector import Elector
+from export_operator.adapters.finder import Finder
 from export_operator.adapters.health import HealthServer
 from export_operator.adapters.kube import ApiError, Kube, path_of
 from export_operator.adapters.ledger import Ledger
@@ -156,6 +157,7 @@ class App:
             workloads=self._workloads,
             ledger=self._ledger,
             queueing=self._queueing,
+            finder=Finder(kube, decisions.pods.namespace, self._wake),
             cluster=self._cluster,
             cleaner=self._cleaner,
             settings=decisions,

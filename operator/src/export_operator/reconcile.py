@@ -11,15 +11,17 @@ from typing import Any
 from export_contract.report import Progress
 from export_operator.adapters.cells import LedgerError
 from export_operator.adapters.cluster import Cluster, request_path
+from export_operator.adapters.finder import Finder
 from export_operator.adapters.kube import ApiError
 from export_operator.adapters.ledger import Ledger
 from export_operator.adapters.metrics import Metrics
 from export_operator.adapters.runs import Runs
 from export_operator.adapters.workloads import Workloads
 from export_operator.cleaner import Cleaner
-from export_operator.domain import actions, decide, quota
+from export_operator.domain import actions, decide, lost, notices, quota, starting
 from export_operator.domain.identity import Enforcement
 from export_operator.domain.model import Job, Key, Pod, Request, parse_request
+from export_operator.domain.notices import Notice
 from export_operator.gates import Gates
 from export_operator.queueing import Queueing
 from export_operator.store import Store
@@ -38,6 +40,7 @@ class Reconciler:
         workloads: Workloads,
         ledger: Ledger,
         queueing: Queueing,
+        finder: Finder,
         cluster: Cluster,
         cleaner: Cleaner,
         settings: actions.Settings,
@@ -52,6 +55,7 @@ class Reconciler:
         self._workloads = workloads
         self._ledger = ledger
         self._queueing = queueing
+        self._finder = finder
         self._cluster = cluster
         self._cleaner = cleaner
         self._settings = settings
@@ -70,9 +74,11 @@ class Reconciler:
         if request is None:
             self._gates.forget(key)
             self._queueing.withdraw(key)
+            self._finder.forget(key)
             return None
         if request.finished:
             self._queueing.learn(request)
+            self._finder.forget(key)
         try:
             seen = await self._observe(request, current)
             with self._metrics.deciding():
@@ -130,18 +136,26 @@ class Reconciler:
         return parse_request(document)
 
     async def _observe(self, request: Request, run: str) -> actions.Observation:
-        job = await self._runs.job(run, confirm=request.launched and not request.finished)
-        pods = await self._runs.pods_of(job) if job is not None and not request.finished else ()
+        open_run = not request.finished
+        job = await self._runs.job(run, confirm=request.launched and open_run)
+        pods = await self._runs.pods_of(job) if job is not None and open_run else ()
+        robbed = job is None and request.launched and open_run
+        gone = self._runs.gone(run)
+        recent = () if job is None else starting.recent(job, gone, pods)
         return actions.Observation(
             request=request,
             catalogue=self._store.catalogue(),
             identity=self._identity(),
             job=job,
             pods=pods,
-            gone=self._runs.gone(run),
+            gone=gone,
             log_tail=await self._log_tail(pods) if job is not None and job.failed else "",
             pod_lives=job is not None and self._runs.lives(job),
             undone=self._cleaner.undone(run, objects=True),
+            told=await self._notices(job, recent) if job is not None and open_run else (),
+            silent_nodes=await self._silent_nodes(pods),
+            sought=self._finder.answer(request.key, run),
+            namespace_missing=robbed and await self._cluster.namespace_missing(),
             slot_held=run in self._ledger.slots(),
             unsettled=bool(self._ledger.unsettled(run)),
             progress=self._progress(run),
@@ -159,6 +173,14 @@ class Reconciler:
         last = max(ended, key=lambda pod: (pod.finished or pod.created, pod.name), default=None)
         return "" if last is None else await self._cluster.log_tail(last.name)
 
+    async def _notices(self, job: Job, pods: Sequence[Pod]) -> tuple[Notice, ...]:
+        uid = starting.unexplained(job, pods, self._clock())
+        return await self._cluster.notices(uid) if uid else ()
+
+    async def _silent_nodes(self, pods: Sequence[Pod]) -> frozenset[str]:
+        nodes = {pod.node for pod in lost.overdue(pods, self._clock()) if pod.node}
+        return frozenset([node for node in nodes if await self._cluster.silent(node)])
+
     async def _act(self, seen: actions.Observation, decision: actions.Decision, *, waits: bool = False) -> float | None:
         if not waits and not any(
             isinstance(action, actions.Reserve | actions.TakeSlot | actions.Wait) for action in decision.actions
@@ -172,6 +194,8 @@ class Reconciler:
                     try:
                         after = await self._ask(seen, action)
                     except LedgerError as error:
+                        if await self._cluster.namespace_missing():
+                            return await self._no_namespace(seen)
                         text = f"quota cannot be checked, so nothing is admitted: {error}"
                         return await self._hold(seen, "LedgerUnavailable", text, waits=True)
                     return None if after is None else await self._act(seen, after)
@@ -186,11 +210,29 @@ class Reconciler:
                     try:
                         self._runs.put_job(await self._cluster.create_job(manifest))
                     except ApiError as error:
-                        text = f"the Job was refused by the API server: {error.message or error.reason}"
-                        return await self._hold(seen, "JobNotCreated", text)
+                        return await self._no_job(seen, error)
+                case actions.Seek():
+                    self._finder.ask(action)
                 case _:
                     await self._perform(action)
         return decision.requeue_after
+
+    async def _no_job(self, seen: actions.Observation, error: ApiError) -> float | None:
+        """The API server has not taken the Job."""
+        text = f"the Job was refused by the API server: {error.message or error.reason}"
+        if error.status in {0, 429} or error.status >= 500:  # it is not well, which says nothing of the Job
+            return await self._hold(seen, "JobNotCreated", text)
+        if await self._cluster.namespace_missing():
+            return await self._no_namespace(seen)
+        reason = notices.refusal(error.message) or "JobNotCreated"
+        return await self._act(seen, decide.refused(seen, reason, text, self._settings, self._clock()))
+
+    async def _no_namespace(self, seen: actions.Observation) -> float | None:
+        name = self._cluster.run_namespace
+        text = f"the run namespace {name!r}, where Jobs, credentials and the ledger live, does not exist"
+        return await self._hold(
+            seen, "RunNamespaceMissing", f"{text}: the platform team must make it again", waits=True
+        )
 
     async def _ask(
         self, seen: actions.Observation, action: actions.Reserve | actions.TakeSlot
@@ -224,6 +266,8 @@ class Reconciler:
                     await self._cluster.delete_pod(pod)
             case actions.Undo():
                 self._cleaner.undo(action)
+            case actions.LosePod(pod):
+                await self._cluster.lose_pod(pod, self._clock())
             case actions.ReleaseSlot(run):
                 await self._queueing.slots.release(run)
             case actions.Learn(verdicts, told, began):

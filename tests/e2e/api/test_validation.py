@@ -442,7 +442,7 @@ REFUSED_POLICIES: list[tuple[str, Object, str]] = [
     (
         "a refund of nothing known",
         {"limits": {"refundOn": ["Bad luck"]}},
-        'supported values: "Infrastructure", "Source", "Destination", "Preflight", "Deadline", "User"',
+        'supported values: "Infrastructure", "Quota", "Source", "Destination", "Preflight", "Deadline", "User"',
     ),
     ("no weight", {"weight": 0}, "spec.weight in body should be greater than or equal to 1"),
 ]
@@ -456,7 +456,7 @@ def test_a_policy_may_say_everything_at_once(admin: Kubectl) -> None:
         "limits": {
             "calendar": {"timeZone": "America/Argentina/Buenos_Aires"},
             **dict.fromkeys(("user", "namespace", "all"), limits),
-            "refundOn": ["Infrastructure", "Source", "Destination", "Preflight", "Deadline", "User"],
+            "refundOn": ["Infrastructure", "Quota", "Source", "Destination", "Preflight", "Deadline", "User"],
         },
         "allowed": {
             "sources": ["db"],

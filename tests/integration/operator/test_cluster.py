@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,11 +12,12 @@ import pytest
 from export_contract import names
 from export_operator.adapters.cluster import Cluster
 from export_operator.adapters.informer import Informer
-from export_operator.adapters.kube import ApiError, Kube
+from export_operator.adapters.kube import ApiError, Kube, path_of
 from export_operator.adapters.runs import Runs
 from export_operator.adapters.workloads import Workloads
 from export_operator.domain import times
 from export_operator.domain.model import Job, Key, parse_job
+from export_operator.domain.notices import no_pod
 
 from .connections import synced, until
 
@@ -178,3 +180,70 @@ async def test_a_job_that_the_cache_lacks_is_asked_for(cluster: Cluster, kube: K
     unconfirmed = await runs.job(RUN, confirm=False)
     confirmed = await runs.job(RUN, confirm=True)
     assert (unconfirmed, confirmed and confirmed.run) == (None, RUN)
+
+
+async def complaint(cluster: Cluster, job: Job) -> tuple[str, str]:
+    """What the Job controller says of a Job that gets no pod."""
+    for _ in range(200):
+        found = no_pod(await cluster.notices(job.uid))
+        if found is not None:
+            return found
+        await asyncio.sleep(0.1)
+    raise AssertionError("nobody complains")
+
+
+async def test_a_job_that_gets_no_pod_for_want_of_quota_says_so(cluster: Cluster, kube: Kube, namespace: str) -> None:
+    quotas = path_of("", "v1", "resourcequotas", namespace=namespace)
+    await kube.create(quotas, {"metadata": {"name": "few"}, "spec": {"hard": {"pods": "0"}}})
+    job = parse_job(await cluster.create_job(manifest(suspend=False)))
+    reason, text = await complaint(cluster, job)
+    assert (reason, "exceeded quota: few, requested: pods=1" in text) == ("ResourceQuotaExceeded", True)
+
+
+async def test_a_job_whose_pods_are_not_safe_enough_says_so(cluster: Cluster, kube: Kube, namespace: str) -> None:
+    label = {"pod-security.kubernetes.io/enforce": "restricted"}
+    await kube.patch(path_of("", "v1", "namespaces", namespace), {"metadata": {"labels": label}})
+    job = parse_job(await cluster.create_job(manifest(suspend=False)))
+    reason, text = await complaint(cluster, job)
+    assert (reason, 'violates PodSecurity "restricted' in text) == ("PodSecurityRefused", True)
+
+
+async def test_a_run_namespace_is_there_until_it_is_gone_or_going(kube: Kube, cluster: Cluster, namespace: str) -> None:
+    blocked = {"metadata": {"name": "last", "finalizers": ["export-operator.io/test"]}}
+    configmaps = path_of("", "v1", "configmaps", namespace=namespace)
+    await kube.create(configmaps, blocked)
+    found = [await cluster.namespace_missing(), await Cluster(kube, "nowhere").namespace_missing()]
+    await kube.delete(path_of("", "v1", "namespaces", namespace))
+    found.append(await cluster.namespace_missing())
+    await kube.patch(f"{configmaps}/last", {"metadata": {"finalizers": None}})
+    assert found == [False, True, True]
+
+
+async def test_a_node_that_is_not_there_is_silent_and_one_that_is_ready_is_not(cluster: Cluster, kube: Kube) -> None:
+    nodes, _ = await kube.list(path_of("", "v1", "nodes"))
+    ready = [
+        node["metadata"]["name"]
+        for node in nodes
+        if {"Ready": "True"}.items() <= {item["type"]: item["status"] for item in node["status"]["conditions"]}.items()
+    ]
+    assert [await cluster.silent(ready[0]), await cluster.silent("nowhere")] == [False, True]
+
+
+async def test_a_pod_that_its_node_never_ends_is_given_up_and_costs_no_attempt(cluster: Cluster, kube: Kube) -> None:
+    runs = Runs(kube, cluster, lambda _: None)
+    ignored = [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
+    made = manifest(suspend=False, podReplacementPolicy="Failed", podFailurePolicy={"rules": ignored}, backoffLimit=0)
+    made["spec"]["template"]["spec"] |= {"nodeName": "nowhere", "terminationGracePeriodSeconds": 600}
+    async with synced(runs.jobs, runs.pods):
+        job = parse_job(await cluster.create_job(made))
+        await until(lambda: len(runs.pods.items) == 1, "the pod is made")
+        (first,) = await runs.pods_of(job)
+        await kube.delete(f"{cluster.pods_path}/{first.name}", uid=first.uid)
+        await until(lambda: runs.pods.items[first.name].gone_by is not None, "the pod is to end")
+        await cluster.lose_pod(runs.pods.items[first.name], datetime.now(UTC))
+        await until(lambda: first.name not in runs.pods.items and len(runs.pods.items) == 1, "another pod is made")
+        await cluster.lose_pod(first, datetime.now(UTC))  # it is gone already
+        pods = {pod.name: pod for pod in (*runs.gone(job.run), *await runs.pods_of(job))}
+        present = runs.jobs.items[job.name]
+    assert (len(pods), pods[first.name].over, pods[first.name].reason) == (2, True, "NodeLost")
+    assert (present.failed, present.failing, present.failed_pods) == (False, None, 0)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export_operator.domain.attempts import RING, ring
-from export_operator.domain.outcome import readable
+from export_operator.domain.pod_ends import readable
 
 from .builders import RUN, ended_pod, failure, later, pod, running_pod, success
 
@@ -35,7 +35,7 @@ def test_one_that_wrote_nothing_is_told_with_what_kubernetes_says() -> None:
         {
             "pod": "export-pod-1",
             "reason": "Evicted",
-            "message": "The node was low on resource: memory.",
+            "message": "the node evicted the export pod: The node was low on resource: memory.",
             "completionTime": "2026-11-24T12:00:00Z",
         }
     ]
@@ -54,7 +54,11 @@ def test_what_is_known_stays_when_its_pod_is_gone_and_is_told_once_while_it_is_t
 
 def test_a_report_of_another_run_is_not_believed() -> None:
     (found,) = ring([], [ended_pod(67, failure().replace(RUN, "another"))], RUN)
-    assert (found["reason"], found["exitCode"]) == ("PodCrashed", 67)
+    assert (found["reason"], found["message"].endswith("no report"), found["exitCode"]) == (
+        "SourceAuthenticationFailed",
+        True,
+        67,
+    )
 
 
 @given(st.lists(st.integers(0, 10**6), unique=True, max_size=12), st.integers(0, 12))

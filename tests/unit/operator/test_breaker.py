@@ -27,8 +27,9 @@ from export_operator.domain.breaker import (
     State,
     Verdict,
 )
+from export_operator.domain.endings import Problem
 from export_operator.domain.identity import Subject
-from export_operator.domain.outcome import Ended, Problem
+from export_operator.domain.outcome import Ended
 
 from .builders import NOW, delivered, later
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -63,6 +64,32 @@ def interrupt(world: World) -> None:
 
 def run_out_of_memory(world: World) -> None:
     jobs(world, lambda name: world.end(name, 137, reason="OOMKilled", last=False))
+
+
+def die(world: World) -> None:
+    """Killed for the last time, without a word."""
+    jobs(world, lambda name: world.end(name, 137))
+
+
+def die_delivering(world: World) -> None:
+    """Likewise, between the manifest and the word of it."""
+    deliver(world)
+    for name, job in world.jobs.items():
+        world.jobs[name] = replace(job, complete=False, failed=True, failed_reason="BackoffLimitExceeded")
+        world.pods[job.run] = tuple(replace(pod, exit_code=137, exit_message="") for pod in world.pods[job.run])
+
+
+def lose_the_node(world: World) -> None:
+    """Its pod shall be gone in twenty seconds, and nobody is there to end it."""
+    world.silent = {"node"}
+    for run, pods in world.pods.items():
+        late = world.now + timedelta(seconds=20)
+        world.pods[run] = tuple(replace(pod, node="node", deleting=True, gone_by=late) for pod in pods)
+
+
+def deliver_and_lose_the_job(world: World) -> None:
+    deliver(world)
+    lose_the_job(world)
 
 
 def lose_the_job(world: World) -> None:
@@ -493,6 +520,14 @@ STORIES: dict[str, Story] = {
         policies=(Named("rows", {"limits": {"user": {"rows": 150}}}),),
     ),
     "robbed of its Job": Story((applied(), start, lose_the_job), {KEY: "Failed"}, 1, 1),
+    "robbed of its Job when it had delivered": Story(
+        (applied(), start, deliver_and_lose_the_job), {KEY: "Succeeded"}, 1, 1
+    ),
+    "killed when it had delivered": Story((applied(), start, die_delivering), {KEY: "Succeeded"}, 1, 1),
+    "killed": Story((applied(), start, die), {KEY: "Failed"}, 1, 1),
+    "on a node that does not answer any more": Story(
+        (applied(), start, lose_the_node, waited(31), *RAN), {KEY: "Succeeded"}, 1, 1
+    ),
     "not attested": Story((applied(submittedBy=None),), {KEY: "Rejected"}, 0, 0),
 }
 
@@ -528,8 +563,9 @@ def end_of(world: World) -> dict[str, Any]:
         "slots": world.slots,
         "jobs": {name: replace(job, uid="") for name, job in world.jobs.items()},
         "created": world.created,
-        "caps": world.caps,
-        "objects": world.objects,
+        "specs": world.specs,
+        "delivered": world.delivered,
+        "manifests": world.manifests,
         "left": world.left,
     }
 
@@ -580,7 +616,7 @@ def test_nobody_holds_a_slot_after_the_end(name: str) -> None:
 def test_nothing_of_a_request_that_is_gone_is_left_but_what_it_delivered_unless_that_goes_too(name: str) -> None:
     world = play(STORIES[name], Hand())
     kept = {"deleted after it was delivered": 1}
-    assert (world.left, len(world.objects), [job for job in world.jobs.values() if job.request == KEY]) == (
+    assert (world.left, len(world.manifests), [job for job in world.jobs.values() if job.request == KEY]) == (
         set(),
         kept.get(name, 0),
         [],
@@ -760,4 +796,4 @@ def test_a_slot_that_was_taken_just_before_a_death_is_kept_at_the_next_start_and
 @pytest.mark.parametrize("name", [name for name in STORIES if name.startswith("cancelled while")])
 def test_what_was_cancelled_leaves_neither_a_job_nor_anything_in_the_bucket(name: str) -> None:
     world = play(STORIES[name], Hand())
-    assert (world.jobs, world.left, world.objects) == ({}, set(), set())
+    assert (world.jobs, world.left, world.manifests) == ({}, set(), {})

@@ -19,10 +19,12 @@ from export_operator.domain.actions import (
     Emit,
     Hold,
     Learn,
+    LosePod,
     Observation,
     Refund,
     ReleaseSlot,
     Reserve,
+    Seek,
     SetActive,
     Settle,
     StopJob,
@@ -34,11 +36,13 @@ from export_operator.domain.actions import (
 )
 from export_operator.domain.admission import MAX_WAIT_SECONDS
 from export_operator.domain.breaker import DESTINATION, SOURCE, Breaker, Failed, State, Verdict
-from export_operator.domain.decide import admitted, decide, held, orphaned, reserved
+from export_operator.domain.decide import admitted, decide, held, orphaned, refused, reserved
 from export_operator.domain.forecast import Forecast
 from export_operator.domain.identity import Subject
 from export_operator.domain.jobs import build_job
+from export_operator.domain.manifests import Sought
 from export_operator.domain.model import TERMINAL_PHASES, Catalogue, Job, Named
+from export_operator.domain.notices import Notice
 from export_operator.domain.pages import Entry
 from export_operator.domain.queue import Waiting
 from export_operator.domain.quota import Admission, WindowState
@@ -50,6 +54,7 @@ from .builders import (
     RUN,
     SETTINGS,
     catalogue,
+    delivered,
     destination,
     ended_pod,
     failure,
@@ -63,7 +68,7 @@ from .builders import (
     source,
     success,
 )
-from .world import max_rows
+from .world import run_spec
 
 pytestmark = pytest.mark.unit
 
@@ -140,6 +145,10 @@ def told(action: Action) -> str:
             return "delete its pods"
         case Undo(objects=objects):
             return "undo what is left, and the objects" if objects else "undo what is left"
+        case LosePod(each):
+            return f"give up {each.name}"
+        case Seek():
+            return "look for the manifest"
         case ReleaseSlot(_):
             return "release the slot"
         case Refund(_):
@@ -165,6 +174,9 @@ def summary(decision: Decision) -> list[str]:
 HERE, THERE = Subject(SOURCE, "app-db"), Subject(DESTINATION, "bucket")
 OPEN = Breaker(State.OPEN, down_since=later(-60), fault="connection refused")
 DOWN = {HERE: OPEN}
+OVER_QUOTA = Notice("FailedCreate", 'pods "x" is forbidden: exceeded quota: few, requested: pods=1', NOW)
+FOUR_ENDED = tuple(ended_pod(82, name=f"pod-{number}", finished=later(20 * number)) for number in range(4))
+LEAVING = running_pod(node="node", deleting=True, gone_by=later(30))
 WAITING_POD = pod(waiting_reason="ErrImagePull", waiting_message="no")
 SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
     "a new request": (seen(), 0, ["ask the windows"], None),
@@ -269,6 +281,24 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
         seen(job=job()),
         5,
         ["status Pending PodStarting"],
+        6,
+    ),
+    "a Job that gets no pod": (
+        seen(request(status=LAUNCHED | {"phase": "Pending"}), job=job(), told=(OVER_QUOTA,)),
+        5,
+        ["Warning event ResourceQuotaExceeded", "status Pending ResourceQuotaExceeded"],
+        296,
+    ),
+    "a Job that never got a pod": (
+        seen(request(status=LAUNCHED | {"phase": "Pending"}), job=job(), told=(OVER_QUOTA,)),
+        301,
+        ["stop ResourceQuotaExceeded"],
+        None,
+    ),
+    "a pod that is not made ready": (
+        seen(request(status=LAUNCHED), job=job(), pods=(pod(),), told=(Notice("FailedMount", "no volume", NOW),)),
+        5,
+        ["Warning event PodNotStarting", "status Pending PodNotStarting"],
         296,
     ),
     "a pod that runs": (
@@ -304,7 +334,82 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
     "an attempt ended and the next is to come": (
         seen(request(status=LAUNCHED), job=job(failed_pods=1), pods=(ended_pod(82),)),
         5,
-        ["status Running PodStarting"],
+        ["Warning event Retrying", "status Running Retrying"],
+        6,
+    ),
+    "an attempt ended for good, and its Job is still to say so": (
+        seen(request(status=LAUNCHED), job=job(failed_pods=1), pods=(ended_pod(67, failure()),)),
+        5,
+        ["status Running Exporting"],  # with what is known of the attempt
+        None,
+    ),
+    "the last attempt ended, and its Job is still to say so": (
+        seen(request(status=LAUNCHED | {"attempts": 4}), job=job(failed_pods=4), pods=FOUR_ENDED),
+        99,
+        ["status Running Exporting"],  # with what is known of the attempt
+        None,
+    ),
+    "an attempt ended and the next gets no pod": (
+        seen(request(status=LAUNCHED), job=job(failed_pods=1), pods=(ended_pod(82),), told=(OVER_QUOTA,)),
+        60,
+        ["Warning event ResourceQuotaExceeded", "status Pending ResourceQuotaExceeded"],
+        5 + 40 + 300 + 1 - 60,
+    ),
+    "an attempt ended and the next never got a pod": (
+        seen(request(status=LAUNCHED), job=job(failed_pods=1), pods=(ended_pod(82),), told=(OVER_QUOTA,)),
+        5 + 40 + 301,
+        ["stop ResourceQuotaExceeded"],
+        None,
+    ),
+    "an attempt ended and the next finds no room": (
+        seen(
+            request(status=LAUNCHED),
+            job=job(failed_pods=1),
+            pods=(ended_pod(82), pod(name="next", created=later(15), unschedulable="0/1 nodes")),
+        ),
+        60,
+        ["Warning event Unschedulable", "status Pending Unschedulable"],
+        15 + 300 + 1 - 60,
+    ),
+    "a pod that is being deleted has its grace": (
+        seen(request(status=LAUNCHED), job=job(), pods=(LEAVING,)),
+        5,
+        [],
+        36,
+    ),
+    "a pod that should have ended, on a node that answers": (
+        seen(request(status=LAUNCHED), job=job(), pods=(LEAVING,)),
+        50,
+        [],
+        10,
+    ),
+    "a pod that should have ended, on a node that does not answer": (
+        seen(request(status=LAUNCHED), job=job(), pods=(LEAVING,), silent_nodes=frozenset({"node"})),
+        50,
+        ["give up export-pod-1"],
+        30,
+    ),
+    "a pod that has its grace yet, on a node that does not answer": (
+        seen(request(status=LAUNCHED), job=job(), pods=(LEAVING,), silent_nodes=frozenset({"node"})),
+        39,
+        [],
+        10,
+    ),
+    "a Job that is failing": (
+        seen(request(status=LAUNCHED), job=job(failing=later(0)), pods=(running_pod(),)),
+        100,
+        [],
+        30,
+    ),
+    "a Job whose pod does not end": (
+        seen(
+            request(status=LAUNCHED, cancel=True),
+            job=job(failing=later(0), stop_reason="Cancelled"),
+            pods=(running_pod(),),
+            sought=Sought(),
+        ),
+        121,
+        ["Normal event Cancelled", "status Cancelled Cancelled"],
         None,
     ),
     "the export is done and its Job not yet closed": (
@@ -323,13 +428,13 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
         seen(request(status=LAUNCHED), job=job(), pods=(pod(created=later(5000)),)),
         5001,
         ["status Pending PodStarting"],
-        300,
+        6,
     ),
     "no pod at all, in the middle of the work": (
         seen(request(status=LAUNCHED), job=job()),
         5001,
         ["status Pending PodStarting"],
-        None,
+        6,
     ),
     "a pod killed at its memory limit": (
         seen(request(status=LAUNCHED), job=job(), pods=(ended_pod(137, exit_reason="OOMKilled"),)),
@@ -395,7 +500,7 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
         seen(request(status=RESUMED), job=job(started=later(3600)), pods=(pod(created=later(3600)),)),
         3700,
         ["status Pending PodStarting"],
-        201,
+        6,
     ),
     "a run that does not start after a suspension": (
         seen(request(status=RESUMED), job=job(started=later(3600))),
@@ -446,8 +551,32 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
         ],
         None,
     ),
+    "a run that is over, and nobody tells how": (
+        seen(request(status=LAUNCHED), job=job(complete=True), slot_held=True),
+        5,
+        ["look for the manifest"],
+        30,
+    ),
+    "a run that delivered, as its manifest says": (
+        seen(request(status=LAUNCHED), job=job(failed=True), pods=(ended_pod(137),), sought=Sought(delivered())),
+        5,
+        ["Normal event Succeeded", "status Succeeded Delivered", "learn Source works, Destination works"],
+        None,
+    ),
+    "a run that said it had delivered, and there is nothing": (
+        seen(request(status=LAUNCHED), job=job(complete=True), sought=Sought()),
+        5,
+        ["Warning event ResultMissing", "status Failed ResultMissing"],
+        None,
+    ),
+    "a run that was killed, and had not delivered": (
+        seen(request(status=LAUNCHED), job=job(failed=True), pods=(ended_pod(137),), sought=Sought()),
+        5,
+        ["Warning event PodKilled", "status Failed PodKilled"],
+        None,
+    ),
     "a run that delivered, and nobody can tell any more": (
-        seen(request(status=LAUNCHED), job=job(complete=True)),
+        seen(request(status=LAUNCHED), job=job(complete=True), sought=Sought(fault="S3 does not answer")),
         5,
         ["Normal event Succeeded", "status Succeeded Delivered", "learn Source works, Destination works"],
         None,
@@ -464,13 +593,36 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
         None,
     ),
     "a run that ended because it was cancelled": (
-        seen(request(status=LAUNCHED, cancel=True), job=job(failed=True, stop_reason="Cancelled"), slot_held=True),
+        seen(
+            request(status=LAUNCHED, cancel=True),
+            job=job(failed=True, stop_reason="Cancelled"),
+            slot_held=True,
+            sought=Sought(),
+        ),
         5,
         ["Normal event Cancelled", "status Cancelled Cancelled", "release the slot"],
         None,
     ),
-    "a run whose Job somebody deleted": (
+    "a run whose Job is gone": (
         seen(request(status=LAUNCHED), slot_held=True),
+        5,
+        ["look for the manifest"],
+        30,
+    ),
+    "a run whose Job was deleted when it had delivered": (
+        seen(request(status=LAUNCHED), slot_held=True, sought=Sought(delivered())),
+        5,
+        ["Normal event Succeeded", "status Succeeded Delivered", "release the slot"],
+        None,
+    ),
+    "a run whose Job went with the run namespace": (
+        seen(request(status=LAUNCHED), slot_held=True, sought=Sought(), namespace_missing=True),
+        5,
+        ["Warning event RunNamespaceMissing", "status Failed RunNamespaceMissing", "release the slot"],
+        None,
+    ),
+    "a run whose Job somebody deleted": (
+        seen(request(status=LAUNCHED), slot_held=True, sought=Sought()),
         5,
         ["Warning event JobDeleted", "status Failed JobDeleted", "release the slot"],
         None,
@@ -560,6 +712,44 @@ def test_what_is_done_about(situation: str) -> None:
     decision = decide(observed, SETTINGS, later(seconds))
     again = None if decision.requeue_after is None else pytest.approx(decision.requeue_after)
     assert (summary(decision), again) == (expected, requeue)
+
+
+def test_a_job_that_the_api_server_does_not_take_is_tried_until_the_start_deadline() -> None:
+    told = "ResourceQuotaExceeded", "exceeded quota: few"
+    first = refused(seen(slot_held=True), *told, SETTINGS, NOW)
+    status = status_of(first)
+    assert (summary(first), first.requeue_after) == (
+        ["Warning event ResourceQuotaExceeded", "status Pending ResourceQuotaExceeded"],
+        10,
+    )
+    again = refused(seen(request(status=status), slot_held=True), *told, SETTINGS, later(300))
+    assert (summary(again), again.requeue_after) == ([], 10)
+    last = refused(seen(request(status=status), slot_held=True), *told, SETTINGS, later(301))
+    assert summary(last) == [
+        "refund",
+        "Warning event ResourceQuotaExceeded",
+        "status Failed ResourceQuotaExceeded",
+        "release the slot",
+    ]
+    failure = status_of(last)["failure"]
+    assert (failure["class"], failure["message"]) == ("Quota", "exceeded quota: few (start deadline 300 s)")
+
+
+def test_what_it_waited_for_before_is_not_counted_to_the_start_deadline() -> None:
+    """`Reconciling` holds since the request could not be admitted at all."""
+    since = [
+        {
+            "type": "Reconciling",
+            "status": "True",
+            "reason": "IdentityNotEnforced",
+            "message": "",
+            "observedGeneration": 1,
+            "lastTransitionTime": "2026-11-24T12:00:00Z",
+        }
+    ]
+    observed = seen(request(status={"phase": "Pending", "runID": "", "run": RUN, "conditions": since}))
+    found = status_of(refused(observed, "JobNotCreated", "no", SETTINGS, later(9000)))
+    assert (found["phase"], found["conditions"][0]["lastTransitionTime"]) == ("Pending", "2026-11-24T14:30:00Z")
 
 
 QUOTA_RESERVED = {
@@ -737,7 +927,7 @@ def test_a_pod_may_deliver_what_is_reserved_and_the_policy_allows(
     known = catalogue(policies=(Named("capped", {"maxima": maxima}),))
     decision = answered(seen(catalogue=known), Admission(True, max_rows=reserved_rows))
     (create,) = (action for action in decision.actions if isinstance(action, CreateJob))
-    assert max_rows(create.manifest) == expected
+    assert run_spec(create.manifest).limits.max_rows == expected
 
 
 def test_the_job_that_is_created_is_the_plans() -> None:
@@ -966,10 +1156,12 @@ jobs = st.none() | st.builds(
     deleting=st.booleans(),
     complete=st.booleans(),
     failed=st.booleans(),
+    failing=st.none() | st.just(NOW),
     stop_reason=st.sampled_from(["", "Cancelled", "OutOfMemory"]),
 )
 pods = st.lists(
-    st.sampled_from([pod(), running_pod(), ended_pod(0, success()), ended_pod(67, failure()), WAITING_POD]), max_size=2
+    st.sampled_from([pod(), running_pod(), LEAVING, ended_pod(0, success()), ended_pod(67, failure()), WAITING_POD]),
+    max_size=2,
 ).map(tuple)
 observations = st.builds(
     lambda given_status, changes, **rest: seen(request(status=given_status, **changes), **rest),
@@ -980,6 +1172,10 @@ observations = st.builds(
     job=jobs,
     pods=pods,
     slot_held=st.booleans(),
+    told=st.sampled_from([(), (OVER_QUOTA,)]),
+    silent_nodes=st.sampled_from([frozenset(), frozenset({"node"})]),
+    sought=st.sampled_from([None, Sought(), Sought(delivered()), Sought(fault="S3 does not answer")]),
+    namespace_missing=st.booleans(),
     progress=st.none() | st.just(Progress(run=RUN, rows=1, bytes=1, elapsed_seconds=1.0)),
 )
 
@@ -1000,6 +1196,15 @@ def test_a_job_is_never_created_without_the_ledgers_word(observed: Observation, 
 def test_a_launched_run_is_never_refunded(observed: Observation, seconds: int) -> None:
     refunds = [a for a in decide(observed, SETTINGS, later(seconds)).actions if isinstance(a, Refund)]
     assert not refunds or (observed.job is None and not observed.request.launched)
+
+
+@given(observations, st.integers(0, 10**6))
+def test_no_run_is_said_to_have_failed_before_somebody_has_told_or_its_manifest_was_looked_for(
+    observed: Observation, seconds: int
+) -> None:
+    said = {a.status["phase"] for a in decide(observed, SETTINGS, later(seconds)).actions if isinstance(a, WriteStatus)}
+    told = any(each.exit_code is not None for each in observed.pods) or observed.sought is not None
+    assert told or not observed.request.launched or observed.request.finished or "Failed" not in said
 
 
 @given(observations, st.integers(0, 10**6))

@@ -20,6 +20,7 @@ from export_operator.domain.actions import (
 )
 from export_operator.domain.decide import decide, reserved
 from export_operator.domain.kueue import Condition, Workload, parse_workload
+from export_operator.domain.manifests import Sought
 from export_operator.domain.model import Catalogue, Job, Named, parse_job
 from export_operator.domain.quota import Admission
 
@@ -293,13 +294,13 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
         look(LET_GO, NO_ROOM),
         101,
         ["Normal event Started", "status Pending PodStarting"],
-        300,
+        6,
     ),
     "a Job that is let go and not yet noticed by the Job controller": (
         look(replace(LET_GO, started=None), NO_ROOM),
         5000,
         ["Normal event Started", "status Pending PodStarting"],
-        301,
+        6,
     ),
     "a Job that does not start after it is let go": (
         look(LET_GO, NO_ROOM),
@@ -309,9 +310,9 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
     ),
     "a Job that waited long has its whole time to start": (
         look(LET_GO, NO_ROOM, status=LAUNCHED | {"phase": "Pending", "reason": "PodStarting"}),
-        390,
+        391,
         ["status Pending PodStarting"],
-        11,
+        6,
     ),
     "a request cancelled while Kueue holds it": (look(HELD, NO_ROOM, cancel=True), 1, ["stop Cancelled"], None),
     "a request cancelled while Kueue holds it ends": (
@@ -414,7 +415,7 @@ def test_a_run_that_kueue_never_admitted_had_no_attempt() -> None:
 def test_a_run_that_was_evicted_keeps_the_attempts_it_had() -> None:
     had = LAUNCHED | {"attempts": 2}
     ended = look(replace(HELD, stop_reason="Cancelled", stop_message="cancelled"), NO_ROOM, status=had)
-    assert written(decide(ended, SETTINGS, later(602)))["attempts"] == 2
+    assert written(decide(replace(ended, sought=Sought()), SETTINGS, later(602)))["attempts"] == 2
 
 
 def test_only_a_workload_of_ours_is_put_back() -> None:

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export_contract.manifest import Column, Manifest, ObjectRef
-from export_contract.names import object_keys, run_id
+from export_contract.names import object_keys, part_object_key, run_id
+from export_contract.report import Delivered
 from export_contract.runspec import Run
-from export_operator.domain.manifests import Delivery, NotAManifestError, delivery
+from export_operator.domain.manifests import Delivery, NotAManifestError, delivered, delivery
 
 from .builders import DELIVERY, KEY, NOW, RUN, SHA, UID, later
 
@@ -123,3 +124,71 @@ def test_a_run_of_a_later_run_id_is_one_of_its_own() -> None:
     again = run_id(UID, "again")
     found = manifest(run=replace(RUN_OF_ALICE, id=again, run_id="again"))
     assert read(found, AT.replace(RUN, again)) == replace(DELIVERED, run=again)
+
+
+KEYS = object_keys(
+    prefix="prod",
+    namespace=KEY.namespace,
+    key_prefix="",
+    name=KEY.name,
+    run=RUN,
+    output_format="CSV",
+    compression="None",
+)
+WHOLE = ObjectRef(bucket="exports", key=KEYS.object, rows=100, bytes=2048, sha256=SHA, etag="e", parts=1)
+PARTS = tuple(replace(WHOLE, key=part_object_key(KEYS.object, number), rows=50) for number in (1, 2))
+
+
+def deliver(found: Manifest, *, fallback: bool = False, run: str = RUN) -> Delivered:
+    return delivered(found.to_json().encode(), KEYS.manifest, run, PLACE, fallback=fallback)
+
+
+def test_a_manifest_tells_what_its_pod_would_have_told() -> None:
+    uri, manifest_uri = f"s3://exports/{KEYS.object}", f"s3://exports/{KEYS.manifest}"
+    found = deliver(manifest(objects=(WHOLE,), resumed=1, connections=3))
+    assert found == Delivered(
+        uri=uri,
+        manifest_uri=manifest_uri,
+        rows=100,
+        bytes=2048,
+        sha256=SHA,
+        objects=1,
+        connections=3,
+        resumed=1,
+        snapshot_time="2026-11-24T12:00:01Z",
+    )
+
+
+def test_a_manifest_of_several_objects_tells_their_pattern_and_no_hash() -> None:
+    found = deliver(manifest(objects=PARTS, layout="PartObjects", complete=False, used_fallback=True), fallback=True)
+    assert (found.uri, found.objects, found.bytes, found.sha256, found.complete, found.used_fallback) == (
+        f"s3://exports/prod/team-a/{KEY.name}/{RUN}/{KEY.name}-*.csv",
+        2,
+        4096,
+        "",
+        False,
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"objects": ()}, "it tells of no object"),
+        ({"objects": (replace(WHOLE, bucket="elsewhere"),)}, "its objects are not the run's"),
+        ({"objects": (replace(WHOLE, key="prod/team-b/theirs.csv"),)}, "its objects are not the run's"),
+        ({"objects": (WHOLE, WHOLE)}, "its objects are not the run's"),
+        ({"objects": PARTS}, "its objects are not the run's"),
+        ({"objects": (WHOLE,), "layout": "PartObjects"}, "its objects are not the run's"),
+        ({"objects": (WHOLE,), "used_fallback": True}, "usedFallback does not fit its place"),
+    ],
+)
+def test_a_manifest_that_tells_of_anything_but_its_run_delivers_nothing(changes: dict[str, Any], why: str) -> None:
+    with pytest.raises(NotAManifestError) as caught:
+        deliver(manifest(**changes))
+    assert str(caught.value) == why
+
+
+def test_the_manifest_of_another_run_delivers_nothing() -> None:
+    with pytest.raises(NotAManifestError, match=r"^it is another run's$"):
+        deliver(manifest(objects=(WHOLE,)), run="0" * 20)

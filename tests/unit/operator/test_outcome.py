@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import json
-from datetime import timedelta
-from typing import Any
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from export_contract.report import Outcome
+from export_operator.domain.endings import AGAIN, LOOK, Problem
+from export_operator.domain.manifests import Sought
 from export_operator.domain.model import Job, Pod
-from export_operator.domain.outcome import (
-    Ended,
-    Problem,
-    ended,
-    read_outcome,
-    readable,
-    retries,
-    running_since,
-    start_problem,
-    stop_needed,
-)
+from export_operator.domain.outcome import Ended, ended, silent
 from export_operator.domain.places import Places, Uris
 
-from .builders import PLACES, RUN, URI, delivered, ended_pod, failure, job, later, pod, running_pod, success
+from .builders import (
+    MANIFEST_URI,
+    PLACES,
+    RUN,
+    URI,
+    delivered,
+    ended_pod,
+    failure,
+    job,
+    later,
+    pod,
+    success,
+)
 
 pytestmark = pytest.mark.unit
 
-AGAIN = "Set a new spec.runID to run again."
-LOOK = "Set a new spec.runID to run again; if it repeats, ask the platform team to look at the pod's log."
 MEMORY = "Ask the platform team to raise the memory limit of export pods."
 COMPLETE = job(complete=True)
 FAILED = job(
@@ -47,6 +44,16 @@ def crashed(code: int, tail: str) -> Problem:
     text = f"the export pod ended with exit code {code} and no report"
     return Problem("PodCrashed", "Infrastructure", text, LOOK, True, code, tail)
 
+
+OUT_OF_TIME = job(failed=True, failed_reason="DeadlineExceeded", failed_message="Job was active longer")
+LATE = Problem(
+    "DeadlineExceeded",
+    "Deadline",
+    "the run did not end within its time, pending time included",
+    "Raise spec.runDeadlineSeconds, export fewer rows or columns, or use onDeadline: Partial.",
+    False,
+)
+INTERRUPTED = failure(reason="Interrupted", failure_class="Infrastructure", retryable=True, exit_code=82)
 
 ENDS: dict[str, tuple[Job, tuple[Pod, ...], Ended]] = {
     "delivered": (COMPLETE, (ended_pod(0, success()),), DELIVERED),
@@ -206,12 +213,23 @@ ENDS: dict[str, tuple[Job, tuple[Pod, ...], Ended]] = {
     "evicted": (
         FAILED,
         (ended_pod(137, "", reason="Evicted", message="The node was low on resource: memory."),),
-        failed_with(Problem("Evicted", "Infrastructure", "The node was low on resource: memory.", AGAIN, True, 137)),
+        failed_with(
+            Problem(
+                "Evicted",
+                "Infrastructure",
+                "the node evicted the export pod: The node was low on resource: memory.",
+                AGAIN,
+                True,
+                137,
+            )
+        ),
     ),
     "taken away without a word": (
         FAILED,
         (ended_pod(143, "", reason="NodeShutdown"),),
-        failed_with(Problem("NodeShutdown", "Infrastructure", "the export pod ended: NodeShutdown", AGAIN, True, 143)),
+        failed_with(
+            Problem("NodeShutdown", "Infrastructure", "the node of the export pod was shut down", AGAIN, True, 143)
+        ),
     ),
     "killed": (
         FAILED,
@@ -229,23 +247,35 @@ ENDS: dict[str, tuple[Job, tuple[Pod, ...], Ended]] = {
         ),
     ),
     "crashed with a long log": (FAILED, (ended_pod(1, "x" * 4096),), failed_with(crashed(1, "x" * 1024))),
-    "no pod, and the Job's time was over": (
-        job(failed=True, failed_reason="DeadlineExceeded", failed_message="Job was active longer"),
-        (),
+    "no pod, and the Job's time was over": (OUT_OF_TIME, (), failed_with(LATE)),
+    "out of time while an attempt went on": (
+        OUT_OF_TIME,
+        (ended_pod(82, INTERRUPTED, deleting=True),),
+        failed_with(replace(LATE, exit_code=82)),
+    ),
+    "out of time after an attempt that failed": (
+        OUT_OF_TIME,
+        (ended_pod(80, failure(reason="SourceUnavailable", message="connection refused", exit_code=80)),),
         failed_with(
-            Problem(
-                "DeadlineExceeded",
-                "Deadline",
-                "the run did not end within its time, pending time included",
-                "Raise spec.runDeadlineSeconds, export fewer rows or columns, or use onDeadline: Partial.",
-                False,
+            replace(
+                LATE,
+                message=f"{LATE.message}; its last attempt ended as SourceUnavailable: connection refused",
+                exit_code=80,
             )
         ),
     ),
     "no pod, and the Job gave up": (
         FAILED,
         (),
-        failed_with(Problem("BackoffLimitExceeded", "Infrastructure", "Job has reached the limit", AGAIN, True)),
+        failed_with(
+            Problem(
+                "JobFailed",
+                "Infrastructure",
+                "the Job failed and left no pod to ask (BackoffLimitExceeded: Job has reached the limit)",
+                AGAIN,
+                True,
+            )
+        ),
     ),
     "no pod and no reason": (
         job(failed=True),
@@ -259,172 +289,6 @@ ENDS: dict[str, tuple[Job, tuple[Pod, ...], Ended]] = {
 def test_a_terminal_job_means(case: str) -> None:
     given_job, pods, expected = ENDS[case]
     assert ended(given_job, pods, PLACES) == expected
-
-
-def changed(message: str, *path: str, to: Any) -> str:
-    document = json.loads(message)
-    place = document
-    for step in path[:-1]:
-        place = place[step]
-    place[path[-1]] = to
-    return json.dumps(document)
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        "",
-        "null",
-        "[" * 4096,
-        '{"a":' * 800,
-        "1" * 4096,
-        success()[:100],
-        success() + "}",
-        changed(success(), "version", to=2),
-        changed(success(), "delivered", "rows", to=-1),
-        changed(success(), "delivered", "rows", to=2**53 + 1),
-        changed(success(), "delivered", "bytes", to=10**30),
-        changed(success(), "delivered", "sha256", to="x" * 64),
-        changed(success(), "delivered", "sha256", to="ab" * 33),
-        changed(success(), "delivered", "consistency", to="x" * 64),
-        changed(success(), "delivered", "snapshotTime", to="yesterday"),
-        changed(success(), "delivered", "snapshotTime", to="2026-13-01T00:00:00Z"),
-        changed(success(), "peakMemoryBytes", to=-1),
-        changed(success(), "timings", to={"fetch": float("nan")}),
-        success().replace("1.25", "1e999"),
-        success().replace("1.25", "9" * 400),
-        changed(success(), "timings", to={"a step": 1.0}),
-        changed(success(), "timings", to={"x" * 33: 1.0}),
-        changed(success(), "retries", to={"UploadPart/DestinationUnavailable": -1}),
-        changed(success(), "retries", to={"a call": 1}),
-        changed(success(), "retries", to={f"Call{number}/SourceUnavailable": 1 for number in range(9)}),
-        changed(failure(), "failure", "reason", to="x" * 129),
-        changed(failure(), "failure", "reason", to="two words"),
-        changed(failure(), "failure", "failureClass", to=""),
-        changed(success(), "failure", to=json.loads(failure())["failure"]),
-    ],
-    ids=lambda text: text[:60],
-)
-def test_a_message_that_status_could_not_hold_is_none(message: str) -> None:
-    assert read_outcome(ended_pod(0, message), RUN) is None
-
-
-def test_a_sound_message_is_read_whole() -> None:
-    assert read_outcome(ended_pod(0, success()), RUN) == Outcome(
-        run=RUN, delivered=delivered(), timings={"total": 1.25}, peak_memory_bytes=1 << 20, rows=100
-    )
-
-
-def test_retries_of_all_attempts_add_up() -> None:
-    tried = {"UploadPart/DestinationUnavailable": 2, "PostgreSQL/SourceUnavailable": 1}
-    messages = (
-        changed(failure(), "retries", to=tried),
-        changed(success(), "retries", to=tried),
-        "no report",
-        success(),
-    )
-    pods = [ended_pod(0, message, name=f"pod-{number}") for number, message in enumerate(messages)]
-    assert retries(pods, RUN) == {"UploadPart/DestinationUnavailable": 4, "PostgreSQL/SourceUnavailable": 2}
-    assert retries(pods, "another run") == {}
-
-
-@given(st.text(max_size=4096) | st.binary(max_size=4096).map(lambda data: data.decode("utf-8", "replace")))
-def test_no_garbage_keeps_a_run_from_ending(message: str) -> None:
-    assert ended(FAILED, (ended_pod(1, message),), PLACES) == failed_with(crashed(1, readable(message)))
-
-
-WAITING = [
-    (
-        "ErrImagePull",
-        "not found",
-        ("ImageNotPullable", "the exporter's image cannot be pulled: not found"),
-    ),
-    ("ImagePullBackOff", "", ("ImageNotPullable", "the exporter's image cannot be pulled: ImagePullBackOff")),
-    (
-        "InvalidImageName",
-        "a b",
-        ("ImageNotPullable", "the exporter's image name is not valid: a b"),
-    ),
-    (
-        "ErrImageNeverPull",
-        "x",
-        ("ImageNotPullable", "the exporter's image is not on the node and may not be pulled: x"),
-    ),
-    (
-        "CreateContainerConfigError",
-        'secret "app-db" not found',
-        ("CredentialsMissing", 'a Secret or a key of it is missing in the run namespace: secret "app-db" not found'),
-    ),
-    ("CreateContainerError", "x", ("PodNotStarting", "the container cannot be created: x")),
-    ("RunContainerError", "x", ("PodNotStarting", "the container cannot be run: x")),
-    ("ContainerCreating", "", None),
-    ("PodInitializing", "", None),
-]
-
-
-@pytest.mark.parametrize(("reason", "message", "expected"), WAITING)
-def test_a_waiting_container_means(reason: str, message: str, expected: tuple[str, str] | None) -> None:
-    assert start_problem((pod(waiting_reason=reason, waiting_message=message),)) == expected
-
-
-def test_no_pods_are_no_problem_yet() -> None:
-    assert start_problem(()) is None
-
-
-def test_a_pod_without_a_node_says_what_is_missing() -> None:
-    found = start_problem((pod(unschedulable="0/3 nodes are available: Insufficient memory."),))
-    assert found == (
-        "Unschedulable",
-        "no node has room for the export pod: 0/3 nodes are available: Insufficient memory.",
-    )
-
-
-def test_only_the_newest_pod_tells_why_nothing_starts() -> None:
-    old = pod(name="old", waiting_reason="ErrImagePull")
-    assert start_problem((pod(name="new", created=later(9)), old)) is None
-
-
-def test_a_long_sentence_of_the_kubelet_is_cut() -> None:
-    found = start_problem((pod(waiting_reason="ErrImagePull", waiting_message="x" * 5000),))
-    assert found is not None
-    assert len(found[1]) == 600
-
-
-def test_a_run_runs_since_its_first_attempt() -> None:
-    pods = (pod(started=later(9)), pod(started=later(4)), pod())
-    assert running_since(pods) == later(4)
-
-
-FIVE = timedelta(seconds=300)
-STOPS: dict[str, tuple[tuple[Pod, ...], float | None, float, tuple[str, str] | None]] = {
-    "a new Job is waited for": ((), 0, 300, None),
-    "nothing at all for too long": (
-        (),
-        0,
-        301,
-        ("StartDeadlineExceeded", "the export pod did not start (start deadline 300 s)"),
-    ),
-    "an image that does not come": (
-        (pod(waiting_reason="ErrImagePull", waiting_message="no"),),
-        0,
-        301,
-        ("ImageNotPullable", "the exporter's image cannot be pulled: no (start deadline 300 s)"),
-    ),
-    "an image that may still come": ((pod(waiting_reason="ErrImagePull"),), 0, 299, None),
-    "a pod that runs": ((running_pod(),), None, 9999, None),
-    "a pod that was killed at its memory limit": (
-        (ended_pod(137, exit_reason="OOMKilled"),),
-        None,
-        2,
-        ("OutOfMemory", "the export pod was killed at its memory limit"),
-    ),
-}
-
-
-@pytest.mark.parametrize("case", STOPS)
-def test_a_job_is_ended_early_when_it_must(case: str) -> None:
-    pods, since, now, expected = STOPS[case]
-    assert stop_needed(pods, None if since is None else later(since), FIVE, later(now)) == expected
 
 
 SPARE = Uris("s3://spare/held.csv", "s3://spare/manifest.json")
@@ -445,6 +309,87 @@ def test_what_the_fallback_took_counts_under_its_own_uri_alone(uri: str, used_fa
     assert (found.delivered is not None, found.problem is None) == (counts, counts)
 
 
-@pytest.mark.parametrize("field", ["segments", "resumed", "objects", "connections"])
-def test_a_count_that_status_cannot_hold_is_no_outcome(field: str) -> None:
-    assert read_outcome(ended_pod(0, success(**{field: 2**31})), RUN) is None
+CANCELLED = job(failed=True, failed_reason="DeadlineExceeded", stop_reason="Cancelled")
+SILENT: dict[str, tuple[Job, tuple[Pod, ...], bool]] = {
+    "delivered": (COMPLETE, (ended_pod(0, success()),), False),
+    "complete, and the pods are gone": (COMPLETE, (), True),
+    "complete, and the message is none": (COMPLETE, (ended_pod(0, "done!"),), True),
+    "complete, and the message was cut": (COMPLETE, (ended_pod(0, success()[:4096] + "x"),), True),
+    "failed, and told why": (FAILED, (ended_pod(67, failure()),), False),
+    "failed, and contradicts itself": (FAILED, (ended_pod(1, failure()),), True),
+    "killed": (FAILED, (ended_pod(137),), True),
+    "killed when it had told": (FAILED, (ended_pod(137, success()),), True),
+    "killed after an attempt that told": (
+        FAILED,
+        (ended_pod(82, INTERRUPTED), ended_pod(137, name="z", finished=later(9))),
+        True,
+    ),
+    "lost with its node": (FAILED, (pod(phase="Failed", reason="NodeLost"),), True),
+    "failed, and the pods are gone": (FAILED, (), True),
+    "cancelled, and the pods are gone": (CANCELLED, (), True),
+    "cancelled, and told so": (CANCELLED, (ended_pod(82, INTERRUPTED),), False),
+    "never started": (job(failed=True, stop_reason="ImageNotPullable"), (pod(),), False),
+}
+
+
+@pytest.mark.parametrize("case", SILENT)
+def test_the_manifest_is_looked_for_where_nobody_tells(case: str) -> None:
+    given_job, pods, expected = SILENT[case]
+    assert silent(given_job, pods) is expected
+
+
+FOUND, NONE, UNKNOWN = Sought(delivered()), Sought(), Sought(fault="bucket 'exports': EndpointConnectionError")
+KILLED = Problem(
+    "PodKilled", "Infrastructure", "the export pod ended with exit code 137 and no report", LOOK, True, 137
+)
+
+
+@pytest.mark.parametrize(
+    ("given_job", "pods", "sought", "expected"),
+    [
+        pytest.param(FAILED, (ended_pod(137),), FOUND, Ended(delivered(), None, 1), id="killed, and had delivered"),
+        pytest.param(FAILED, (ended_pod(137),), NONE, failed_with(KILLED), id="killed, and had not delivered"),
+        pytest.param(
+            FAILED,
+            (ended_pod(137),),
+            UNKNOWN,
+            failed_with(
+                replace(
+                    KILLED,
+                    message=f"{KILLED.message}. Whether it had delivered before could not be seen: {UNKNOWN.fault}",
+                )
+            ),
+            id="killed, and nobody knows",
+        ),
+        pytest.param(CANCELLED, (), FOUND, Ended(delivered(), None, 1), id="cancelled, and had delivered"),
+        pytest.param(COMPLETE, (), FOUND, Ended(delivered(), None, 1), id="complete, and had delivered"),
+        pytest.param(COMPLETE, (), UNKNOWN, Ended(None, None, 1), id="complete, and nobody knows"),
+        pytest.param(
+            COMPLETE,
+            (ended_pod(0),),
+            NONE,
+            failed_with(
+                Problem(
+                    "ResultMissing",
+                    "Infrastructure",
+                    f"the export pod said that it had ended well, and there is no manifest {MANIFEST_URI!r}",
+                    LOOK,
+                    True,
+                    0,
+                )
+            ),
+            id="complete, and had not delivered",
+        ),
+        pytest.param(
+            COMPLETE,
+            (ended_pod(0, success(rows=7)),),
+            FOUND,
+            replace(DELIVERED, delivered=delivered(rows=7)),
+            id="what the pod tells of a delivery is not asked for twice",
+        ),
+    ],
+)
+def test_what_is_found_of_the_manifest_decides(
+    given_job: Job, pods: tuple[Pod, ...], sought: Sought, expected: Ended
+) -> None:
+    assert ended(given_job, pods, PLACES, sought=sought) == expected

@@ -11,6 +11,7 @@ import pytest
 from export_contract.report import Progress
 from export_operator.domain.actions import Decision, Emit, Observation, SuspendJob, WriteStatus
 from export_operator.domain.decide import decide
+from export_operator.domain.manifests import Sought
 from export_operator.domain.model import Pod
 
 from .builders import RUN, SETTINGS, ended_pod, failure, job, later, request, running_pod, seen
@@ -212,5 +213,5 @@ def test_while_the_run_goes_on_its_attempts_are_told_of_and_move_into_the_dead_l
     status = written(decide(going, SETTINGS, later(6)))
     (attempt,) = status["recentAttempts"]
     assert attempt["reason"] == "Interrupted"
-    lost = seen(request(status=status), job=None)
+    lost = seen(request(status=status), job=None, sought=Sought())
     assert written(decide(lost, SETTINGS, later(60)))["failure"]["recentAttempts"] == [attempt]

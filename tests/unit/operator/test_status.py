@@ -16,9 +16,10 @@ from export_contract.report import MAX_RETRIED, EstimateSource, Progress
 from export_operator.domain.actions import Decision, Reserve, TakeSlot, WriteStatus
 from export_operator.domain.attempts import RING, ring
 from export_operator.domain.decide import admitted, decide, reserved
+from export_operator.domain.endings import Problem
 from export_operator.domain.identity import Subject
+from export_operator.domain.manifests import Sought
 from export_operator.domain.model import Key, Named, Pod
-from export_operator.domain.outcome import Problem
 from export_operator.domain.quota import Admission, WindowLimit, WindowState
 from export_operator.domain.status import Document, clip, failure_status, progress_status, quota_status
 from export_operator.domain.windows import Sliding
@@ -179,12 +180,23 @@ reports = st.builds(
 
 @given(st.lists(st.tuples(st.none() | reports, st.integers(0, 30)), max_size=20))
 def test_progress_never_goes_backwards(told: list[tuple[Progress | None, int]]) -> None:
-    shown, rows, clock = None, [], 0
+    shown, clock = None, 0
+    numbers: dict[str, list[Any]] = {name: [] for name in ("rows", "bytes", "percent", "heartbeatTime")}
     for report, seconds in told:
         clock += seconds
         shown = progress_status(shown, report, later(clock))
-        rows.append(shown["rows"] if shown else 0)
-    assert rows == sorted(rows)
+        for name, found in numbers.items():
+            if shown and name in shown:
+                found.append(shown[name])
+            else:
+                assert not found, f"{name} was known before"
+    assert numbers == {name: sorted(found) for name, found in numbers.items()}
+
+
+def test_an_estimate_that_has_grown_stops_no_progress() -> None:
+    found = progress_status(SHOWN, progress(400, estimated=10_000), later(60))
+    assert found is not None
+    assert (found["rows"], found["percent"], found["estimatedRows"]) == (400, 10, 10_000)
 
 
 @given(reports)
@@ -314,7 +326,9 @@ def big_end(message: str, code: int, log_tail: str = "") -> Decision:
     run = given_request.run
     pods = tuple(attempts(code, message.replace(RUN, run), run=run))
     ended = job(run=run, complete=code == 0, failed=code != 0)
-    return decide(seen(given_request, catalogue=KNOWN, job=ended, pods=pods, log_tail=log_tail), SETTINGS, NOW)
+    sought = Sought(fault="f" * 400)  # asked for where the message is none
+    observed = seen(given_request, catalogue=KNOWN, job=ended, pods=pods, log_tail=log_tail, sought=sought)
+    return decide(observed, SETTINGS, NOW)
 
 
 def test_columns_are_shown_as_long_as_they_are_few() -> None:

@@ -13,19 +13,22 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar, cast
 
 from export_contract import environment, names
-from export_contract.report import Delivered, Outcome
+from export_contract.manifest import Manifest, ObjectRef
+from export_contract.report import Outcome
 from export_contract.runspec import RunSpec
 from export_operator.adapters.cells import LedgerError
 from export_operator.adapters.kube import ApiError
 from export_operator.adapters.ledger import Ledger
 from export_operator.adapters.metrics import Metrics
 from export_operator.adapters.storage import StorageError
-from export_operator.domain import times
-from export_operator.domain.actions import Emit, Settings, Undo
+from export_operator.domain import manifests, times
+from export_operator.domain.actions import Emit, Seek, Settings, Undo
 from export_operator.domain.breaker import DESTINATION, PROBES_TO_OPEN, SOURCE
 from export_operator.domain.identity import Enforcement, Subject
 from export_operator.domain.kueue import Condition, Workload
+from export_operator.domain.manifests import Sought
 from export_operator.domain.model import TERMINAL_PHASES, Job, Key, Named, Pod, Request, parse_job
+from export_operator.domain.notices import Notice
 from export_operator.domain.pages import Entry
 from export_operator.domain.usage import SLOTS, parse_usage
 from export_operator.gates import Gates
@@ -34,7 +37,7 @@ from export_operator.reconcile import Reconciler
 from export_operator.store import Store
 from export_operator.takeover import take_over
 
-from .builders import ENFORCED, NOW, SETTINGS, catalogue, destination, source, spec
+from .builders import ENFORCED, NOW, SETTINGS, SHA, catalogue, destination, source, spec
 
 R = TypeVar("R")
 Trouble = Literal["killed", "refused", "lost"]
@@ -57,10 +60,12 @@ class World:
     pods: dict[str, tuple[Pod, ...]] = field(default_factory=dict)
     workloads: dict[str, Workload] = field(default_factory=dict)
     created: list[str] = field(default_factory=list)
-    objects: set[str] = field(default_factory=set)
     left: set[str] = field(default_factory=set)
     """Runs of which uploads or a checkpoint are in the bucket."""
-    caps: dict[str, int] = field(default_factory=dict)
+    manifests: dict[str, str] = field(default_factory=dict)
+    silent: set[str] = field(default_factory=set)
+    notices: tuple[Notice, ...] = ()
+    specs: dict[str, RunSpec] = field(default_factory=dict)
     delivered: dict[str, int] = field(default_factory=dict)
     policies: tuple[Named, ...] = ()
     places: tuple[Named, ...] = (source(), destination())
@@ -82,7 +87,7 @@ class World:
             dict(self.jobs),
             dict(self.pods),
             dict(self.workloads),
-            frozenset(self.objects),
+            frozenset(self.manifests),
             frozenset(self.left),
         )
 
@@ -180,25 +185,29 @@ class World:
         job = self.jobs[name]
         if not any(pod.running for pod in self.pods[job.run]):
             return
-        self.objects.add(job.run)
         self.left.discard(job.run)
-        rows = self.delivered[job.run] = min(ROWS, self.caps[job.run] or ROWS)
-        keys = names.object_keys(
-            prefix="prod",
-            namespace=job.request.namespace,
-            key_prefix="",
-            name=job.request.name,
-            run=job.run,
-            output_format="CSV",
-            compression="None",
-        )
-        delivered = Delivered(
-            uri=f"s3://exports/{keys.object}",
-            manifest_uri=f"s3://exports/{keys.manifest}",
+        spec = self.specs[job.run]
+        rows = self.delivered[job.run] = min(ROWS, spec.limits.max_rows or ROWS)
+        place = spec.destination
+        stored = ObjectRef(bucket=place.bucket, key=place.key, rows=rows, bytes=2048, sha256=SHA, etag="e", parts=1)
+        manifest = Manifest(
+            run=spec.run,
+            source=spec.source.name,
+            dataset=spec.source.dataset,
+            format=spec.output.format,
+            compression=spec.output.compression,
+            columns=(),
             rows=rows,
-            bytes=2048,
-            sha256="ab" * 32,
+            objects=(stored,),
+            complete=True,
+            consistency="Snapshot",
+            snapshot="1:1:",
+            snapshot_time="",
+            started_at=times.render(self.now),
+            finished_at=times.render(self.now),
         )
+        self.manifests[job.run] = manifest.to_json()
+        delivered = manifest.delivered(f"s3://{place.bucket}/{place.key}", f"s3://{place.bucket}/{place.manifest_key}")
         self.end(name, 0, Outcome(run=job.run, delivered=delivered, rows=rows).to_json(), "Completed")
 
     def obey(self) -> None:
@@ -275,6 +284,29 @@ def unreachable() -> ApiError:
     return ApiError(0, "Unreachable", "TimeoutError")
 
 
+class Shelf:
+    """The bucket, as far as manifests are looked for in it; the answer is there at once, and wakes the request."""
+
+    def __init__(self, world: World, wake: Callable[[Key], None]) -> None:
+        self._world = world
+        self._wake = wake
+        self._answers: dict[tuple[Key, str], Sought] = {}
+
+    def answer(self, key: Key, run: str) -> Sought | None:
+        return self._answers.get((key, run))
+
+    def ask(self, seek: Seek) -> None:
+        assert seek.spec is not None, "the destination is there in every story"
+        text, key = self._world.manifests.get(seek.run), seek.at.keys(seek.spec).manifest
+        self._answers[seek.request, seek.run] = Sought(
+            None if text is None else manifests.delivered(text.encode(), key, seek.run, seek.spec, fallback=False)
+        )
+        self._wake(seek.request)
+
+    def forget(self, key: Key) -> None:
+        self._answers = {asked: answer for asked, answer in self._answers.items() if asked[0] != key}
+
+
 class Ledgers:
     """The API server as far as the ledger asks it: ExportUsages, with resourceVersions that are compared."""
 
@@ -322,6 +354,7 @@ class Operator:
         self._open = False
         self._woken: list[Key] = []
         self._undoing: dict[str, Undo] = {}
+        self._found: set[Key] = set()
         self._jobs: dict[str, Job] = {}
         self._pods: dict[str, tuple[Pod, ...]] = {}
         self._workloads: dict[str, Workload] = {}
@@ -341,6 +374,7 @@ class Operator:
             workloads=cast("Any", self),
             ledger=self._ledger,
             queueing=self._queueing,
+            finder=cast("Any", Shelf(world, self._found.add)),
             cluster=cast("Any", self),
             cleaner=cast("Any", self),
             settings=settings,
@@ -385,9 +419,12 @@ class Operator:
         return [*woken, *sorted(spoken - set(woken))]
 
     def reconcile(self, key: Key) -> None:
-        """One turn. An error is what the work queue would retry."""
+        """One turn, and another when a manifest was found. An error is what the work queue would retry."""
         with suppress(ApiError, LedgerError):
             finish(self._reconciler.reconcile(key))
+        if key in self._found:
+            self._found.remove(key)
+            self.reconcile(key)
 
     def open(self) -> bool:
         """What an operator does when it has looked at everybody once, for the first time; whether it was that."""
@@ -410,7 +447,7 @@ class Operator:
                 with self._hand.call(lambda: StorageError("no answer")):
                     self._world.left.discard(undo.run)
                     if undo.objects:
-                        self._world.objects.discard(undo.run)
+                        self._world.manifests.pop(undo.run, None)
                 if undo.job is not None:
                     finish(self.delete_job(undo.job))
                 del self._undoing[undo.run]
@@ -465,7 +502,7 @@ class Operator:
                 self._world.jobs[name] = job
                 self._world.pods[job.run] = ()
                 self._world.created.append(job.run)
-                self._world.caps[job.run] = max_rows(manifest)
+                self._world.specs[job.run] = run_spec(manifest)
             return self._world.jobs[name]
 
     async def stop_job(self, job: Job, reason: str, message: str) -> Job:
@@ -497,6 +534,20 @@ class Operator:
         with self._hand.call(unreachable):
             known = self._world.pods.get(pod.run, ())
             self._world.pods[pod.run] = tuple(each for each in known if each.uid != pod.uid)
+
+    async def lose_pod(self, pod: Pod, _: datetime) -> None:
+        with self._hand.call(unreachable):
+            pods = self._world.pods.get(pod.run, ())
+            self._world.pods[pod.run] = tuple(each for each in pods if each.uid != pod.uid)
+
+    async def silent(self, node: str) -> bool:
+        return node in self._world.silent
+
+    async def notices(self, _: str) -> tuple[Notice, ...]:
+        return self._world.notices
+
+    async def namespace_missing(self) -> bool:
+        return False
 
     async def emit(self, request: Request, event: Emit, now: datetime) -> None:
         """Events inform: an error while one is written is logged by the adapter and goes no further."""
@@ -564,11 +615,11 @@ class Operator:
         return known
 
 
-def max_rows(manifest: Mapping[str, Any]) -> int:
+def run_spec(manifest: Mapping[str, Any]) -> RunSpec:
     """What the Job's pod is told."""
     (container,) = manifest["spec"]["template"]["spec"]["containers"]
     (text,) = (each["value"] for each in container["env"] if each["name"] == environment.RUN_SPEC)
-    return RunSpec.from_json(text).limits.max_rows
+    return RunSpec.from_json(text)
 
 
 def _document(name: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from enum import StrEnum
 
 
 class FailureClass(StrEnum):
-    """Who can mend it."""
+    """Who can mend it. Quota: nobody need, it is enough to wait until others have ended."""
 
     USER = "User"
+    QUOTA = "Quota"
     SOURCE = "Source"
     DESTINATION = "Destination"
     INFRASTRUCTURE = "Infrastructure"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from export_contract.codec import dumps, loads
+from export_contract.report import Delivered
 from export_contract.runspec import Layout, Run
 
 
@@ -79,6 +80,24 @@ class Manifest:
     """Why they were fewer than the source allows; empty when they were not."""
     redelivered_at: str = ""
     """When `redeliver` moved the export here out of the fallback; empty: it was written here at once."""
+
+    def delivered(self, uri: str, manifest_uri: str) -> Delivered:
+        """What is told of the export, which stands there."""
+        return Delivered(
+            uri=uri,
+            manifest_uri=manifest_uri,
+            rows=self.rows,
+            bytes=sum(each.bytes for each in self.objects),
+            sha256=self.objects[0].sha256 if self.layout == "SingleObject" else "",
+            objects=len(self.objects),
+            connections=self.connections,
+            complete=self.complete,
+            consistency=self.consistency,
+            snapshot_time=self.snapshot_time,
+            used_fallback=self.used_fallback,
+            resumed=self.resumed,
+            segments=max(1, len(self.segments)),
+        )
 
     def to_json(self) -> str:
         return dumps(self)

@@ -52,6 +52,13 @@ def part_object_key(key: str, number: int) -> str:
     return _part_object(key, f"{number:05d}")
 
 
+def export_keys(key: str, layout: Layout, count: int) -> list[str]:
+    """The keys of the `count` objects of an export, in order, made of the run's object key."""
+    if layout == "SingleObject":
+        return [key]
+    return [part_object_key(key, number) for number in range(1, count + 1)]
+
+
 def export_key(key: str, layout: Layout) -> str:
     """An export's object, or the pattern of its objects' keys, `…/users-*.csv.gz`, made of the run's object key."""
     return key if layout == "SingleObject" else _part_object(key, "*")

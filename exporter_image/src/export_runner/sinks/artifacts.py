@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 from export_contract.codec import ContractError, decode, encode
 from export_contract.failures import Failure
 from export_contract.manifest import Manifest, ObjectRef
-from export_contract.names import artifact_uri, export_key
+from export_contract.names import artifact_uri, export_key, export_keys
 from export_contract.report import Delivered
 from export_contract.runspec import Destination, FallbackDatabase, RunSpec
 from export_runner.errors import ExportError
@@ -65,7 +65,7 @@ class Artifacts:
     def complete(self, wholes: Sequence[Whole]) -> tuple[ObjectRef, ...]:
         self._wholes = tuple(wholes)
         self.database("Checking the parts", self._check)
-        keys = delivery.object_keys(self._spec.destination.key, self._spec.output.layout, len(wholes))
+        keys = export_keys(self._spec.destination.key, self._spec.output.layout, len(wholes))
         return tuple(
             ObjectRef(
                 bucket="",
@@ -207,4 +207,4 @@ def destination_record(destination: Destination) -> dict[str, object]:
 def delivered(manifest: Manifest, destination: Destination, target: FallbackDatabase) -> Delivered:
     """What the operator is told of an artifact; of one that was redelivered, where it is now."""
     here = artifact_uri(target, manifest.run.id)
-    return delivery.told(manifest, here, here) if manifest.used_fallback else delivery.delivered(manifest, destination)
+    return manifest.delivered(here, here) if manifest.used_fallback else delivery.delivered(manifest, destination)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from export_contract.codec import ContractError
 from export_contract.manifest import Manifest, ObjectRef
-from export_contract.names import export_uri, part_object_key
+from export_contract.names import export_keys, export_uri
 from export_contract.report import Delivered
-from export_contract.runspec import Destination, Layout
+from export_contract.runspec import Destination
 from export_runner.sinks import documents
 from export_runner.sinks.checkpoints import Fenced
 from export_runner.sinks.client import Caller
@@ -30,7 +30,7 @@ def _read(caller: Caller, destination: Destination, run: str) -> tuple[Manifest 
         manifest = Manifest.from_json(text)
     except ContractError:
         return None, etag
-    keys = object_keys(destination.key, manifest.layout, len(manifest.objects))
+    keys = export_keys(destination.key, manifest.layout, len(manifest.objects))
     ours = manifest.run.id == run and [each.key for each in manifest.objects] == keys
     return manifest if ours else None, etag
 
@@ -38,13 +38,6 @@ def _read(caller: Caller, destination: Destination, run: str) -> tuple[Manifest 
 def proven(caller: Caller, manifest: Manifest | None) -> bool:
     """Is all there that the manifest tells of? Raises `ExportError`."""
     return manifest is not None and all(stands(caller, each) for each in manifest.objects)
-
-
-def object_keys(key: str, layout: Layout, count: int) -> list[str]:
-    """Of the objects of an export, in order. `key` is the run's."""
-    if layout == "SingleObject":
-        return [key]
-    return [part_object_key(key, number) for number in range(1, count + 1)]
 
 
 def stands(caller: Caller, told: ObjectRef) -> bool:
@@ -90,27 +83,7 @@ def _same(found: Manifest, manifest: Manifest) -> bool:
 
 def delivered(manifest: Manifest, destination: Destination) -> Delivered:
     """What the operator is told of an export in a bucket, from the manifest alone."""
-    return told(
-        manifest,
+    return manifest.delivered(
         export_uri(destination.bucket, destination.key, manifest.layout),
         f"s3://{destination.bucket}/{destination.manifest_key}",
-    )
-
-
-def told(manifest: Manifest, uri: str, manifest_uri: str) -> Delivered:
-    """What the operator is told of an export, wherever it is."""
-    return Delivered(
-        uri=uri,
-        manifest_uri=manifest_uri,
-        rows=manifest.rows,
-        bytes=sum(each.bytes for each in manifest.objects),
-        sha256=manifest.objects[0].sha256 if manifest.layout == "SingleObject" else "",
-        objects=len(manifest.objects),
-        connections=manifest.connections,
-        complete=manifest.complete,
-        consistency=manifest.consistency,
-        snapshot_time=manifest.snapshot_time,
-        used_fallback=manifest.used_fallback,
-        resumed=manifest.resumed,
-        segments=max(1, len(manifest.segments)),
     )

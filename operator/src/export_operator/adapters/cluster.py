@@ -10,10 +10,11 @@ from datetime import datetime
 from typing import Any
 
 from export_contract.report import Progress
-from export_operator.adapters.kube import ApiError, Kube, path_of
+from export_operator.adapters.kube import STRATEGIC_PATCH, ApiError, Kube, path_of
 from export_operator.domain import identity, model, times
 from export_operator.domain.actions import Emit
 from export_operator.domain.model import GROUP, VERSION, Job, Key, Pod, Request, Stamped
+from export_operator.domain.notices import Notice, parse_notice
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,13 @@ class Cluster:
 
     async def job(self, name: str) -> dict[str, Any] | None:
         """The Job as the API server has it now."""
-        return await self._kube.find(f"{self.jobs_path}/{name}")
+        try:
+            return await self._kube.find(f"{self.jobs_path}/{name}")
+        except ApiError as error:
+            # With the run namespace goes the Role in it, so what is asked there is refused.
+            if error.status == 403 and await self.namespace_missing():
+                return None
+            raise
 
     async def secret(self, name: str) -> dict[str, bytes] | None:
         """What is in a Secret of the run namespace; None when it does not exist."""
@@ -95,6 +102,47 @@ class Cluster:
     async def pods_of(self, run: str) -> list[dict[str, Any]]:
         items, _ = await self._kube.list(self.pods_path, labelSelector=f"{model.LABEL_RUN}={run}")
         return items
+
+    async def notices(self, uid: str) -> tuple[Notice, ...]:
+        """Kubernetes' Events about a Job or pod of the run namespace."""
+        path = path_of("", "v1", "events", namespace=self.run_namespace)
+        items, _ = await self._kube.list(path, fieldSelector=f"involvedObject.uid={uid}")
+        return tuple(map(parse_notice, items))
+
+    async def silent(self, node: str) -> bool:
+        """The node does not answer, or is gone."""
+        found = await self._kube.find(path_of("", "v1", "nodes", node))
+        conditions = ((found or {}).get("status") or {}).get("conditions") or ()
+        return not any(item.get("type") == "Ready" and item.get("status") == "True" for item in conditions)
+
+    async def lose_pod(self, pod: Pod, now: datetime) -> None:
+        """Tell Kubernetes that a pod is over whose node will not say so. The Job controller makes another only when the
+        phase is Failed (podReplacementPolicy), as the garbage collector does for a node that is gone."""
+        text = f"node {pod.node!r} does not answer, and the pod had to end by {times.render(pod.gone_by or now)}"
+        disrupted = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "DeletionByPodGC",
+            "message": text,
+            "lastTransitionTime": times.render(now),
+        }
+        status: dict[str, Any] = {"phase": "Failed", "reason": "NodeLost", "message": text}
+        if not pod.disruption:  # so that it does not count against the attempts (podFailurePolicy)
+            status["conditions"] = [disrupted]
+        path = f"{self.pods_path}/{pod.name}"
+        try:
+            body = {"metadata": {"uid": pod.uid}, "status": status}
+            await self._kube.patch(f"{path}/status", body, content_type=STRATEGIC_PATCH)
+        except ApiError as error:
+            if not error.not_found:
+                raise
+            return
+        await self._kube.delete(path, uid=pod.uid, grace=0)
+
+    async def namespace_missing(self) -> bool:
+        """The run namespace is gone or is going."""
+        found = await self._kube.find(path_of("", "v1", "namespaces", self.run_namespace))
+        return found is None or bool(found["metadata"].get("deletionTimestamp"))
 
     async def create_job(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Create it, or find that it was created before."""

@@ -26,6 +26,8 @@ PAGE = 500  # objects of one LIST answer
 DRY_RUN: Mapping[str, str | int] = {"dryRun": "All"}
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+"""Merges lists by their keys: one condition is set and the others stay."""
 
 METHODS = {
     "get": "GET",
@@ -155,9 +157,9 @@ class Kube:
         """PUT: fails with a conflict unless `metadata.resourceVersion` is the present one."""
         return await self._json("update", path, body=body)
 
-    async def patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """JSON merge patch; a `metadata.resourceVersion` in it makes it conditional."""
-        return await self._json("patch", path, body=body, content_type=MERGE_PATCH)
+    async def patch(self, path: str, body: Mapping[str, Any], *, content_type: str = MERGE_PATCH) -> dict[str, Any]:
+        """JSON merge patch, unless said otherwise; a `metadata.resourceVersion` in it makes it conditional."""
+        return await self._json("patch", path, body=body, content_type=content_type)
 
     async def amend(self, path: str, operations: Sequence[Mapping[str, Any]], seconds: float) -> dict[str, Any]:
         """JSON patch, whose answer is waited for so long; 422 when a `test` in it does not hold."""
@@ -169,16 +171,18 @@ class Kube:
         form = MERGE_PATCH if verb == "patch" else "application/json"
         return await self._json(verb, path, DRY_RUN, body=body, content_type=form)
 
-    async def delete(self, path: str, *, uid: str = "", resource_version: str = "") -> None:
+    async def delete(self, path: str, *, uid: str = "", resource_version: str = "", grace: int | None = None) -> None:
         """Delete in the background exactly the object of this UID, or as it was at this resourceVersion; one that is
-        gone or another is success."""
+        gone or another is success. `grace` in seconds; left out, the object's own."""
         preconditions = {"uid": uid, "resourceVersion": resource_version}
-        body = {
+        body: dict[str, Any] = {
             "kind": "DeleteOptions",
             "apiVersion": "v1",
             "propagationPolicy": "Background",
             "preconditions": {name: value for name, value in preconditions.items() if value},
         }
+        if grace is not None:
+            body["gracePeriodSeconds"] = grace
         try:
             await self._json("delete", path, body=body)
         except ApiError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from export_contract import names
@@ -55,14 +56,14 @@ class Runs:
     async def pods_of(self, job: Job) -> tuple[Pod, ...]:
         """The pods of the Job's run. Once it is over, they are asked for if not all of their ends are known yet."""
         known = self.known_pods(job.run)
-        ends = sum(pod.exit_code is not None for pod in known)
+        ends = sum(pod.over for pod in (*known, *self.gone(job.run)))
         if job.terminal and ends < max(1, job.failed_pods + (1 if job.complete else 0)):
             return tuple(parse_pod(document) for document in await self._cluster.pods_of(job.run))
         return known
 
     def gone(self, run: str) -> tuple[Pod, ...]:
-        """Pods of the run that ended and were removed, as long as its Job is there: Kubernetes removes those of a
-        suspended Job as soon as they end."""
+        """Pods of the run that were removed, as long as its Job is there: Kubernetes removes those of a suspended Job
+        as soon as they end, and so do those who evict or preempt them."""
         return tuple(self._gone[run].values()) if run in self._gone else ()
 
     def known_pods(self, run: str) -> tuple[Pod, ...]:
@@ -102,8 +103,8 @@ class Runs:
             self._pods_by_run[pod.run].discard(pod.name)
             if not self._pods_by_run[pod.run]:
                 del self._pods_by_run[pod.run]
-            if pod.exit_code is not None and names.job_name(pod.run) in self.jobs.items:
-                self._gone[pod.run][pod.name] = pod
+            if names.job_name(pod.run) in self.jobs.items:
+                self._gone[pod.run][pod.name] = pod if pod.over else replace(pod, phase="Failed", running=False)
         else:
             self._pods_by_run[pod.run].add(pod.name)
         self.wake_job(names.job_name(pod.run))

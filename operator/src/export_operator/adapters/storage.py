@@ -57,11 +57,13 @@ _OF_NOBODY: dict[str, tuple[Any, Any, Any, Any]] = {
 
 
 class StorageError(Exception):
-    """A bucket cannot be used; the message says which one and why. `code` is S3's own, or empty."""
+    """A bucket cannot be used; the message says which one and why. `code` is S3's own, or empty. `passing`: another
+    try may fare better."""
 
-    def __init__(self, message: str, code: str = "") -> None:
+    def __init__(self, message: str, code: str = "", *, passing: bool = False) -> None:
         super().__init__(message)
         self.code = code
+        self.passing = passing
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,9 +230,11 @@ class Bucket:
             return await asyncio.to_thread(function)
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
-            raise StorageError(f"bucket {self.name!r}: S3 answers {code or 'an error'}", code) from None
+            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
+            text = f"bucket {self.name!r}: S3 answers {code or 'an error'}"
+            raise StorageError(text, code, passing=status == 429 or status >= 500) from None
         except (BotoCoreError, ResponseParserError, OSError) as error:
-            raise StorageError(f"bucket {self.name!r}: {type(error).__name__}") from None
+            raise StorageError(f"bucket {self.name!r}: {type(error).__name__}", passing=True) from None
 
 
 @asynccontextmanager

@@ -11,7 +11,10 @@ from export_contract.report import Progress
 from export_operator.domain import breaker, identity, jobs, kueue, leftovers, plan, policy, queue, quota
 from export_operator.domain.forecast import Forecast
 from export_operator.domain.identity import Subject
-from export_operator.domain.model import Catalogue, Job, Pod, Request
+from export_operator.domain.manifests import Sought
+from export_operator.domain.model import Catalogue, Job, Key, Pod, Request
+from export_operator.domain.notices import Notice
+from export_operator.domain.places import Coordinates
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,14 @@ class Observation:
     """Pods of the run that ended and were removed since this process began."""
     log_tail: str = ""
     """The end of the last attempt's log, once the Job has failed."""
+    told: tuple[Notice, ...] = ()
+    """Kubernetes' Events of what `starting.unexplained` names."""
+    silent_nodes: frozenset[str] = frozenset()
+    """Nodes of the pods that are overdue (`lost.overdue`) which do not answer."""
+    sought: Sought | None = None
+    """What came of `Seek`; None when nobody asked, or the answer is not there yet."""
+    namespace_missing: bool = False
+    """There is no Job, for there is no run namespace."""
     workloads_seen: bool = False
     """Workloads can be read; `workload` is the Job's, None while Kueue has made none."""
     workload: kueue.Workload | None = None
@@ -158,6 +169,25 @@ class Undo:
 
 
 @dataclass(frozen=True, slots=True)
+class LosePod:
+    """Tell Kubernetes that a pod is over: its node does not answer and never will say so."""
+
+    pod: Pod
+
+
+@dataclass(frozen=True, slots=True)
+class Seek:
+    """Look for the manifest of a run whose end nobody tells; the answer is `Observation.sought`. `spec` is that of the
+    ExportDestination, None when it is gone."""
+
+    run: str
+    request: Key
+    destination: str
+    spec: Mapping[str, Any] | None
+    at: Coordinates
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseSlot:
     """Give the run's slot to whoever waits."""
 
@@ -207,6 +237,8 @@ Action = (
     | DeleteJob
     | DeletePods
     | Undo
+    | LosePod
+    | Seek
     | ReleaseSlot
     | Refund
     | Settle

@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from export_operator.domain import breaker, identity, jobs, kueue, lookup, outcome, pausing, plan, quota, status, times
+from export_operator.domain import (
+    breaker,
+    endings,
+    identity,
+    jobs,
+    kueue,
+    lookup,
+    outcome,
+    pausing,
+    plan,
+    quota,
+    status,
+    times,
+)
 from export_operator.domain.actions import (
     Action,
     CreateJob,
@@ -17,6 +30,7 @@ from export_operator.domain.actions import (
     TakeSlot,
     Wait,
 )
+from export_operator.domain.endings import ENDINGS
 from export_operator.domain.identity import Subject
 from export_operator.domain.turn import Turn
 
@@ -164,6 +178,27 @@ def held(turn: Turn, reason: str, text: str) -> Decision:
     document.phase("Pending", reason, text)
     if reason == "LedgerUnavailable" and not document.says("QuotaReserved"):  # what is reserved stays so
         document.condition("QuotaReserved", False, reason, text)
+    return Decision((*turn.event("Warning", reason, text), *turn.write(document)), HOLD_SECONDS)
+
+
+def refused(turn: Turn, reason: str, text: str) -> Decision:
+    """The API server takes no Job: it is tried again until the start deadline, and then the request fails."""
+    found = turn.make_plan()
+    known = (item for item in turn.known.get("conditions") or () if item["type"] == "Reconciling")
+    since = next((times.parse(item["lastTransitionTime"]) for item in known if item["reason"] in ENDINGS), None)
+    seconds = found.effective.start_deadline_seconds
+    if since is not None and turn.now - since > timedelta(seconds=seconds):
+        problem = endings.problem(reason, f"{text} (start deadline {seconds} s)")
+        document = turn.accepted(found)
+        document.fields["failure"] = status.failure_status(problem, attempts=0)
+        told = f"{problem.message}. {problem.advice}"
+        return turn.close("Failed", reason, told, document=document, first=(Refund(turn.run),))
+    document = turn.document()
+    document.fields.pop("queue", None)
+    document.phase("Pending", reason, text)
+    if since is None:
+        document.drop_condition("Reconciling")  # of something else, from another moment on
+    document.condition("Reconciling", True, reason, text)
     return Decision((*turn.event("Warning", reason, text), *turn.write(document)), HOLD_SECONDS)
 
 

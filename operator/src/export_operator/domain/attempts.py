@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from export_operator.domain import outcome, status, times
+from export_operator.domain import pod_ends, status, times
 from export_operator.domain.model import Pod
 
 RING = 5
@@ -16,12 +16,12 @@ def ring(known: Iterable[Mapping[str, Any]], pods: Iterable[Pod], run: str) -> l
     """What is `known` of attempts whose pods may be gone, and what these pods tell: each attempt once, `RING` at most.
     Messages are the exporter's own, which hold no row values; of a pod that wrote none, what Kubernetes says."""
     told = {str(item["pod"]): item for item in known}
-    told |= {pod.name: _told(pod, run) for pod in pods if pod.phase == "Failed" or pod.exit_code not in {None, 0}}
+    told |= {pod.name: _told(pod, run) for pod in pods if pod.over and pod.exit_code != 0}
     return sorted(told.values(), key=lambda item: (item.get("completionTime", ""), item["pod"]))[-RING:]
 
 
 def _told(pod: Pod, run: str) -> dict[str, Any]:
-    problem = outcome.of_attempt(pod, run)
+    problem = pod_ends.end_of(pod, run)
     found: dict[str, Any] = {
         "pod": pod.name,
         "reason": problem.reason,

@@ -56,6 +56,11 @@ def held(seen: Observation, reason: str, text: str, settings: Settings, now: dat
     return admission.held(Turn(seen, settings, now), reason, text)
 
 
+def refused(seen: Observation, reason: str, text: str, settings: Settings, now: datetime) -> Decision:
+    """The API server does not take the run's Job, for this reason."""
+    return admission.refused(Turn(seen, settings, now), reason, text)
+
+
 def orphaned(job: Job, *, pod_lives: bool, gone: bool) -> Decision:
     """What becomes of a Job that is not its request's any more: that wants another run, or is `gone`."""
     return Decision(retire(job, pod_lives=pod_lives, gone=gone, delivered=job.complete))

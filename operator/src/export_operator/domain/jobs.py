@@ -13,6 +13,7 @@ from export_operator.domain.plan import Plan
 
 BACKOFF_LIMIT = 3
 BACKOFF_SECONDS = 10 + 20 + 40  # what the Job controller waits before pods 2, 3 and 4; it cannot be set
+LONGEST_BACKOFF_SECONDS = 40
 GRACE_SECONDS = 30
 """After SIGTERM: longer than a part and a checkpoint take, or the abort of an upload, and to say so."""
 NODE_LOST_SECONDS = 30  # how long a pod stays bound to a node that does not answer

@@ -10,7 +10,7 @@ from typing import Any
 from export_contract import names
 from export_contract.codec import ContractError
 from export_contract.manifest import Manifest
-from export_contract.report import MAX_COUNT
+from export_contract.report import MAX_COUNT, Delivered
 from export_contract.runspec import EXTENSIONS, SUFFIXES
 from export_operator.domain import times
 from export_operator.domain.model import Key
@@ -37,6 +37,15 @@ class Delivery:
     time: datetime
     rows: int
     bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """What came of looking for a run's manifest: `delivered`; or a `fault`, and nobody knows; or neither, for there is
+    none."""
+
+    delivered: Delivered | None = None
+    fault: str = ""
 
 
 def read(text: bytes, key: str, place: Mapping[str, Any]) -> tuple[Manifest, names.Keys]:
@@ -90,6 +99,23 @@ def delivery(text: bytes, key: str, modified: datetime, place: Mapping[str, Any]
         rows=manifest.rows,
         bytes=sum(each.bytes for each in manifest.objects),
     )
+
+
+def delivered(text: bytes, key: str, run: str, place: Mapping[str, Any], *, fallback: bool) -> Delivered:
+    """What the manifest under `key` tells of `run`; see `read`. `fallback`: the place is the destination's fallback.
+    Raises `NotAManifestError`."""
+    manifest, keys = read(text, key, place)
+    if manifest.run.id != run:
+        raise NotAManifestError("it is another run's")
+    if manifest.used_fallback != fallback:
+        raise NotAManifestError("usedFallback does not fit its place")
+    if not manifest.objects:
+        raise NotAManifestError("it tells of no object")
+    bucket = str(place["bucket"])
+    wanted = names.export_keys(keys.object, manifest.layout, len(manifest.objects))
+    if [(each.bucket, each.key) for each in manifest.objects] != [(bucket, each) for each in wanted]:
+        raise NotAManifestError("its objects are not the run's")
+    return manifest.delivered(names.export_uri(bucket, keys.object, manifest.layout), f"s3://{bucket}/{key}")
 
 
 def _between(key: str, prefix: str, namespace: str, name: str, run: str) -> str:

@@ -180,6 +180,8 @@ class Job:
     failed_reason: str = ""
     failed_message: str = ""
     failed_pods: int = 0
+    failing: datetime | None = None
+    """When the Job controller decided that it has failed; `failed` follows when all its pods have ended."""
     stop_reason: str = ""
     stop_message: str = ""
     finished: datetime | None = None
@@ -205,7 +207,8 @@ def parse_job(body: Mapping[str, Any]) -> Job:
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     conditions = {item["type"]: item for item in status.get("conditions") or () if item.get("status") == "True"}
     end = conditions.get("Complete") or conditions.get("Failed") or {}
-    failed = conditions.get("Failed") or {}
+    failing = conditions.get("FailureTarget") or {}
+    failed = conditions.get("Failed") or failing
     return Job(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -220,6 +223,7 @@ def parse_job(body: Mapping[str, Any]) -> Job:
         failed_reason=failed.get("reason", ""),
         failed_message=failed.get("message", ""),
         failed_pods=int(status.get("failed") or 0),
+        failing=times.parse(failing.get("lastTransitionTime")),
         stop_reason=annotations.get(ANNOTATION_STOP_REASON, ""),
         stop_message=annotations.get(ANNOTATION_STOP_MESSAGE, ""),
         finished=times.parse(end.get("lastTransitionTime")),
@@ -252,13 +256,26 @@ class Pod:
     exit_message: str = ""
     finished: datetime | None = None
     deleting: bool = False
+    node: str = ""
+    gone_by: datetime | None = None
+    """When it shall have ended, its grace included: it is being deleted."""
+    disruption: str = ""
+    """Why it was taken away (condition DisruptionTarget); "" when it was not."""
+    disruption_message: str = ""
+
+    @property
+    def over(self) -> bool:
+        """It runs no more. One that its node refused, or whose node is lost, has no exit code."""
+        return self.exit_code is not None or self.phase in {"Succeeded", "Failed"}
 
 
 def parse_pod(body: Mapping[str, Any]) -> Pod:
     metadata, status = body["metadata"], body.get("status") or {}
-    scheduled: Mapping[str, Any] = next(
-        (c for c in status.get("conditions") or () if c.get("type") == "PodScheduled"), {}
-    )
+    conditions = {item.get("type"): item for item in status.get("conditions") or ()}
+    scheduled: Mapping[str, Any] = conditions.get("PodScheduled") or {}
+    disrupted: Mapping[str, Any] = conditions.get("DisruptionTarget") or {}
+    if disrupted.get("status") != "True":
+        disrupted = {}
     containers = status.get("containerStatuses") or ()
     state = (containers[0].get("state") or {}) if containers else {}
     waiting, running, ended = state.get("waiting") or {}, state.get("running") or {}, state.get("terminated") or {}
@@ -273,13 +290,17 @@ def parse_pod(body: Mapping[str, Any]) -> Pod:
         unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
         waiting_reason=waiting.get("reason", ""),
         waiting_message=waiting.get("message", ""),
-        running=bool(running),
+        running=bool(running) and status.get("phase") not in {"Succeeded", "Failed"},
         started=times.parse(running.get("startedAt") or ended.get("startedAt")),
         exit_code=ended.get("exitCode"),
         exit_reason=ended.get("reason", ""),
         exit_message=ended.get("message", ""),
         finished=times.parse(ended.get("finishedAt")),
         deleting=bool(metadata.get("deletionTimestamp")),
+        node=(body.get("spec") or {}).get("nodeName", ""),
+        gone_by=times.parse(metadata.get("deletionTimestamp")),
+        disruption=disrupted.get("reason", ""),
+        disruption_message=disrupted.get("message", ""),
     )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from export_operator.domain import outcome, status
+from export_operator.domain import pod_ends, status
 from export_operator.domain.turn import Turn
 
 
 def stopped(turn: Turn) -> bool:
     """No pod of the run is at work any more."""
-    return all(pod.exit_code is not None or pod.phase == "Failed" for pod in turn.seen.pods)
+    return all(pod.over for pod in turn.seen.pods)
 
 
 def kept_rows(turn: Turn) -> int | None:
@@ -17,7 +17,7 @@ def kept_rows(turn: Turn) -> int | None:
     if stopped(turn):
         ended = [pod for pod in (*turn.seen.pods, *turn.seen.gone) if pod.exit_code is not None]
         last = max(ended, key=lambda pod: (pod.finished or pod.created, pod.name), default=None)
-        told = None if last is None else outcome.read_outcome(last, turn.run)
+        told = None if last is None else pod_ends.read_outcome(last, turn.run)
         if told is not None:
             return told.checkpoint_rows
     elif turn.seen.progress is not None:

@@ -40,7 +40,7 @@ PRIORITIES = ("Low", "Normal", "High")  # ascending
 CEILINGS: Mapping[str, Any] = {"priority": "Normal"}
 """What bounds a request where the policy does not: High takes turns from others, so it must be granted."""
 
-REFUND_ON = ("Infrastructure", "Source", "Destination", "Preflight")
+REFUND_ON = ("Infrastructure", "Quota", "Source", "Destination", "Preflight")
 """What is no fault of the requester's, or cost nothing."""
 
 

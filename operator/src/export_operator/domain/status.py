@@ -10,8 +10,9 @@ from typing import Any
 
 from export_contract.report import Progress
 from export_operator.domain import times
+from export_operator.domain.endings import Problem
 from export_operator.domain.forecast import Forecast
-from export_operator.domain.outcome import Ended, Problem
+from export_operator.domain.outcome import Ended
 from export_operator.domain.places import Places
 from export_operator.domain.quota import WindowState
 
@@ -203,13 +204,15 @@ def progress_status(
     if before is not None:
         written = times.parse(before.get("heartbeatTime"))
         recent = written is not None and (now - written).total_seconds() < PROGRESS_SECONDS
-        known = before.get("percent")
-        small = percent is not None and known is not None and percent - known < PROGRESS_PERCENT
-        if progress.rows <= before.get("rows", 0) or recent or small:
+        rows, known = before.get("rows", 0), before.get("percent")
+        small = (progress.rows - rows) * 100 < PROGRESS_PERCENT * (progress.estimated_rows or 0)
+        if progress.rows <= rows or recent or small:
             return before
+        if known is not None:
+            percent = max(percent or 0, known)  # an estimate that has grown takes nothing back
     found: dict[str, Any] = {
         "rows": progress.rows,
-        "bytes": progress.bytes,
+        "bytes": max(progress.bytes, (before or {}).get("bytes", 0)),
         "rowsPerSecond": int(progress.rows / max(progress.elapsed_seconds, 0.001)),
         "heartbeatTime": times.render(now),
     }

@@ -12,6 +12,9 @@ PURPOSES = {
     "leases": "lease",
 }
 
+ASKED = {"pods": "pod", "events": "event"}
+"""Listed beyond any cache, to learn why one run does not start or how it ended."""
+
 
 def purpose_of(path: str, verb: str) -> str:
     """What a call is for: keeping caches (`list`, `watch`), the canary (`dry-run`), a `status`, a `log`, one of
@@ -22,8 +25,8 @@ def purpose_of(path: str, verb: str) -> str:
     if place[:1] == ["namespaces"] and len(place) > 2:
         place = place[2:]
     plural, subresource = "".join(place[:1]), "".join(place[2:3])
-    if plural == "pods" and verb == "list":
-        return "pod"  # beyond their cache, pods are listed to learn how one run ended
+    if plural in ASKED and verb == "list":
+        return ASKED[plural]
     if plural == "secrets" and verb == "create":
         return "download"  # the one kind of Secret that is made
     if verb in {"list", "watch", "dry-run"}:
