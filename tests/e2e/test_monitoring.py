@@ -4,12 +4,12 @@ dashboards is answered, and no restart changes a counter."""
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 import yaml
 from scripts.dashboards import DASHBOARDS
 
+from export_operator.adapters.totals import NAME
 from tests.cluster.kubectl import Kubectl
 from tests.e2e.conftest import MakeTeam, World
 from tests.e2e.furniture import FEW, FICKLE, PLENTY, address, destination
@@ -143,7 +143,7 @@ def test_a_cluster_without_an_operator_is_told(watch: Watch, operator: Kubectl) 
 
 
 def test_an_operator_that_is_killed_takes_no_run_from_the_counters_and_adds_none(
-    watch: Watch, operator: Kubectl, teams: MakeTeam
+    watch: Watch, operator: Kubectl, runs: Kubectl, teams: MakeTeam
 ) -> None:
     """Read as people read them, over all that was scraped, and on the page of the one that comes after."""
     team = teams(PLENTY)
@@ -158,12 +158,5 @@ def test_an_operator_that_is_killed_takes_no_run_from_the_counters_and_adds_none
     until("the third to be counted", lambda: watch.one(ended) == 3, 90)
     most = watch.one(f"max_over_time(({ended})[10m:1s])")
     assert most == 3
-    kept = json.loads(_totals(operator))
+    kept = json.loads(runs.output("get", "configmap", NAME, "-o", r"jsonpath={.data.totals\.json}"))
     assert [numbers["runs"] for labels, numbers in kept["tenants"] if labels == [team.namespace, "Succeeded"]] == [3]
-
-
-def _totals(operator: Kubectl) -> Any:
-    return operator.output(
-        *("--namespace", "export-runs", "get", "configmap", "export-operator-totals"),
-        *("-o", r"jsonpath={.data.totals\.json}"),
-    )
