@@ -164,9 +164,9 @@ class Receiver:
 
     alerts: list[Json] = field(default_factory=list)
 
-    def last(self, name: str, **labels: str) -> str:
+    def last(self, alert: str, /, **labels: str) -> str:
         """`firing` or `resolved`: what was last told of an alert; "" before anything was."""
-        wanted = {"alertname": name, **labels}
+        wanted = {"alertname": alert, **labels}
         found = [each["status"] for each in self.alerts if wanted.items() <= each["labels"].items()]
         return found[-1] if found else ""
 
