@@ -160,7 +160,7 @@ def policies() -> list[Json]:
         policy(HASTY, defaults={"startDeadlineSeconds": 5}),
         policy(TINY, pod={"resources": small}),
         policy(NOWHERE, defaults={"startDeadlineSeconds": 5}, pod={"nodeSelector": {NOWHERE: "yes"}}),
-        policy(BOUNDED, defaults={"startDeadlineSeconds": 8}, pod={"priorityClassName": BOUNDED}),
+        policy(BOUNDED, defaults={"startDeadlineSeconds": 20}, pod={"priorityClassName": BOUNDED}),
         policy(HUMBLE, pod={"priorityClassName": HUMBLE, "resources": seated}),
         policy(FEIGNED, defaults={"startDeadlineSeconds": 45}),
         policy(APART, pod={"nodeSelector": {APART: "yes"}}),
