@@ -17,6 +17,7 @@ FIELDS: Mapping[str, str] = {
     "Run.uid": "UID of the request.",
     "Run.runID": "`spec.runID` of the request.",
     "Run.requester": "Whom the run counts against.",
+    "Run.digest": "SHA-256 over what was asked, in hexadecimal, as in the request's `status.effective.digest`.",
     "Source.name": "Name of the ExportSource.",
     "Source.dataset": "Name of the dataset.",
     "Source.host": "Host name or address of PostgreSQL.",

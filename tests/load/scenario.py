@@ -262,6 +262,10 @@ async def _furnish(plane: Plane, kube: Kube, port: int) -> None:
         await kube.create(path_of("", "v1", "secrets", namespace=RUN_NAMESPACE), secret)
     await kube.create(path_of(GROUP, VERSION, "exportsources"), source)
     await kube.create(path_of(GROUP, VERSION, "exportdestinations"), destination)
+    # Jobs go soon; how a request ended is read at the end.
+    kept = {"retention": {"requestTTLSeconds": 86_400}}
+    policy = {"apiVersion": API_VERSION, "kind": "ExportPolicy", "metadata": {"name": "everybody"}, "spec": kept}
+    await kube.create(path_of(GROUP, VERSION, "exportpolicies"), policy)
     for namespace in _namespaces():
         await kube.create(path_of("", "v1", "namespaces"), {"metadata": {"name": namespace}})
     group = "rbac.authorization.k8s.io"

@@ -16,7 +16,7 @@ from typing import Any
 
 import kopf
 
-from export_operator.adapters import storage
+from export_operator.adapters import recall, storage
 from export_operator.adapters.canary import Canary
 from export_operator.adapters.cells import LedgerError
 from export_operator.adapters.cluster import Cluster, request_path
@@ -164,6 +164,7 @@ class App:
             gates=self._gates,
             identity=lambda: self._canary.state,
             progress=self._progress.latest,
+            recall=partial(recall.manifests, kube, decisions.pods.namespace),
             clock=now,
             metrics=metrics,
         )

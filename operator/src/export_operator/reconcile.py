@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from export_contract.manifest import Manifest
 from export_contract.report import Progress
 from export_operator.adapters.cells import LedgerError
 from export_operator.adapters.cluster import Cluster, request_path
@@ -16,10 +17,11 @@ from export_operator.adapters.kube import ApiError
 from export_operator.adapters.ledger import Ledger
 from export_operator.adapters.metrics import Metrics
 from export_operator.adapters.runs import Runs
+from export_operator.adapters.storage import StorageError
 from export_operator.adapters.workloads import Workloads
 from export_operator.cleaner import Cleaner
 from export_operator.domain import actions, decide, lost, notices, quota, starting
-from export_operator.domain.identity import Enforcement
+from export_operator.domain.identity import Enforcement, subject_of
 from export_operator.domain.model import Job, Key, Pod, Request, parse_request
 from export_operator.domain.notices import Notice
 from export_operator.gates import Gates
@@ -47,6 +49,7 @@ class Reconciler:
         gates: Gates,
         identity: Callable[[], Enforcement],
         progress: Callable[[str], Progress | None],
+        recall: Callable[[Mapping[str, Any], str], Awaitable[list[Manifest]]],
         clock: Callable[[], datetime],
         metrics: Metrics,
     ) -> None:
@@ -62,6 +65,7 @@ class Reconciler:
         self._gates = gates
         self._identity = identity
         self._progress = progress
+        self._recall = recall
         self._clock = clock
         self._metrics = metrics
 
@@ -165,6 +169,7 @@ class Reconciler:
             waits=self._queueing.waits(request.key),
             queued=self._queueing.queued,
             forecast=self._queueing.forecast(request.key),
+            tombstones=self._ledger.tombstones(subject_of(request)),
         )
 
     async def _log_tail(self, pods: Sequence[Pod]) -> str:
@@ -183,7 +188,8 @@ class Reconciler:
 
     async def _act(self, seen: actions.Observation, decision: actions.Decision, *, waits: bool = False) -> float | None:
         if not waits and not any(
-            isinstance(action, actions.Reserve | actions.TakeSlot | actions.Wait) for action in decision.actions
+            isinstance(action, actions.Recall | actions.Reserve | actions.TakeSlot | actions.Wait)
+            for action in decision.actions
         ):
             self._queueing.withdraw(seen.request.key)
         for action in decision.actions:
@@ -199,6 +205,8 @@ class Reconciler:
                         text = f"quota cannot be checked, so nothing is admitted: {error}"
                         return await self._hold(seen, "LedgerUnavailable", text, waits=True)
                     return None if after is None else await self._act(seen, after)
+                case actions.Recall():
+                    return await self._act(seen, await self._recalled(seen, action))
                 case actions.Hold(subject):
                     self._gates.hold(subject, seen.request.key)
                     self._queueing.step_aside(seen.request.key)
@@ -234,6 +242,15 @@ class Reconciler:
             seen, "RunNamespaceMissing", f"{text}: the platform team must make it again", waits=True
         )
 
+    async def _recalled(self, seen: actions.Observation, asked: actions.Recall) -> actions.Decision:
+        """What follows from the manifests of earlier runs."""
+        place = seen.catalogue.destinations[asked.plan.effective.destination].spec
+        try:
+            found: list[Manifest] | str = await self._recall(place, asked.folder)
+        except StorageError as error:
+            found = [] if error.code else str(error)  # S3 itself says no: that does not change by waiting
+        return decide.recalled(seen, asked, found, self._settings, self._clock())
+
     async def _ask(
         self, seen: actions.Observation, action: actions.Reserve | actions.TakeSlot
     ) -> actions.Decision | None:
@@ -243,7 +260,11 @@ class Reconciler:
             answer = await self._queueing.reserve(action)
             if answer is None:
                 return None
-            seen = replace(seen, forecast=self._queueing.forecast(seen.request.key))
+            seen = replace(
+                seen,
+                forecast=self._queueing.forecast(seen.request.key),
+                tombstones=self._ledger.tombstones(subject_of(seen.request)),
+            )
             return decide.reserved(seen, action, answer, self._settings, self._clock())
         full = await self._queueing.take(action.waiting)
         if full is None:
@@ -268,6 +289,13 @@ class Reconciler:
                 self._cleaner.undo(action)
             case actions.LosePod(pod):
                 await self._cluster.lose_pod(pod, self._clock())
+            case actions.DeleteRequest(request):
+                await self._cluster.delete_request(request)
+                log.info("%s: deleted, for its time to live is over", request.key)
+            case actions.Bury(owner, stone):
+                await self._ledger.bury(owner, stone, self._clock())
+            case actions.Unbury(owner, key):
+                await self._ledger.unbury(owner, key)
             case actions.ReleaseSlot(run):
                 await self._queueing.slots.release(run)
             case actions.Learn(verdicts, told, began):

@@ -66,6 +66,7 @@ def read_settings(environ: Mapping[str, str]) -> ProcessSettings:
                 cluster=_amounts(environ, "QUOTA_CLUSTER"),
             ),
             max_concurrent_runs=_number(environ, "MAX_CONCURRENT_RUNS", 20, low=1),
+            markers=_words(environ, "GITOPS_MARKERS"),
         ),
         namespace=environ.get("POD_NAMESPACE", "").strip() or "default",
         pod_name=environ.get("POD_NAME", "").strip() or "export-operator",

@@ -101,6 +101,18 @@ def applied(key: Key = KEY, **changes: Any) -> Callable[[World], None]:
     return lambda world: world.apply(key, **changes)
 
 
+def lose_the_ledger(world: World) -> None:
+    world.usages.clear()
+
+
+SHORT: dict[str, Any] = {"ttlSecondsAfterFinished": 60}
+TRACKED = {"argocd.argoproj.io/tracking-id": "app:export-operator.io/ExportRequest:team-a/users"}
+OTHER_COLUMNS: dict[str, Any] = {"source": {"name": "app-db", "dataset": "users", "columns": ["id"]}}
+BRIEF = applied(**SHORT)
+MANAGED = applied(annotations=TRACKED, **SHORT)
+HOOK = applied(annotations=TRACKED | {"argocd.argoproj.io/hook": "PostSync"}, **SHORT)
+
+
 def source_down(world: World) -> None:
     world.fall(SOURCE, "app-db")
 
@@ -333,7 +345,7 @@ STORIES: dict[str, Story] = {
     ),
     "an old runID again, when nothing is left of its run": Story(
         (
-            applied(ttlSecondsAfterFinished=60),
+            applied(**SHORT, expiry="Keep"),
             start,
             fail_by_its_own_fault,
             applied(runID="again"),
@@ -345,9 +357,77 @@ STORIES: dict[str, Story] = {
         2,
         2,
     ),
-    "cleaned up when its time is over": Story(
-        (applied(ttlSecondsAfterFinished=60), *RAN, waited(61)), {KEY: "Succeeded"}, 1, 1
+    "gone when its time is over": Story((BRIEF, *RAN, waited(61)), {}, 1, 1),
+    "kept when its time is over": Story((applied(**SHORT, expiry="Keep"), *RAN, waited(61)), {KEY: "Expired"}, 1, 1),
+    "kept because a tool manages it": Story((MANAGED, *RAN, waited(61)), {KEY: "Expired"}, 1, 1),
+    "kept, and run again under a new runID": Story(
+        (MANAGED, *RAN, waited(61), applied(runID="again"), *RAN), {KEY: "Succeeded"}, 2, 2
     ),
+    "made again after its time": Story((BRIEF, *RAN, waited(61), BRIEF, *RAN), {KEY: "Succeeded"}, 1, 1),
+    "made again after its time, again and again": Story(
+        (BRIEF, *RAN, *(waited(61), BRIEF) * 3, *RAN), {KEY: "Succeeded"}, 1, 1
+    ),
+    "made again after its time where there is no quota left": Story(
+        (BRIEF, *RAN, waited(61), BRIEF), {KEY: "Succeeded"}, 1, 1, ONE_EACH
+    ),
+    "made again while its source is down": Story(
+        (BRIEF, *RAN, waited(61), source_down, BRIEF), {KEY: "Succeeded"}, 1, 1
+    ),
+    "made again after it failed and its time": Story((BRIEF, start, fail, waited(61), BRIEF), {KEY: "Failed"}, 1, 1),
+    "made again after it was cancelled and its time": Story(
+        (BRIEF, start, applied(cancel=True), World.obey, waited(61), BRIEF), {KEY: "Cancelled"}, 1, 1
+    ),
+    "deleted by a person and applied again": Story((BRIEF, *RAN, deleted(), BRIEF, *RAN), {KEY: "Succeeded"}, 2, 2),
+    "adopted, deleted by a person and applied again": Story(
+        (BRIEF, *RAN, waited(61), BRIEF, deleted(), BRIEF, *RAN), {KEY: "Succeeded"}, 2, 2
+    ),
+    "made again under a new runID": Story(
+        (BRIEF, *RAN, waited(61), applied(**SHORT, runID="again"), *RAN), {KEY: "Succeeded"}, 2, 2
+    ),
+    "made again for something else": Story(
+        (BRIEF, *RAN, waited(61), applied(**SHORT, **OTHER_COLUMNS), *RAN), {KEY: "Succeeded"}, 2, 2
+    ),
+    "made again by somebody else": Story(
+        (BRIEF, *RAN, waited(61), applied(**SHORT, **BOB), *RAN), {KEY: "Succeeded"}, 2, 2
+    ),
+    "managed, deleted by anybody and made again": Story(
+        (MANAGED, *RAN, deleted(), MANAGED, *RAN), {KEY: "Succeeded"}, 1, 1
+    ),
+    "managed, deleted after its time and made again": Story(
+        (MANAGED, *RAN, waited(61), deleted(), MANAGED, waited(61)), {KEY: "Expired"}, 1, 1
+    ),
+    "managed, run again, deleted and made again as it was": Story(
+        (MANAGED, *RAN, applied(runID="again"), *RAN, deleted(), MANAGED, *RAN), {KEY: "Succeeded"}, 3, 3
+    ),
+    "managed, deleted and made again when the ledger is lost": Story(
+        (MANAGED, *RAN, deleted(), lose_the_ledger, MANAGED, *RAN), {KEY: "Succeeded"}, 1, 0
+    ),
+    "managed, and made again for something else when the ledger is lost": Story(
+        (MANAGED, *RAN, deleted(), lose_the_ledger, applied(annotations=TRACKED, **OTHER_COLUMNS), *RAN),
+        {KEY: "Succeeded"},
+        2,
+        1,
+    ),
+    "made again after its time when the ledger is lost": Story(
+        (BRIEF, *RAN, waited(61), lose_the_ledger, BRIEF, *RAN), {KEY: "Succeeded"}, 2, 1
+    ),
+    "gone when its time is over, with its objects": Story(
+        (applied(**SHORT, deletionPolicy="Delete"), *RAN, waited(61)), {}, 1, 1
+    ),
+    "made again after its objects went with it": Story(
+        (*(applied(**SHORT, deletionPolicy="Delete"), *RAN, waited(61)) * 2, applied(**SHORT, deletionPolicy="Delete")),
+        {KEY: "Succeeded"},
+        1,
+        1,
+    ),
+    "managed, and deleted with its objects": Story(
+        (applied(annotations=TRACKED, deletionPolicy="Delete"), *RAN, deleted(), MANAGED, *RAN),
+        {KEY: "Succeeded"},
+        2,
+        2,
+    ),
+    "a hook": Story((HOOK, *RAN, deleted(), HOOK, *RAN), {KEY: "Succeeded"}, 2, 2),
+    "a hook, made again after its time": Story((HOOK, *RAN, waited(61), HOOK, *RAN), {KEY: "Succeeded"}, 2, 2),
     "run again under a new runID": Story((applied(), *RAN, applied(runID="again"), *RAN), {KEY: "Succeeded"}, 2, 2),
     "run again after a failure": Story(
         (applied(), start, fail, applied(runID="again"), *RAN), {KEY: "Succeeded"}, 2, 2
@@ -560,6 +640,7 @@ def end_of(world: World) -> dict[str, Any]:
     return {
         "status": {key: lasting(document["status"]) for key, document in world.requests.items()},
         "windows": {subject: entries for subject, entries in world.windows.items() if entries},
+        "tombstones": world.tombstones,
         "slots": world.slots,
         "jobs": {name: replace(job, uid="") for name, job in world.jobs.items()},
         "created": world.created,
@@ -615,7 +696,7 @@ def test_nobody_holds_a_slot_after_the_end(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, story in STORIES.items() if KEY not in story.phases])
 def test_nothing_of_a_request_that_is_gone_is_left_but_what_it_delivered_unless_that_goes_too(name: str) -> None:
     world = play(STORIES[name], Hand())
-    kept = {"deleted after it was delivered": 1}
+    kept = {"deleted after it was delivered": 1, "gone when its time is over": 1}
     assert (world.left, len(world.manifests), [job for job in world.jobs.values() if job.request == KEY]) == (
         set(),
         kept.get(name, 0),

@@ -12,15 +12,18 @@ from hypothesis import strategies as st
 from export_contract.report import Progress
 from export_operator.domain.actions import (
     Action,
+    Bury,
     CreateJob,
     Decision,
     DeleteJob,
     DeletePods,
+    DeleteRequest,
     Emit,
     Hold,
     Learn,
     LosePod,
     Observation,
+    Recall,
     Refund,
     ReleaseSlot,
     Reserve,
@@ -30,6 +33,7 @@ from export_operator.domain.actions import (
     StopJob,
     SuspendJob,
     TakeSlot,
+    Unbury,
     Undo,
     Wait,
     WriteStatus,
@@ -79,6 +83,7 @@ ENDED = {
     "observedGeneration": 1,
     "completionTime": "2026-11-24T12:00:00Z",
 }
+EXPIRED = {"phase": "Expired", "reason": "TTLExpired", "message": ""}
 SPARE_URI = f"s3://spare/held/team-a/users-2026-11/{RUN}/users-2026-11.csv"
 EFFECTIVE = plan().effective.as_status()
 LAUNCHED = {
@@ -149,6 +154,12 @@ def told(action: Action) -> str:
             return f"give up {each.name}"
         case Seek():
             return "look for the manifest"
+        case DeleteRequest(_):
+            return "delete the request"
+        case Bury():
+            return "bury"
+        case Unbury():
+            return "unbury"
         case ReleaseSlot(_):
             return "release the slot"
         case Refund(_):
@@ -165,6 +176,8 @@ def told(action: Action) -> str:
             return "learn " + ", ".join(f"{each.subject.kind} {each.failure or 'works'}" for each in verdicts)
         case Wait(_):
             return "wait"
+        case Recall():
+            return "recall"
 
 
 def summary(decision: Decision) -> list[str]:
@@ -637,7 +650,7 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
         seen(request(status=ENDED), slot_held=True),
         5,
         ["release the slot"],
-        None,
+        3600,
     ),
     "an end just before its time to live is over": (
         seen(request(status=ENDED, ttlSecondsAfterFinished=60), job=job(complete=True)),
@@ -648,18 +661,52 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
     "an end whose time to live is over": (
         seen(request(status=ENDED, ttlSecondsAfterFinished=60), job=job(complete=True)),
         60,
-        ["delete the Job"],
+        ["delete the Job", "delete the request"],
         None,
+    ),
+    "an end whose time to live is over before it is settled": (
+        seen(request(status=ENDED, ttlSecondsAfterFinished=60), job=job(complete=True), unsettled=True),
+        60,
+        ["settle", "delete the Job"],
+        5,
     ),
     "an end whose time to live the policy gave": (
         seen(request(status=ENDED | {"effective": {"ttlSecondsAfterFinished": 5}}), job=job(complete=True)),
         5,
-        ["delete the Job"],
+        ["delete the Job", "delete the request"],
         None,
     ),
+    "an end whose request the policy keeps longer than its Job": (
+        seen(
+            request(status=ENDED, ttlSecondsAfterFinished=60),
+            job=job(complete=True),
+            catalogue=catalogue(policies=(Named("p", {"retention": {"requestTTLSeconds": 90}}),)),
+        ),
+        60,
+        ["delete the Job"],
+        30.5,
+    ),
     "an end whose Job is being deleted": (
-        seen(request(status=ENDED, ttlSecondsAfterFinished=0), job=job(complete=True, deleting=True)),
+        seen(request(status=ENDED, ttlSecondsAfterFinished=6), job=job(complete=True, deleting=True)),
         5,
+        [],
+        1.5,
+    ),
+    "an end that is remembered when its request goes": (
+        seen(request(status=ENDED | {"effective": EFFECTIVE}, ttlSecondsAfterFinished=5)),
+        5,
+        ["bury", "delete the request"],
+        None,
+    ),
+    "an end that is to be kept": (
+        seen(request(status=ENDED, ttlSecondsAfterFinished=60, expiry="Keep"), job=job(complete=True)),
+        60,
+        ["delete the Job", "status Expired TTLExpired"],
+        None,
+    ),
+    "an end that is kept": (
+        seen(request(status=ENDED | EXPIRED, ttlSecondsAfterFinished=60, expiry="Keep")),
+        60,
         [],
         None,
     ),
@@ -667,28 +714,28 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
         seen(request(status=ENDED), job=job(), slot_held=True),
         5,
         ["release the slot", "stop NotWanted"],
-        None,
+        3600,
     ),
     "an end, and a Job that came late and was stopped": (
         seen(request(status=ENDED), job=job(failed=True, stop_reason="NotWanted")),
         5,
         ["undo what is left"],
-        None,
+        3600,
     ),
     "an end, and the Job of an export that goes with its request": (
         seen(
-            request(status=ENDED | {"result": {"uri": "s3://exports/x"}}, ttlSecondsAfterFinished=0),
+            request(status=ENDED | {"result": {"uri": "s3://exports/x"}}, ttlSecondsAfterFinished=5, expiry="Keep"),
             job=job(complete=True, deletes_objects=True),
         ),
         5,
-        ["delete its pods"],
+        ["delete its pods", "status Expired TTLExpired"],
         None,
     ),
     "an end that is cancelled stays as it is": (
         seen(request(status=ENDED, cancel=True)),
         5,
         [],
-        None,
+        3600,
     ),
     "a new runID after the end": (seen(request(status=ENDED, runID="again")), 5, ["ask the windows"], None),
     "a new runID while a run goes on waits for its end": (

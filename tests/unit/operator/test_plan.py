@@ -32,6 +32,8 @@ from .builders import (
 
 pytestmark = pytest.mark.unit
 
+DIGEST = plan().effective.digest
+"""Tested by itself, in test_digest.py."""
 MEND = " The platform team must mend the ExportSource; then set a new spec.runID."
 ASK = " Create a new request with another name, or ask the platform team."
 
@@ -60,9 +62,12 @@ def test_the_least_request_resolves_to_the_products_defaults() -> None:
             resume="Auto",
             priority="Normal",
             ttl_seconds_after_finished=604_800,
+            digest=DIGEST,
         ),
         runspec.RunSpec(
-            run=runspec.Run(id=RUN, namespace="team-a", name="users-2026-11", uid=UID, run_id="", requester="alice"),
+            run=runspec.Run(
+                id=RUN, namespace="team-a", name="users-2026-11", uid=UID, requester="alice", digest=DIGEST
+            ),
             source=runspec.Source(
                 name="app-db",
                 dataset="users",
@@ -108,7 +113,9 @@ def test_what_the_request_says_goes_before_every_default() -> None:
         ttlSecondsAfterFinished=0,
     )
     rules = limited({"defaults": {"format": "Parquet", "compression": "Gzip", "startDeadlineSeconds": 50}})
-    assert plan(wanted, rules=rules).effective.as_status() == {
+    effective = plan(wanted, rules=rules).effective
+    assert effective.as_status() == {
+        "digest": effective.digest,
         "policy": "built-in",
         "policySelectedBy": {"kind": "BuiltIn"},
         "source": "app-db",
@@ -149,7 +156,9 @@ def test_the_policy_fills_in_what_the_request_leaves_out() -> None:
         "priority": "High",
     }
     rules = Policy("mild", {"defaults": defaults, "maxima": {"priority": "High"}}, SelectedBy("User", "alice"))
-    assert plan(rules=rules).effective.as_status() == defaults | {
+    effective = plan(rules=rules).effective
+    assert effective.as_status() == defaults | {
+        "digest": effective.digest,
         "policy": "mild",
         "policySelectedBy": {"kind": "User", "name": "alice"},
         "source": "app-db",

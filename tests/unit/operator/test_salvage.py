@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from export_operator.domain.identity import Subject
 from export_operator.domain.model import Key
 from export_operator.domain.pages import Bucket, Entry, Page, State
 from export_operator.domain.salvage import Found, read_usage
+from export_operator.domain.tombstones import Tombstones
 from export_operator.domain.usage import FORMAT, render_usage
 
 from .builders import NOW, later
@@ -22,6 +24,7 @@ ALICE = Subject("User", "alice")
 ONE = Entry(run="a", request=Key("team-a", "a"), uid="uid-a", time=NOW, user="alice", state=State.SETTLED, rows=7)
 OLD = Bucket(later(-60), later(-30), requests=2, launches=3, rows=4, bytes=5)
 PAGE = Page((ONE,), (OLD,))
+SALVAGED = replace(PAGE, tombstones=Tombstones(forgotten=True))
 
 
 def document(page: Page = PAGE, **spec: Any) -> dict[str, Any]:
@@ -44,12 +47,12 @@ def test_items_that_cannot_be_read_are_counted_and_the_others_kept() -> None:
         folded=[{"since": "yesterday"}, *good["folded"]],
     )
     found = read_usage(damaged)
-    assert (found.subject, found.page, found.unread, found.fault[:15]) == (ALICE, PAGE, 4, "it is damaged (")
+    assert (found.subject, found.page, found.unread, found.fault[:15]) == (ALICE, SALVAGED, 4, "it is damaged (")
 
 
 def test_an_object_named_after_another_subject_has_none() -> None:
     found = read_usage(document(subject={"kind": "User", "name": "bob"}))
-    assert (found.subject, found.page, found.fault) == (None, PAGE, "it is named after another subject")
+    assert (found.subject, found.page, found.fault) == (None, SALVAGED, "it is named after another subject")
 
 
 def test_what_a_newer_release_wrote_is_not_taken_apart() -> None:

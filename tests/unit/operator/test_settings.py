@@ -58,6 +58,7 @@ def test_every_variable_is_read() -> None:
         "KUEUE": "true",
         "SWEEP_SECONDS": "0",
         "SWEEP_GRACE_SECONDS": "3600",
+        "GITOPS_MARKERS": "fleet.example/owner, example.com/by=robot",
     }
     environ = LEAST | {f"EXPORT_OPERATOR_{name}": value for name, value in rest.items()} | {"POD_NAMESPACE": "exports"}
     assert read_settings(environ) == ProcessSettings(
@@ -76,6 +77,7 @@ def test_every_variable_is_read() -> None:
                 cluster={"requests": 500, "bytes": 1099511627776},
             ),
             max_concurrent_runs=1,
+            markers=("fleet.example/owner", "example.com/by=robot"),
         ),
         namespace="exports",
         identity_mode="Declared",

@@ -30,6 +30,8 @@ from export_operator.domain.manifests import Sought
 from export_operator.domain.model import TERMINAL_PHASES, Job, Key, Named, Pod, Request, parse_job
 from export_operator.domain.notices import Notice
 from export_operator.domain.pages import Entry
+from export_operator.domain.status import ended_as
+from export_operator.domain.tombstones import Tombstones
 from export_operator.domain.usage import SLOTS, parse_usage
 from export_operator.gates import Gates
 from export_operator.queueing import Queueing
@@ -98,13 +100,19 @@ class World:
         return {subject: entries for subject, entries in found.items() if entries and subject != SLOTS}
 
     @property
+    def tombstones(self) -> dict[Subject, Tombstones]:
+        """Those of every subject that has any."""
+        found = {usage.subject: usage.page.tombstones for usage in map(parse_usage, self.usages.values())}
+        return {subject: stones for subject, stones in found.items() if stones != Tombstones()}
+
+    @property
     def slots(self) -> tuple[Entry, ...]:
         document = self.usages.get("slots")
         return () if document is None else parse_usage(document).page.entries
 
     # What people do.
 
-    def apply(self, key: Key, **changes: Any) -> None:
+    def apply(self, key: Key, annotations: Mapping[str, str] | None = None, **changes: Any) -> None:
         """Create the request, or change its spec."""
         known = self.requests.get(key)
         if known is None:
@@ -117,6 +125,7 @@ class World:
                     "resourceVersion": str(self.next()),
                     "generation": 1,
                     "creationTimestamp": times.render(self.now),
+                    "annotations": dict(annotations or {}),
                 },
                 "spec": spec(**changes),
                 "status": {"observedGeneration": -1},
@@ -381,6 +390,7 @@ class Operator:
             gates=self.gates,
             identity=lambda: world.identity,
             progress=lambda _: None,
+            recall=self._recalled,
             clock=lambda: world.now,
             metrics=Metrics(),
         )
@@ -407,6 +417,15 @@ class Operator:
             self._store.drop_request(key)
         for document in self._world.requests.values():
             self._store.put_request(document)
+
+    async def _recalled(self, place: Mapping[str, Any], folder: str) -> list[Manifest]:
+        """The manifests of a bucket."""
+        with self._hand.call(lambda: StorageError(f"bucket {place['bucket']!r}: ReadTimeoutError")):
+            return [
+                Manifest.from_json(text)
+                for run, text in self._world.manifests.items()
+                if self._world.specs[run].destination.manifest_key.rsplit("/", 2)[0] == folder
+            ]
 
     def _gate(self, subject: Subject) -> int | None:
         return self.gates.limit(subject.kind, subject.name, self._world.now)
@@ -484,9 +503,9 @@ class Operator:
             run = (metadata["uid"], str(status.get("runID") or ""))
             end = self._world.ends.get(run)
             again = status["reason"] == "RunIDUsed"  # asked for once more, it is refused
-            assert again or end in {None, status["phase"]}, f"{run} had ended as {end} and is now {status['phase']}"
+            assert again or end in {None, ended_as(status)}, f"{run} had ended as {end} and is now {status['phase']}"
             if status["phase"] in TERMINAL_PHASES:
-                self._world.ends[run] = status["phase"]
+                self._world.ends[run] = ended_as(status)
             version = {"resourceVersion": str(self._world.next())}
             written = {**present, "metadata": present["metadata"] | version, "status": dict(status)}
             self._world.requests[key] = written
@@ -548,6 +567,12 @@ class Operator:
 
     async def namespace_missing(self) -> bool:
         return False
+
+    async def delete_request(self, request: Request) -> None:
+        with self._hand.call(unreachable):
+            present = self._world.requests.get(request.key)
+            if present is not None and present["metadata"]["resourceVersion"] == request.resource_version:
+                del self._world.requests[request.key]
 
     async def emit(self, request: Request, event: Emit, now: datetime) -> None:
         """Events inform: an error while one is written is logged by the adapter and goes no further."""

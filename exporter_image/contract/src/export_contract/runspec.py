@@ -35,6 +35,7 @@ class Run:
     uid: str
     run_id: str = ""
     requester: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

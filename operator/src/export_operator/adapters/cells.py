@@ -84,11 +84,11 @@ class Cell:
         """Write the settlements. Raises `LedgerError`; they are kept then."""
         await self.change(lambda page: (page, None))
 
-    async def remove(self, before: datetime) -> None:
-        """Delete the object if nothing in it is younger than `before`. Raises `ApiError`."""
+    async def remove(self, now: datetime) -> None:
+        """Delete the object if nothing in it is of use any more. Raises `ApiError`."""
         async with self._lock:
             usage = self._informer.items.get(self._name)
-            if usage is not None and not usage.fault and usage.page.last <= before:
+            if usage is not None and not usage.fault and usage.page.over(now):
                 await self._kube.delete(f"{self._path}/{self._name}", resource_version=usage.resource_version)
 
     async def _answer(self, batch: Sequence[_Pending[Any]]) -> None:

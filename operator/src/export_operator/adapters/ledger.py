@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -16,8 +17,8 @@ from export_operator.domain import quota
 from export_operator.domain.identity import Subject
 from export_operator.domain.model import GROUP, VERSION, Key
 from export_operator.domain.pages import Entry, Page, State
+from export_operator.domain.tombstones import Tombstone, Tombstones
 from export_operator.domain.usage import SLOTS, Usage, parse_usage, usage_name
-from export_operator.domain.windows import MAX_WINDOW
 
 R = TypeVar("R")
 log = logging.getLogger(__name__)
@@ -73,6 +74,19 @@ class Ledger:
         """A run of a request of this name counts, or counted of late, against the subject."""
         page = self.page(subject)
         return page is not None and any(entry.request == request for entry in page.entries)
+
+    def tombstones(self, subject: Subject) -> Tombstones:
+        """Of requests of the subject. Where there is no page, or none that can be read, nobody knows what there was."""
+        page = self.page(subject)
+        return Tombstones(forgotten=True) if page is None else page.tombstones
+
+    async def bury(self, subject: Subject, stone: Tombstone, now: datetime) -> None:
+        """Write a tombstone down. Raises `LedgerError`."""
+        await self._cell(subject).change(lambda page: (replace(page, tombstones=page.tombstones.put(stone, now)), None))
+
+    async def unbury(self, subject: Subject, request: Key) -> None:
+        """Forget the tombstone of requests of this name. Raises `LedgerError`."""
+        await self._cell(subject).change(lambda page: (replace(page, tombstones=page.tombstones.drop(request)), None))
 
     def unsettled(self, run: str) -> Mapping[Subject, Entry]:
         """The places that the run holds in windows and that nobody has settled, by subject."""
@@ -161,11 +175,12 @@ class Ledger:
                 await self.prune(pruned)
 
     async def prune(self, now: datetime) -> None:
-        """Remove the objects of subjects that have used nothing for as long as the longest window."""
+        """Remove the objects of subjects that have used nothing for as long as the longest window, and of whom nothing
+        is remembered."""
         for usage in list(self.informer.items.values()):
-            if usage.subject != SLOTS and not usage.fault and usage.page.last <= now - MAX_WINDOW:
+            if usage.subject != SLOTS and not usage.fault and usage.page.over(now):
                 try:
-                    await self._cell(usage.subject).remove(now - MAX_WINDOW)
+                    await self._cell(usage.subject).remove(now)
                 except ApiError as error:
                     log.warning("ExportUsage %s is left for the next time: %s", usage.name, error)
 

@@ -14,10 +14,13 @@ from export_operator.domain.ledger_rebuild import Mending, mended
 from export_operator.domain.model import GROUP, VERSION
 from export_operator.domain.pages import Page
 from export_operator.domain.salvage import read_usage
+from export_operator.domain.tombstones import Tombstones
 from export_operator.domain.usage import render_usage
 
 MAX_TRIES = 20  # against other writers, each of whom gets on meanwhile
 COPY = "exportusage.json.gz"
+LOST = Page(tombstones=Tombstones(forgotten=True))
+"""A page that is not there: what it remembered, nobody knows."""
 
 
 class Mender:
@@ -41,7 +44,7 @@ class Mender:
             if document and found and found.fault:
                 copy = await self._set_aside(document)
             try:
-                await self._write(mending, document, found.page if found else Page(), now)
+                await self._write(mending, document, found.page if found else LOST, now)
             except ApiError as error:
                 if not (error.conflict or error.exists or error.not_found):
                     raise

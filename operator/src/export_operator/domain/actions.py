@@ -15,6 +15,7 @@ from export_operator.domain.manifests import Sought
 from export_operator.domain.model import Catalogue, Job, Key, Pod, Request
 from export_operator.domain.notices import Notice
 from export_operator.domain.places import Coordinates
+from export_operator.domain.tombstones import NOTHING, Tombstone, Tombstones
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class Settings:
     pods: jobs.PodSettings
     defaults: policy.Defaults = field(default_factory=policy.Defaults)
     max_concurrent_runs: int = 20
+    markers: tuple[str, ...] = ()
+    """Of the platform team's own GitOps tools (see `gitops.manager`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,8 @@ class Observation:
     """The request is one of those that wait; `queued` counts them by subject."""
     queued: Mapping[Subject, int] = field(default_factory=dict)
     forecast: Forecast | None = None
+    tombstones: Tombstones = NOTHING
+    """Of whom the request counts against."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,15 @@ class Emit:
     reason: str
     message: str
     run: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Look for manifests of earlier runs in this folder of the plan's destination; what is there goes to
+    `admission.recalled`, and that they cannot be read to `admission.not_recalled`."""
+
+    plan: plan.Plan
+    folder: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +202,29 @@ class Seek:
 
 
 @dataclass(frozen=True, slots=True)
+class DeleteRequest:
+    """Delete a request, if it is still the one that was seen."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """Write the tombstone down, durably."""
+
+    owner: Subject
+    stone: Tombstone
+
+
+@dataclass(frozen=True, slots=True)
+class Unbury:
+    """Forget the tombstone of requests of this name."""
+
+    owner: Subject
+    request: Key
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseSlot:
     """Give the run's slot to whoever waits."""
 
@@ -227,6 +264,7 @@ class Settle:
 Action = (
     WriteStatus
     | Emit
+    | Recall
     | Reserve
     | TakeSlot
     | Wait
@@ -239,6 +277,9 @@ Action = (
     | Undo
     | LosePod
     | Seek
+    | DeleteRequest
+    | Bury
+    | Unbury
     | ReleaseSlot
     | Refund
     | Settle

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
+from export_contract.manifest import Manifest
 from export_operator.domain import (
+    adoption,
     breaker,
     endings,
     identity,
@@ -24,6 +26,7 @@ from export_operator.domain.actions import (
     CreateJob,
     Decision,
     Hold,
+    Recall,
     Refund,
     Reserve,
     SuspendJob,
@@ -37,6 +40,7 @@ from export_operator.domain.turn import Turn
 APPEAR_SECONDS = 10  # how long a request waits for a source or destination that may be applied with it
 SLOT_RETRY_SECONDS = 30.0  # a freed slot wakes the waiting; this is for a wake-up that was lost
 LOOK_SECONDS = 60.0  # the canary wakes those whom it holds; this is for a wake-up that was lost
+RECALL_SECONDS = 300.0  # how long a request waits for manifests that cannot be read: then it runs
 HOLD_SECONDS = 10.0  # a Job that the API server refuses (a namespace quota, say) is tried again after this
 MAX_DOWN_SECONDS = 300.0  # a breaker that opens wakes whom it held; this is for a wake-up that was lost
 MAX_WAIT_SECONDS = 3600.0  # nobody sleeps longer without looking again
@@ -64,6 +68,8 @@ def before_job(turn: Turn) -> Decision:
         if refusal.may_appear and age < APPEAR_SECONDS:
             return _wait_to_appear(turn, refusal, APPEAR_SECONDS - age + 0.1)
         return turn.close("Rejected", refusal.reason, refusal.message, first=give_back)
+    if (earlier := adoption.find(turn, found)) is not None:
+        return adoption.adopt(turn, found, earlier)
     if request.spec.get("suspend"):
         document = turn.accepted(found)
         text = "suspended; set spec.suspend to false to let it go on"
@@ -114,6 +120,26 @@ def ask(turn: Turn, found: plan.Plan) -> Decision:
         # A run that holds a slot may have its Job already: it goes on.
         if known is not None and known.limit == 0 and not turn.seen.slot_held:
             return _down(turn, found, subject, known)
+    if adoption.forgotten(turn):
+        return Decision((Recall(found, adoption.folder(found)),))
+    return _reserve(turn, found)
+
+
+def recalled(turn: Turn, recall: Recall, manifests: Iterable[Manifest]) -> Decision:
+    """Continue after the manifests were read: take over an earlier result, or ask the windows."""
+    earlier = adoption.of_manifests(turn, recall.plan, manifests)
+    return _reserve(turn, recall.plan) if earlier is None else adoption.adopt(turn, recall.plan, earlier)
+
+
+def not_recalled(turn: Turn, recall: Recall, fault: str) -> Decision:
+    """They cannot be read. A store that is away comes back; where nobody may list, the request shall not wait."""
+    if turn.now - turn.request.created > timedelta(seconds=RECALL_SECONDS):
+        return _reserve(turn, recall.plan)
+    text = f"whether there is an earlier result to take over is not known yet: {fault}"
+    return held(turn, "EarlierResultUnknown", text)
+
+
+def _reserve(turn: Turn, found: plan.Plan) -> Decision:
     if turn.seen.job is not None:  # Kueue takes over no Job that was made without it
         found = found.without_queue()
     # One that waited before this process began counts at once: nobody shall take its place meanwhile.
@@ -123,6 +149,9 @@ def ask(turn: Turn, found: plan.Plan) -> Decision:
 
 def reserved(turn: Turn, reserve: Reserve, answer: quota.Admission) -> Decision:
     """Continue after the windows have answered: ask for a slot, unless Kueue gives them, wait, or refuse."""
+    # The page that was just written to is the newest there is: whoever decided by an older one finds out here.
+    if (earlier := adoption.find(turn, reserve.plan)) is not None:
+        return adoption.adopt(turn, reserve.plan, earlier, first=(Refund(turn.run),))
     if answer.over:
         text = (
             f"spec.runID {turn.request.run_id!r}: this request has had it before, and each run has a value of its own."

@@ -13,9 +13,10 @@ REMEMBERED = 5  # deliveries of a dataset: parameters and columns make some smal
 
 
 def remember(deliveries: MutableMapping[tuple[str, str], tuple[DeliveredSize, ...]], status: Mapping[str, Any]) -> None:
-    """Take in the status of a request. Only a complete delivery says how large the dataset is."""
+    """Take in the status of a request. Only a complete delivery says how large the dataset is, and
+    that of another request is remembered by itself."""
     result, effective = status.get("result") or {}, status.get("effective") or {}
-    if not (result.get("complete") and "rows" in result and "bytes" in result):
+    if status.get("adopted") or not (result.get("complete") and "rows" in result and "bytes" in result):
         return
     place = (str(effective.get("source")), str(effective.get("dataset")))
     delivery = DeliveredSize(str(status.get("run")), int(result["rows"]), int(result["bytes"]))

@@ -96,7 +96,7 @@ def lasting(before: Plan, after: Plan) -> Plan:
 def mended(page: Page, subject: Subject, proofs: Sequence[Proof], now: datetime) -> Page:
     """The page, counting at least what is proven; the page itself where it does already. Raises `NoRoomError`."""
     merged = _merge(page, subject, proofs, now)
-    after = Page((*merged.held, *merged.missing), merged.folded)
+    after = replace(page, entries=(*merged.held, *merged.missing), folded=merged.folded)
     if after == page or subject == SLOTS:
         return after
     small = compact(after, now)

@@ -61,6 +61,10 @@ class Stamped:
     created: datetime
     spec: Mapping[str, Any]
     status: Mapping[str, Any]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    scheduled: bool = False
+    """A ScheduledExport made it."""
 
     @property
     def requester(self) -> str:
@@ -128,6 +132,12 @@ def parse_stamped(body: Mapping[str, Any], kind: type[S]) -> S:
         created=times.parse(metadata.get("creationTimestamp")) or EPOCH,
         spec=body.get("spec") or {},
         status=body.get("status") or {},
+        labels=metadata.get("labels") or {},
+        annotations=metadata.get("annotations") or {},
+        scheduled=any(
+            owner.get("kind") == "ScheduledExport" and owner.get("controller")
+            for owner in metadata.get("ownerReferences") or ()
+        ),
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from export_operator.domain.model import EPOCH, Key
+from export_operator.domain.tombstones import NOTHING, Tombstones
 from export_operator.domain.windows import MAX_WINDOW
 
 MAX_ENTRIES = 1024
@@ -72,10 +73,11 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What one ledger object holds of a window."""
+    """What one ledger object holds of a window, and of requests that are gone."""
 
     entries: tuple[Entry, ...] = ()
     folded: tuple[Bucket, ...] = ()
+    tombstones: Tombstones = NOTHING
 
     def find(self, run: str) -> Entry | None:
         return next((entry for entry in self.entries if entry.run == run), None)
@@ -85,6 +87,10 @@ class Page:
         """When something was last reserved."""
         items: tuple[Entry | Bucket, ...] = self.folded + self.entries
         return max((item.until for item in items), default=EPOCH)
+
+    def over(self, now: datetime) -> bool:
+        """Nothing in it counts any more, and nothing in it is of use."""
+        return self.last <= now - MAX_WINDOW and self.tombstones.over(now)
 
 
 def release(entries: Sequence[Entry], run: str) -> tuple[Entry, ...]:
@@ -99,9 +105,11 @@ def compact(page: Page, now: datetime) -> Page | None:
     entries = tuple(entry for entry in page.entries if entry.time > oldest)
     folded = tuple(bucket for bucket in page.folded if bucket.until > oldest)
     if _fits(entries):
-        return Page(entries, folded)
+        return replace(page, entries=entries, folded=folded)
     kept, over = _split(entries)
-    return Page(kept, _merge([*folded, *map(_bucket, over)], now)) if _fits(kept) else None
+    if not _fits(kept):
+        return None
+    return replace(page, entries=kept, folded=_merge([*folded, *map(_bucket, over)], now))
 
 
 def _fits(entries: Sequence[Entry]) -> bool:

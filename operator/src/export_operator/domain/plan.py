@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from export_contract import runspec
 from export_contract.codec import encode
+from export_operator.domain.digest import digest
 from export_operator.domain.forms import find_output
 from export_operator.domain.lookup import (
     RefusalError,
@@ -50,6 +51,8 @@ class Effective:
     resume: str
     priority: str
     ttl_seconds_after_finished: int
+    digest: str = ""
+    """What exactly is asked (see `digest`)."""
 
     def as_status(self) -> dict[str, Any]:
         status: dict[str, Any] = encode(self)
@@ -119,24 +122,28 @@ class Plan:
     @cached_property
     def run_spec(self) -> runspec.RunSpec:
         """Made when it is asked for: only a Job needs it."""
-        offer, effective = self.offer, self.effective
-        at = Coordinates(
-            namespace=self.run.namespace,
-            key_prefix=effective.key_prefix,
-            name=self.run.name,
-            run=self.run.id,
-            format=effective.format,
-            compression=effective.compression,
-            layout=offer.output.layout,
-        )
+        offer = self.offer
         return runspec.RunSpec(
             run=self.run,
             source=offer.origin,
-            destination=destination_spec(offer.destination.name, at, offer.destination.spec),
+            destination=destination_spec(offer.destination.name, self.coordinates(self.run.id), offer.destination.spec),
             output=offer.output,
             limits=offer.limits,
-            consistency=cast("Any", effective.consistency),
-            resume=cast("Any", effective.resume),
+            consistency=cast("Any", self.effective.consistency),
+            resume=cast("Any", self.effective.resume),
+        )
+
+    def coordinates(self, run: str) -> Coordinates:
+        """Of the objects of this run, or of an earlier one of a request of the same name."""
+        effective = self.effective
+        return Coordinates(
+            namespace=self.run.namespace,
+            key_prefix=effective.key_prefix,
+            name=self.run.name,
+            run=run,
+            format=effective.format,
+            compression=effective.compression,
+            layout=self.offer.output.layout,
         )
 
     def without_queue(self) -> Plan:
@@ -173,8 +180,9 @@ def make_plan(request: Request, catalogue: Catalogue, policy: Policy, run: str, 
     namespace = request.key.namespace
     shape = repr([request.spec.get(field) for field in SHAPE])
     key = ("offer", namespace, policy.name, policy.selected_by, max_concurrent, shape)
+    offer = catalogue.memo.once(key, lambda: _offer(request, catalogue, policy, max_concurrent))
     return Plan(
-        catalogue.memo.once(key, lambda: _offer(request, catalogue, policy, max_concurrent)),
+        offer,
         runspec.Run(
             id=run,
             namespace=namespace,
@@ -182,6 +190,7 @@ def make_plan(request: Request, catalogue: Catalogue, policy: Policy, run: str, 
             uid=request.uid,
             run_id=request.run_id,
             requester=request.requester,
+            digest=offer.effective.digest,
         ),
     )
 
@@ -249,7 +258,7 @@ def _effective(
     def resolve(name: str) -> Any:
         return policy.default(name) if spec.get(name) is None else spec[name]
 
-    return Effective(
+    found = Effective(
         policy=policy.name,
         policy_selected_by=policy.selected_by,
         source=origin.name,
@@ -271,6 +280,7 @@ def _effective(
         priority=_priority(spec, policy),
         ttl_seconds_after_finished=_bounded(spec, policy, "ttlSecondsAfterFinished"),
     )
+    return replace(found, digest=digest(spec, found.as_status()))
 
 
 def _bounded(spec: Mapping[str, Any], policy: Policy, field: str) -> int:

@@ -144,7 +144,7 @@ def reserve(page: Page, entry: Entry, demand: Demand, limit: WindowLimit, now: d
     if held is not None and (held.state is not State.RESERVED or _covered(held, limit)):
         states = _states(limit, totals(counting(page, limit.window, now)))
         return Reservation(True, False, page, states, held)
-    others = Page(release(page.entries, entry.run), page.folded)
+    others = replace(page, entries=release(page.entries, entry.run))
     counted = counting(others, limit.window, now)
     before = totals(counted)
     needs = {"rows": demand.rows.least(limit.rows or 0), "bytes": demand.bytes.least(limit.bytes or 0)}
@@ -161,7 +161,7 @@ def reserve(page: Page, entry: Entry, demand: Demand, limit: WindowLimit, now: d
         rows=_share(demand.rows, limit.rows, before["rows"]),
         bytes=_share(demand.bytes, limit.bytes, before["bytes"]),
     )
-    after = None if full else compact(Page((*others.entries, taken), others.folded), now)
+    after = None if full else compact(replace(others, entries=(*others.entries, taken)), now)
     if after is not None:
         own = totals((taken,))
         together = {resource: amount + own[resource] for resource, amount in before.items()}
@@ -178,7 +178,7 @@ def settle(page: Page, settlements: Mapping[str, Settlement]) -> Page:
     """The page with these runs settled. One that was settled before stays as it is."""
     if not any(entry.run in settlements and entry.state is State.RESERVED for entry in page.entries):
         return page
-    return Page(tuple(_settled(entry, settlements.get(entry.run)) for entry in page.entries), page.folded)
+    return replace(page, entries=tuple(_settled(entry, settlements.get(entry.run)) for entry in page.entries))
 
 
 def _settled(entry: Entry, settlement: Settlement | None) -> Entry:
@@ -197,7 +197,7 @@ def _settled(entry: Entry, settlement: Settlement | None) -> Entry:
 def give_back(page: Page, run: str) -> Page:
     """The page without a run that never had a Job. One that is settled had one: it stays."""
     kept = tuple(entry for entry in page.entries if entry.run != run or entry.state is not State.RESERVED)
-    return page if len(kept) == len(page.entries) else Page(kept, page.folded)
+    return page if len(kept) == len(page.entries) else replace(page, entries=kept)
 
 
 def _covered(held: Entry, limit: WindowLimit) -> bool:

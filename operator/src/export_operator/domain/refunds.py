@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from export_operator.domain.model import Request
 from export_operator.domain.quota import Settlement
+from export_operator.domain.status import ended_as
 
 PREFLIGHT = "Preflight"
 
@@ -17,8 +18,10 @@ def settlement(request: Request, refund_on: Collection[str]) -> Settlement:
     begin."""
     status, run = request.status, request.run
     result, failure = status.get("result"), status.get("failure") or {}
+    if status.get("adopted"):
+        return Settlement(run, refunded=True)  # somebody has reserved for it who did not know: it has used nothing
     if result:
         return Settlement(run, rows=result.get("rows"), bytes=result.get("bytes"))
     forgiven = failure.get("class") in refund_on or (bool(failure.get("preflight")) and PREFLIGHT in refund_on)
     never_began = status.get("attempts") == 0
-    return Settlement(run, never_began or (request.phase == "Failed" and forgiven), rows=0, bytes=0)
+    return Settlement(run, never_began or (ended_as(status) == "Failed" and forgiven), rows=0, bytes=0)

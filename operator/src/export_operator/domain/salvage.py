@@ -11,7 +11,8 @@ from export_operator.domain import times
 from export_operator.domain.identity import Subject
 from export_operator.domain.model import EPOCH
 from export_operator.domain.pages import Page
-from export_operator.domain.usage import FORMAT, parse_bucket, parse_entry, parse_usage, usage_name
+from export_operator.domain.tombstones import Tombstones
+from export_operator.domain.usage import FORMAT, parse_bucket, parse_entry, parse_tombstone, parse_usage, usage_name
 
 T = TypeVar("T")
 
@@ -52,7 +53,8 @@ def read_usage(body: Mapping[str, Any]) -> Found:
     entries, damaged = _readable(spec.get("entries"), parse_entry)
     folded, lost = _readable(spec.get("folded"), parse_bucket)
     once = {entry.run: entry for entry in entries}
-    page = Page(tuple(once.values()), tuple(folded))
+    stones, _ = _readable(spec.get("tombstones"), parse_tombstone)
+    page = Page(tuple(once.values()), tuple(folded), Tombstones(tuple(stones), forgotten=True))
     return Found(usage.name, created, subject, page, usage.fault, damaged + lost)
 
 

@@ -149,6 +149,19 @@ def _clip_beginning(text: str, limit: int) -> str:
     return clip(text[::-1], limit)[::-1]
 
 
+def ended_as(told: Mapping[str, Any]) -> str:
+    """The phase in which a request ended; when it is kept as Expired, read off what its status says besides."""
+    phase = str(told.get("phase") or "")
+    if phase != "Expired":
+        return phase
+    said = {item["type"] for item in told.get("conditions") or () if item["status"] == "True"}
+    if "Complete" in said:
+        return "Succeeded" if (told.get("result") or {}).get("complete", True) else "PartiallySucceeded"
+    if "Stalled" in said:
+        return "Rejected"
+    return "Failed" if told.get("failure") else "Cancelled"
+
+
 def effective_status(effective: Mapping[str, Any]) -> dict[str, Any]:
     """`status.effective`. A list of columns too long for it is left out: request, dataset and manifest have it. The
     name that the policy was selected by, which stands in the request as well, is cut."""

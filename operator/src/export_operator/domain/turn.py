@@ -10,7 +10,7 @@ from typing import Any
 
 from export_operator.domain import estimates, pages, plan, policy, queue, quota, slots, status, times
 from export_operator.domain.actions import Action, Decision, Emit, Observation, ReleaseSlot, Settings, WriteStatus
-from export_operator.domain.identity import subject_of
+from export_operator.domain.identity import Subject, subject_of
 from export_operator.domain.model import Request
 
 
@@ -34,6 +34,11 @@ class Turn:
     def known(self) -> Mapping[str, Any]:
         """What status already says of this run; nothing when the run is new."""
         return self.request.status if self.request.phase and self.request.status.get("run") == self.run else {}
+
+    @property
+    def owner(self) -> Subject:
+        """Whom the request counts against."""
+        return subject_of(self.request)
 
     @cached_property
     def policy(self) -> policy.Policy:
@@ -90,7 +95,7 @@ class Turn:
         return queue.Waiting(
             entry=entry,
             levels=slots.levels_of(entry, found.slot_limits),
-            owner=subject_of(self.request),
+            owner=self.owner,
             since=self.waiting_since,
             weight=self.policy.weight,
             priority=found.effective.priority,
@@ -138,9 +143,10 @@ class Turn:
         first: tuple[Action, ...] = (),
         then: tuple[Action, ...] = (),
         finished: datetime | None = None,
+        event: str = "",
     ) -> Decision:
-        """End the run: Event, status, and only then the slot, so that a crash in between is mended when the ended
-        request is looked at again. `then` is done before the slot is free for others."""
+        """End the run: Event (of this reason, or the usual one), status, and only then the slot, so that a crash in
+        between is mended when the ended request is looked at again. `then` comes before the slot is free for others."""
         document = self.document() if document is None else document
         # Conditions turn when the run ended, not when somebody noticed.
         document = replace(document, now=finished or self.now)
@@ -154,10 +160,10 @@ class Turn:
             document.condition("Accepted", False, reason, text)
             document.condition("Stalled", True, reason, text)
         document.fit()
-        event = Emit(
+        told = Emit(
             "Warning" if phase in {"Failed", "Rejected"} else "Normal",
-            reason if phase == "Failed" else phase,
+            event or (reason if phase == "Failed" else phase),
             text,
             self.run,
         )
-        return Decision((*first, event, *self.write(document), *then, *self.free_slot()))
+        return Decision((*first, told, *self.write(document), *then, *self.free_slot()))

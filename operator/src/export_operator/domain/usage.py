@@ -12,6 +12,7 @@ from export_operator.domain import times
 from export_operator.domain.identity import Subject
 from export_operator.domain.model import API_VERSION, Key
 from export_operator.domain.pages import Bucket, Entry, Page, State
+from export_operator.domain.tombstones import Tombstone, Tombstones
 
 FORMAT = 1  # `spec.version`: it rises when an older operator could miscount what a newer one wrote
 SLOTS = Subject("Slots", "all")
@@ -47,11 +48,13 @@ def parse_usage(body: Mapping[str, Any]) -> Usage:
             return Usage(name, version, fault="it is named after another subject")
         entries = tuple(parse_entry(item) for item in spec.get("entries") or ())
         folded = tuple(parse_bucket(item) for item in spec.get("folded") or ())
+        stones = tuple(parse_tombstone(item) for item in spec.get("tombstones") or ())
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         return Usage(name, version, fault=f"it is damaged ({type(error).__name__}: {error})"[:200])
     if len({entry.run for entry in entries}) < len(entries):
         return Usage(name, version, fault="it is damaged (a run stands in it twice)")
-    return Usage(name, version, subject, Page(entries, folded))
+    tombstones = Tombstones(stones, bool(spec.get("forgotten")))
+    return Usage(name, version, subject, Page(entries, folded, tombstones))
 
 
 def render_usage(namespace: str, subject: Subject, page: Page) -> dict[str, Any]:
@@ -63,6 +66,10 @@ def render_usage(namespace: str, subject: Subject, page: Page) -> dict[str, Any]
     }
     if page.folded:
         spec["folded"] = [_render_bucket(bucket) for bucket in page.folded]
+    if page.tombstones.stones:
+        spec["tombstones"] = [_render_tombstone(stone) for stone in page.tombstones.stones]
+    if page.tombstones.forgotten:
+        spec["forgotten"] = True
     return {
         "apiVersion": API_VERSION,
         "kind": "ExportUsage",
@@ -125,6 +132,42 @@ def _render_bucket(bucket: Bucket) -> dict[str, Any]:
         "rows": bucket.rows,
         "bytes": bucket.bytes,
     }
+
+
+def parse_tombstone(item: Mapping[str, Any]) -> Tombstone:
+    return Tombstone(
+        request=Key(item["namespace"], item["name"]),
+        uid=item["uid"],
+        user=item["user"],
+        digest=item["digest"],
+        run=item["run"],
+        run_id=item.get("runID", ""),
+        phase=item["phase"],
+        ended=_moment(item["ended"]),
+        time=_moment(item["time"]),
+        expired=bool(item.get("expired")),
+        result=dict(item.get("result") or {}),
+        failure=dict(item.get("failure") or {}),
+    )
+
+
+def _render_tombstone(stone: Tombstone) -> dict[str, Any]:
+    rendered = {
+        "namespace": stone.request.namespace,
+        "name": stone.request.name,
+        "uid": stone.uid,
+        "user": stone.user,
+        "digest": stone.digest,
+        "run": stone.run,
+        "runID": stone.run_id,
+        "phase": stone.phase,
+        "ended": times.render(stone.ended),
+        "time": times.render(stone.time),
+        "expired": stone.expired,
+        "result": dict(stone.result),
+        "failure": dict(stone.failure),
+    }
+    return {name: value for name, value in rendered.items() if value not in ("", False, {})}
 
 
 def _moment(text: str) -> datetime:

@@ -1,0 +1,139 @@
+"""After the end: what is still held is given back, and each thing goes when its own time to live is over."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from export_operator.domain import admission, adoption, gitops, refunds, status, times
+from export_operator.domain.actions import (
+    Action,
+    Bury,
+    Decision,
+    DeleteJob,
+    DeletePods,
+    DeleteRequest,
+    Refund,
+    Settle,
+    StopJob,
+    Unbury,
+    Undo,
+    WriteStatus,
+)
+from export_operator.domain.model import Job
+from export_operator.domain.policy import FALLBACKS
+from export_operator.domain.turn import Turn
+
+REASON = "TTLExpired"
+NOT_WANTED = "NotWanted"
+"""Why a Job was stopped that is no request's any more, or came after its end."""
+SETTLING_SECONDS = 5.0  # a request does not go before what it has used is written down
+
+
+def finished(turn: Turn) -> Decision:
+    """What is left to do about a request that has ended, and when to look again."""
+    request, job = turn.request, turn.seen.job
+    actions: list[Action] = list(turn.free_slot())
+    if turn.seen.unsettled:
+        never = job is None and not request.launched
+        actions.append(Refund(turn.run) if never else Settle(refunds.settlement(request, turn.policy.refund_on)))
+    looks: list[float] = []
+    if job is not None and not job.deleting:
+        left = (_ended(turn) + job_ttl(turn) - turn.now).total_seconds()
+        # A Job that is not over cannot change the outcome any more: it was created late, by an operator that died. One
+        # that was cancelled has nothing to tell, and what its pod has begun in the bucket shall go at once.
+        if left <= 0 or not job.terminal or job.stop_reason == NOT_WANTED or request.phase == "Cancelled":
+            delivered = bool(request.status.get("result"))
+            actions.extend(retire(job, pod_lives=turn.seen.pod_lives, gone=False, delivered=delivered))
+        else:
+            looks.append(left + 0.5)
+    manager = gitops.manager(request, turn.settings.markers)
+    left = (_ended(turn) + request_ttl(turn) - turn.now).total_seconds()
+    if left > 0:
+        looks.append(left + 0.5)
+    elif turn.seen.unsettled:
+        looks.append(SETTLING_SECONDS)
+        left = SETTLING_SECONDS
+    wanted = dict(request.status) | {"observedGeneration": request.generation}
+    goes = left <= 0 and not _stays(turn, manager)
+    if left <= 0 and not goes and request.phase != "Expired":
+        wanted |= _expired(turn, manager)
+    actions += _remember(turn, bool(manager), goes=goes)
+    if wanted != dict(request.status):
+        actions.append(WriteStatus(wanted))
+    if goes:
+        actions.append(DeleteRequest(request))
+    return Decision(tuple(actions), min(*looks, admission.MAX_WAIT_SECONDS) if looks else None)
+
+
+def retire(job: Job, *, pod_lives: bool, gone: bool, delivered: bool) -> tuple[Action, ...]:
+    """The next step to the end of a Job that nobody needs: it is stopped, what it left is undone, it is deleted. The
+    Job itself is the note that this is still to be done, so it goes last; and as long as its request exists, one whose
+    objects are to go with the request stays."""
+    if job.deleting:
+        return ()
+    if not (job.terminal or job.suspended):
+        reason = "its request was deleted" if gone else "its request has ended, or wants another run"
+        return () if job.stop_reason else (StopJob(job, NOT_WANTED, reason),)
+    if pod_lives:
+        return ()
+    if job.deletes_objects and delivered and not gone:
+        return (DeletePods(job),)
+    objects = job.deletes_objects and gone
+    if job.complete and not objects:  # its pod has tidied up behind itself
+        return (DeleteJob(job),)
+    return (Undo(job.run, job.destination, objects, job),)
+
+
+def job_ttl(turn: Turn) -> timedelta:
+    """How long the Job and its pods are kept. The spec's may change at any time, within the policy's."""
+    request = turn.request
+    ttl = request.spec.get("ttlSecondsAfterFinished")
+    if ttl is None:
+        ttl = (request.status.get("effective") or {}).get("ttlSecondsAfterFinished")
+    if ttl is None:
+        ttl = FALLBACKS["ttlSecondsAfterFinished"]
+    maximum = turn.policy.maximum("ttlSecondsAfterFinished")
+    return timedelta(seconds=int(ttl) if maximum is None else min(int(ttl), int(maximum)))
+
+
+def request_ttl(turn: Turn) -> timedelta:
+    """How long the request itself is kept: as long as its Job, unless the policy says otherwise."""
+    seconds = turn.policy.section("retention").get("requestTTLSeconds")
+    return job_ttl(turn) if seconds is None else timedelta(seconds=int(seconds))
+
+
+def _ended(turn: Turn) -> datetime:
+    return times.parse(turn.request.status.get("completionTime")) or turn.now
+
+
+def _stays(turn: Turn, manager: str) -> bool:
+    """After its time to live: a request that a tool would only bring back is kept."""
+    expiry = turn.request.spec.get("expiry") or "Auto"
+    return expiry == "Keep" or (expiry == "Auto" and bool(manager))
+
+
+def _expired(turn: Turn, manager: str) -> dict[str, str]:
+    """What status says of a request that is kept: its conditions still say how it ended."""
+    told = turn.request.status
+    why = f"{manager} manages it" if manager else "its spec.expiry is Keep"
+    text = (
+        f"it ended as {status.ended_as(told)} at {told.get('completionTime')}, and its time to live is over: Job and"
+        f" pods are gone. It stays because {why}. Set a spec.runID that it has not had to run it anew."
+    )
+    return {"phase": "Expired", "reason": REASON, "message": status.clip(text, status.MAX_MESSAGE)}
+
+
+def _remember(turn: Turn, managed: bool, *, goes: bool) -> list[Action]:
+    """Bring the tombstone up to date: one that a tool manages has it from its end on, for others may delete it; any
+    other when its time to live deletes it, and never when somebody else does. Where its objects go with the request,
+    whoever deletes that leaves nothing to take over."""
+    request, known = turn.request, turn.seen.tombstones
+    stone = None
+    if not gitops.hook(request) and (goes or (managed and request.spec.get("deletionPolicy") != "Delete")):
+        stone = adoption.stone_of(request, expired=turn.now if goes else None)
+    if stone is None:
+        return [] if known.find(request.key) is None else [Unbury(turn.owner, request.key)]
+    present = known.find(request.key)
+    if goes and present is not None and present.uid == request.uid and present.expired:
+        return []
+    return [] if known.put(stone, turn.now) == known else [Bury(turn.owner, stone)]
