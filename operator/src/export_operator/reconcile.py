@@ -155,7 +155,7 @@ class Reconciler:
             gone=gone,
             log_tail=await self._log_tail(pods) if job is not None and job.failed else "",
             pod_lives=job is not None and self._runs.lives(job),
-            undone=self._cleaner.undone(run, objects=True),
+            undone=self._cleaner.undone((request.status.get("adopted") or {}).get("run") or run, objects=True),
             told=await self._notices(job, recent) if job is not None and open_run else (),
             silent_nodes=await self._silent_nodes(pods),
             sought=self._finder.answer(request.key, run),

@@ -210,13 +210,11 @@ def ended(**changes: Any) -> Request:
 
 def test_it_says_so_when_the_objects_went_with_the_earlier_request() -> None:
     (bury, _) = after(ended(deletionPolicy="Delete"), 60)
-    gone = {"expirationTime": "2026-11-24T12:01:00Z"}
+    gone = {"expirationTime": "2026-11-24T12:01:00Z", "deleted": True}
     assert bury == Bury(ALICE, replace(STONE, time=later(60), result=RESULT | gone))
     (write,) = (each for each in done(stone=bury.stone).actions if isinstance(each, WriteStatus))
-    assert ("Its objects were deleted at 2026-11-24T12:01:00Z." in write.status["message"], write.status["result"]) == (
-        True,
-        RESULT | gone,
-    )
+    assert write.status["result"] == RESULT | gone
+    assert "The time of its objects was over at 2026-11-24T12:01:00Z." in write.status["message"]
 
 
 def test_what_a_tool_manages_is_not_remembered_when_its_objects_go_with_it() -> None:

@@ -120,6 +120,11 @@ def test_an_earlier_run_may_be_asked_for(asked: str | None, expected: str) -> No
     assert found(seen(download(runID=asked), rerun)).at.run == names.run_id(UID, expected)
 
 
+def test_a_result_that_was_adopted_is_where_the_earlier_run_delivered_it() -> None:
+    earlier = "0123456789abcdef0123"
+    assert found(seen(of=delivered({**DELIVERED, "adopted": {"run": earlier}}))).at.run == earlier
+
+
 def test_an_earlier_run_is_there_while_the_present_one_is_under_way() -> None:
     rerun = delivered({**DELIVERED, "phase": "Running", "runID": "second"}, runID="second")
     assert found(seen(download(runID=""), rerun)).at.run == RUN

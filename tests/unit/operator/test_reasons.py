@@ -79,7 +79,8 @@ def literals(node: ast.expr) -> Iterator[str]:
 
 def in_code() -> set[str]:
     tables = {*ENDINGS, *(kind.reason for kind in FAILURES.values()), *COMPOSED}
-    return tables | set(written()) - {"BuiltIn", "Everyone"}
+    phases = {"Succeeded", "PartiallySucceeded", "Failed", "Rejected"}
+    return tables | set(written()) - {"BuiltIn", "Everyone"} - phases
 
 
 def rows(heading: str) -> dict[str, list[str]]:

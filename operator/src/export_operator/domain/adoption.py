@@ -18,7 +18,6 @@ from export_operator.domain.plan import Plan
 from export_operator.domain.tombstones import Tombstone
 from export_operator.domain.turn import Turn
 
-REASON = "Adopted"
 BURIED = frozenset({"Succeeded", "PartiallySucceeded", "Failed", "Cancelled"})
 """Ends that are remembered. What was rejected has cost nothing, and may be allowed the next time."""
 RESULT = (
@@ -33,6 +32,7 @@ RESULT = (
     "snapshotTime",
     "usedFallback",
     "expirationTime",
+    "deleted",
 )
 FAILURE = ("reason", "class", "message", "advice", "retryable", "attempts", "exitCode")
 MAX_TEXT = 256  # bytes of each text of a failure that is remembered
@@ -49,7 +49,7 @@ def stone_of(request: Request, *, expired: datetime | None = None) -> Tombstone 
         return None  # the name of a schedule's request never comes again
     result, failure = dict(told.get("result") or {}), told.get("failure") or {}
     if expired and result and request.spec.get("deletionPolicy") == "Delete":
-        result["expirationTime"] = times.render(expired)
+        result |= {"expirationTime": times.render(expired), "deleted": True}
     return Tombstone(
         request=request.key,
         uid=request.uid,
@@ -162,8 +162,8 @@ def adopt(turn: Turn, found: Plan, stone: Tombstone, first: tuple[Action, ...] =
         f" {_age(turn.now - stone.ended)} ago. Nothing ran and nothing was charged."
         f"{_lost(stone, turn.now)} Set a spec.runID that it has not had to run it anew."
     )
-    document.condition(REASON, True, "Expired" if stone.expired else "Managed", text)
-    return turn.close(stone.phase, REASON, text, document=document, first=first, event=REASON)
+    document.condition("Adopted", True, "Expired" if stone.expired else "Managed", text)
+    return turn.close(stone.phase, "Adopted", text, document=document, first=first, event="Adopted")
 
 
 def _ended(stone: Tombstone) -> str:
@@ -180,7 +180,7 @@ def _ended(stone: Tombstone) -> str:
 def _lost(stone: Tombstone, now: datetime) -> str:
     """What became of the objects, if that is known."""
     went = times.parse(stone.result.get("expirationTime"))
-    return "" if went is None or went > now else f" Its objects were deleted at {times.render(went)}."
+    return "" if went is None or went > now else f" The time of its objects was over at {times.render(went)}."
 
 
 def _age(age: timedelta) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -99,7 +100,7 @@ def end(turn: Turn, job: Job, document: status.Document) -> Decision:
         _dead_letter(turn, document, found, number)
         text = f"{found.message.rstrip('.')}. {found.advice}".strip()
         return close("Failed", found.reason, text)
-    fields["result"] = status.result_status(ended, ways)
+    fields["result"] = _result(turn, ended, ways, finished)
     text = f"delivered; its pod is gone, rows and checksum are in {ways.destination.manifest}"
     return close("Succeeded", "Delivered", text)
 
@@ -113,7 +114,7 @@ def _delivered(
     finished = (job.finished if job is not None else None) or turn.now
     lesson = () if job is None else _lesson(turn, job, ended, fields.get("effective") or {})
     close = partial(turn.close, document=document, finished=finished, then=lesson)
-    fields["result"] = status.result_status(ended, ways)
+    fields["result"] = _result(turn, ended, ways, finished)
     before = fields.get("progress") or {}
     fields["progress"] = before | {
         "rows": delivered.rows,
@@ -144,6 +145,13 @@ def _lesson(turn: Turn, job: Job, ended: outcome.Ended, effective: Mapping[str, 
     told = breaker.Failed(turn.run, turn.request.requester, job.finished or turn.now)
     began = max((pod.started for pod in turn.seen.pods if pod.started), default=job.created)
     return (Learn(verdicts, told, began),) if verdicts else ()
+
+
+def _result(turn: Turn, ended: outcome.Ended, ways: places.Places, finished: datetime) -> dict[str, Any]:
+    """What was delivered, and until when it is kept if the policy says so."""
+    result = status.result_status(ended, ways)
+    ttl = turn.policy.object_ttl(fallback=bool(ended.delivered and ended.delivered.used_fallback))
+    return result if ttl is None else result | {"expirationTime": times.render(finished + ttl)}
 
 
 def _warned(text: str, warnings: Sequence[str]) -> str:

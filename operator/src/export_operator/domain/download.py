@@ -178,9 +178,12 @@ def _begin(seen: Seen, now: datetime) -> Wait | Refuse | Search:
     if not identity.may_download(download.requester, request, seen.granted):
         return _not_allowed(download, request)
     run_id = request.run_id if download.run_id is None else download.run_id
-    if run_id == request.run_id and (answer := _present(request)):
-        return answer
-    return _search(seen, request, names.run_id(request.uid, run_id))
+    run = names.run_id(request.uid, run_id)
+    if run_id == request.run_id:
+        if answer := _present(request):
+            return answer
+        run = str((request.status.get("adopted") or {}).get("run") or run)  # it ran for an earlier request of the name
+    return _search(seen, request, run)
 
 
 def _not_allowed(download: Download, request: Request) -> Refuse:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from export_operator.domain import admission, adoption, gitops, refunds, status, times
+from export_operator.domain import admission, adoption, gitops, leftovers, places, refunds, status, times
 from export_operator.domain.actions import (
     Action,
     Bury,
@@ -23,9 +24,9 @@ from export_operator.domain.model import Job
 from export_operator.domain.policy import FALLBACKS
 from export_operator.domain.turn import Turn
 
-REASON = "TTLExpired"
 NOT_WANTED = "NotWanted"
 """Why a Job was stopped that is no request's any more, or came after its end."""
+UNDO_SECONDS = 5.0  # between looks whether the objects are gone
 SETTLING_SECONDS = 5.0  # a request does not go before what it has used is written down
 
 
@@ -37,8 +38,11 @@ def finished(turn: Turn) -> Decision:
         never = job is None and not request.launched
         actions.append(Refund(turn.run) if never else Settle(refunds.settlement(request, turn.policy.refund_on)))
     looks: list[float] = []
+    objects = _objects(turn)
     if job is not None and not job.deleting:
         left = (_ended(turn) + job_ttl(turn) - turn.now).total_seconds()
+        if objects is not None and objects.at.by_pod:  # nothing but the Job's pods reaches them then
+            left = max(left, objects.left)
         # A Job that is not over cannot change the outcome any more: it was created late, by an operator that died. One
         # that was cancelled has nothing to tell, and what its pod has begun in the bucket shall go at once.
         if left <= 0 or not job.terminal or job.stop_reason == NOT_WANTED or request.phase == "Cancelled":
@@ -54,8 +58,14 @@ def finished(turn: Turn) -> Decision:
         looks.append(SETTLING_SECONDS)
         left = SETTLING_SECONDS
     wanted = dict(request.status) | {"observedGeneration": request.generation}
-    goes = left <= 0 and not _stays(turn, manager)
-    if left <= 0 and not goes and request.phase != "Expired":
+    over, stays = left <= 0, _stays(turn, manager)
+    goes = over and not stays and objects is None  # the request is the note that they are to go
+    if objects is not None and objects.left <= 0 and turn.seen.undone and job is None:
+        wanted["result"] = {**request.status["result"], "deleted": True}
+    elif objects is not None:
+        actions += _undo(turn, objects)
+        looks.append(max(objects.left + 0.5, UNDO_SECONDS))
+    if over and stays and request.phase != "Expired":
         wanted |= _expired(turn, manager)
     actions += _remember(turn, bool(manager), goes=goes)
     if wanted != dict(request.status):
@@ -63,6 +73,37 @@ def finished(turn: Turn) -> Decision:
     if goes:
         actions.append(DeleteRequest(request))
     return Decision(tuple(actions), min(*looks, admission.MAX_WAIT_SECONDS) if looks else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Objects:
+    """What was delivered and has a time of its own; `left` of it, in seconds."""
+
+    at: leftovers.Leftovers
+    left: float
+
+
+def _objects(turn: Turn) -> _Objects | None:
+    """None when they stay, are gone, or nobody knows any more where they are."""
+    told = turn.request.status
+    result, effective = told.get("result") or {}, told.get("effective") or {}
+    expires = times.parse(result.get("expirationTime"))
+    destination = turn.seen.catalogue.destinations.get(str(effective.get("destination")))
+    if expires is None or result.get("deleted") or destination is None:
+        return None
+    run = str((told.get("adopted") or {}).get("run") or turn.run)
+    where = places.coordinates(turn.request, effective, run)
+    return _Objects(leftovers.at(where, destination.name, destination.spec), (expires - turn.now).total_seconds())
+
+
+def _undo(turn: Turn, objects: _Objects) -> tuple[Action, ...]:
+    """Delete them when their time is over: by the Job, as long as there is one."""
+    job = turn.seen.job
+    if objects.left > 0 or (job is not None and (job.deleting or not job.terminal or turn.seen.pod_lives)):
+        return ()
+    if job is None:
+        return (Undo(objects.at.run, objects.at.destination, objects=True, at=objects.at),)
+    return (Undo(job.run, job.destination, True, job),)
 
 
 def retire(job: Job, *, pod_lives: bool, gone: bool, delivered: bool) -> tuple[Action, ...]:
@@ -120,7 +161,8 @@ def _expired(turn: Turn, manager: str) -> dict[str, str]:
         f"it ended as {status.ended_as(told)} at {told.get('completionTime')}, and its time to live is over: Job and"
         f" pods are gone. It stays because {why}. Set a spec.runID that it has not had to run it anew."
     )
-    return {"phase": "Expired", "reason": REASON, "message": status.clip(text, status.MAX_MESSAGE)}
+    reason = "TTLExpired"
+    return {"phase": "Expired", "reason": reason, "message": status.clip(text, status.MAX_MESSAGE)}
 
 
 def _remember(turn: Turn, managed: bool, *, goes: bool) -> list[Action]:

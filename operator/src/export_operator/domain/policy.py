@@ -109,6 +109,13 @@ class Policy:
         given = self.section("limits").get("refundOn")
         return frozenset(REFUND_ON if given is None else given)
 
+    def object_ttl(self, *, fallback: bool) -> timedelta | None:
+        """How long delivered objects are kept, or those in a fallback; None: until somebody deletes them."""
+        retention = self.section("retention")
+        seconds = retention.get("fallbackTTLSeconds") if fallback else None
+        seconds = retention.get("objectTTLSeconds") if seconds is None else seconds
+        return None if seconds is None else timedelta(seconds=int(seconds))
+
     @property
     def weight(self) -> int:
         """The share of turns in the queue of each user whom the policy selects."""

@@ -114,8 +114,8 @@ class Document:
 
     def fit(self) -> None:
         """Cut what makes the status too large, which takes names and texts of the largest kind: the beginning of the
-        log's tail, then what each attempt said, then the attempts."""
-        for cut in (_shorten_tail, _drop_messages, _drop_attempts):
+        log's tail, then what each attempt said, then the attempts and the columns."""
+        for cut in (_shorten_tail, _drop_messages, _drop_attempts, _drop_columns):
             excess = _size(self.compose()) - MAX_STATUS
             if excess <= 0:
                 return
@@ -142,6 +142,11 @@ def _drop_messages(fields: dict[str, Any], _: int) -> None:
 
 def _drop_attempts(fields: dict[str, Any], _: int) -> None:
     fields.pop("recentAttempts", None)
+
+
+def _drop_columns(fields: dict[str, Any], _: int) -> None:
+    if effective := fields.get("effective"):
+        fields["effective"] = {name: value for name, value in effective.items() if name != "columns"}
 
 
 def _clip_beginning(text: str, limit: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -56,6 +56,11 @@ class Tombstones:
     def put(self, stone: Tombstone, now: datetime) -> Tombstones:
         """With this one in place of the one of its name. When there are too many, the oldest are forgotten: perhaps
         this one itself, and then nothing changes, however often it is tried."""
+        known = self.find(stone.request)
+        if known == stone:
+            return self
+        if known is None and len(self.stones) >= MAX_STONES and stone.time < self.stones[0].time:
+            return replace(self, forgotten=True)
         others = (each for each in self.stones if each.request != stone.request)
         ordered = sorted((*others, stone), key=lambda each: (each.time, each.request))
         kept = [each for each in ordered if each.time > now - LIFE][-MAX_STONES:]
