@@ -149,6 +149,7 @@ class App:
             cluster=self._cluster,
             open_bucket=opened,
             identity=lambda: self._canary.state,
+            markers=decisions.markers,
             clock=now,
         )
         self._reconciler = Reconciler(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Any
@@ -37,7 +37,7 @@ Open = Callable[[Mapping[str, Any]], AbstractAsyncContextManager[Bucket]]
 
 
 class Downloads:
-    """Serves every ExportDownload of the store. `clock` gives the present moment in UTC."""
+    """Serves every ExportDownload of the store. `markers`: see `gitops.manager`; `clock` gives the present moment."""
 
     def __init__(
         self,
@@ -46,12 +46,14 @@ class Downloads:
         cluster: Cluster,
         open_bucket: Open,
         identity: Callable[[], Enforcement],
+        markers: Collection[str],
         clock: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._cluster = cluster
         self._open = open_bucket
         self._identity = identity
+        self._markers = markers
         self._clock = clock
         self._queue: WorkQueue[Key] = WorkQueue(self.look, WORKERS, (ApiError,))
         self._waiting: dict[Key, set[Key]] = defaultdict(set)
@@ -99,7 +101,7 @@ class Downloads:
             request = parse_request(known) if known is not None else None
         if request is not None and request.requester != asked.requester:
             granted = await self._cluster.granted(asked.requester, asked.groups, request.requester, asked.key.namespace)
-        return Seen(asked, request, self._store.catalogue(), self._identity(), granted)
+        return Seen(asked, request, self._store.catalogue(), self._identity(), granted, self._markers)
 
     async def _search(self, asked: Download, search: Search) -> Wait | Refuse | Links:
         """Look in the destination, then in the bucket of its fallback."""

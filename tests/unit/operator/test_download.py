@@ -212,9 +212,16 @@ def test_a_run_is_waited_for_without_looking_again_and_again() -> None:
     assert answer.seconds is None
 
 
-@pytest.mark.parametrize("phase", ["Succeeded", "PartiallySucceeded", "Expired"])
-def test_what_may_have_delivered_is_looked_for(phase: str) -> None:
+@pytest.mark.parametrize("phase", ["Succeeded", "PartiallySucceeded"])
+def test_what_was_delivered_is_looked_for(phase: str) -> None:
     found(seen(of=delivered({**DELIVERED, "phase": phase})))
+
+
+@pytest.mark.parametrize(("kind", "delivered_once"), [("Complete", True), ("Failed", False)])
+def test_a_request_that_is_kept_as_expired_still_tells_how_it_ended(kind: str, delivered_once: bool) -> None:
+    told = {**DELIVERED, "phase": "Expired", "conditions": [{"type": kind, "status": "True"}]}
+    answer = decide(seen(of=delivered(told)), RECENTLY)
+    assert isinstance(answer, Search if delivered_once else Refuse)
 
 
 def test_request_and_download_may_be_applied_in_the_same_breath() -> None:
@@ -367,8 +374,12 @@ def test_when_its_time_is_over_it_goes_and_its_secret_with_it(told: dict[str, An
     assert decide(over, end) == decide(over, end + PATIENCE) == Remove()
 
 
+def managed(told: Mapping[str, Any]) -> Download:
+    return replace(download(told), annotations={"argocd.argoproj.io/tracking-id": "x"})
+
+
 def test_one_that_a_tool_would_make_again_stays_and_makes_no_links_again() -> None:
-    kept = seen(download(READY), kept=True)
+    kept = seen(managed(READY))
     assert decide(kept, later(959)) == Rest(1)
     assert decide(kept, later(960)) == Expire()
     expired = status(kept.download, Expire(), later(960))
@@ -377,8 +388,14 @@ def test_one_that_a_tool_would_make_again_stays_and_makes_no_links_again() -> No
         "Expired",
         [condition("Expired", True, "Expired", told, later(960))],
     )
-    assert decide(seen(download(expired), kept=True), later(10_000)) == Rest()
-    assert decide(seen(download(FAILED), kept=True), RECENTLY + PATIENCE) == Rest()
+    assert decide(seen(managed(expired)), later(10_000)) == Rest()
+    assert decide(seen(managed(FAILED)), RECENTLY + PATIENCE) == Rest()
+
+
+def test_the_platform_teams_own_markers_count_too() -> None:
+    ours = replace(download(READY), labels={"fleet.example/owner": "x"})
+    assert decide(seen(ours), later(960)) == Remove()
+    assert decide(seen(ours, markers=("fleet.example/owner",)), later(960)) == Expire()
 
 
 def test_what_was_answered_is_not_decided_anew() -> None:

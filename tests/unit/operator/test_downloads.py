@@ -186,6 +186,7 @@ class Operator:
             cluster=cast("Any", cluster),
             open_bucket=cluster.opened,
             identity=lambda: ENFORCED,
+            markers=(),
             clock=lambda: cluster.now,
         )
         self.see()

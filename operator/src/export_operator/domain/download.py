@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 from typing import Any, TypeAlias, TypeVar
 
 from export_contract import names
-from export_operator.domain import identity, lookup, places, policy, times
+from export_operator.domain import gitops, identity, lookup, places, policy, times
 from export_operator.domain.identity import Enforcement
 from export_operator.domain.model import Catalogue, Key, Named, Request, Stamped
-from export_operator.domain.status import Document
+from export_operator.domain.status import Document, ended_as
 
 DEFAULT_SECONDS = 900
 MAX_SECONDS = 7 * 86_400
@@ -27,8 +27,6 @@ PATIENCE = timedelta(days=1)
 LOOK_AGAIN_SECONDS = 60.0
 MOVED_SECONDS = 300.0
 """Between two looks whether an export was moved out of a database."""
-DELIVERED = frozenset({"Succeeded", "PartiallySucceeded", "Expired"})
-"""Phases of a request whose run may have left objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +55,15 @@ class Download(Stamped):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """All that is known about one download before its objects are looked for. `granted`: as `may_download` takes it.
-    `kept`: a tool would make it again at once."""
+    """All that is known about one download before its objects are looked for. `granted`: as `may_download` takes it;
+    `markers`: as `gitops.manager` does."""
 
     download: Download
     request: Request | None
     catalogue: Catalogue
     identity: Enforcement
     granted: Collection[str] = frozenset()
-    kept: bool = False
+    markers: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +153,7 @@ def _after(seen: Seen, now: datetime) -> Rest | Remove | Expire:
     left = (end - now).total_seconds()
     if left > 0:
         return Rest(left)
-    if not seen.kept:
+    if not gitops.manager(seen.download, seen.markers):
         return Remove()
     return Expire() if status["phase"] == "Ready" else Rest()
 
@@ -182,7 +180,8 @@ def _begin(seen: Seen, now: datetime) -> Wait | Refuse | Search:
     if run_id == request.run_id:
         if answer := _present(request):
             return answer
-        run = str((request.status.get("adopted") or {}).get("run") or run)  # it ran for an earlier request of the name
+        # Status alone knows of a run that was adopted. Its manifest must be of the same namespace, name and requester.
+        run = str((request.status.get("adopted") or {}).get("run") or run)
     return _search(seen, request, run)
 
 
@@ -201,9 +200,9 @@ def _present(request: Request) -> Wait | Refuse | None:
         return Wait(
             "RunNotFinished", f"ExportRequest {request.key.name!r} is {request.phase or 'new'}: it is waited for"
         )
-    if request.phase not in DELIVERED:
-        told = f"{request.phase}, {request.status.get('reason')}"
-        return Refuse("NothingDelivered", f"ExportRequest {request.key.name!r} ended as {told}: there is no object")
+    phase = ended_as(request.status)
+    if phase not in {"Succeeded", "PartiallySucceeded"}:
+        return Refuse("NothingDelivered", f"ExportRequest {request.key.name!r} ended as {phase}: there is no object")
     return None
 
 
