@@ -263,7 +263,7 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
     "a request suspended before it began": (
         seen(request(suspend=True), slot_held=True),
         0,
-        ["release the slot", "status Queued Suspended"],
+        ["release the slot", "Normal event Suspended", "status Queued Suspended"],
         3600,
     ),
     "a request that nobody attested": (

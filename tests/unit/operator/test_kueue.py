@@ -324,16 +324,21 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
     "a request suspended while Kueue holds it": (
         look(HELD, NO_ROOM, suspend=True),
         1,
-        ["out of Kueue's queue", "status Queued Suspended"],
+        ["out of Kueue's queue", "Normal event Suspended", "status Queued Suspended"],
         None,
     ),
     "a request suspended while it runs": (
         replace(look(LET_GO, NO_ROOM, status=RUNNING, suspend=True), pods=(running_pod(),)),
         200,
-        ["out of Kueue's queue", "status Queued Suspended"],
+        ["out of Kueue's queue", "Normal event Suspended", "status Queued Suspended"],
         None,
     ),
-    "a request suspended before Kueue has seen it": (look(HELD, suspend=True), 1, ["status Queued Suspended"], None),
+    "a request suspended before Kueue has seen it": (
+        look(HELD, suspend=True),
+        1,
+        ["Normal event Suspended", "status Queued Suspended"],
+        None,
+    ),
     "a request that was suspended and is not any more": (
         look(HELD, OURS, status=PAUSED),
         4000,

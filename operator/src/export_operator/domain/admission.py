@@ -75,7 +75,7 @@ def before_job(turn: Turn) -> Decision:
         text = "suspended; set spec.suspend to false to let it go on"
         document.condition("Suspended", True, "Suspended", text)
         document.queue("Suspended", text)
-        return Decision((*turn.free_slot(), *turn.write(document)), MAX_WAIT_SECONDS)
+        return Decision((*turn.free_slot(), *pausing.told(turn), *turn.write(document)), MAX_WAIT_SECONDS)
     if turn.now - turn.waiting_since > timedelta(seconds=found.effective.queue_deadline_seconds):
         return _queue_deadline(turn, found, give_back)
     if found.queue and not turn.seen.workloads_seen:

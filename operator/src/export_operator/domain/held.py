@@ -19,7 +19,7 @@ def suspended(turn: Turn, document: status.Document) -> Decision:
     first: tuple[Action, ...] = ()
     if workload is not None and workload.active:
         first = (SetActive(workload, active=False),)
-    return Decision((*first, *turn.write(document)))
+    return Decision((*first, *pausing.told(turn), *turn.write(document)))
 
 
 def waiting(turn: Turn, job: Job, document: status.Document) -> Decision:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from export_operator.domain import pod_ends, status
+from export_operator.domain.actions import Action
 from export_operator.domain.turn import Turn
 
 
@@ -41,6 +42,11 @@ def suspend(turn: Turn, document: status.Document, first: str = "") -> None:
         text = f"suspended; {let}begin anew, from the first row: {_why_anew(document)}"
     document.condition("Suspended", True, "Suspended", text)
     document.queue("Suspended", text)
+
+
+def told(turn: Turn) -> tuple[Action, ...]:
+    """The Event of it, once."""
+    return turn.event("Normal", "Suspended", "suspended by spec.suspend; no deadline counts meanwhile")
 
 
 def going_on(turn: Turn, document: status.Document) -> str:

@@ -115,12 +115,12 @@ def _barred(turn: Turn, found: plan.Plan | None, document: status.Document) -> P
 def _suspended(turn: Turn, job: Job, document: status.Document) -> Decision:
     pausing.suspend(turn, document)
     _note_attempts(turn, document)
-    event = turn.event("Normal", "Suspended", "suspended; its pod is being stopped")
+    told = (*pausing.told(turn), *turn.write(document))
     if not job.suspended:
-        return Decision((SuspendJob(job, suspend=True), *event, *turn.write(document)))
+        return Decision((SuspendJob(job, suspend=True), *told))
     # The slot is free only when nothing runs any more.
     free = turn.free_slot() if pausing.stopped(turn) else ()
-    return Decision((*event, *free, *turn.write(document)), lost.look_again(turn.seen.pods, turn.now))
+    return Decision((*free, *told), lost.look_again(turn.seen.pods, turn.now))
 
 
 def _note_attempts(turn: Turn, document: status.Document) -> None:
