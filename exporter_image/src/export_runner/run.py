@@ -88,9 +88,9 @@ class Run:
             self._describe(opened)
             way = self._wait(Task("settle", lambda: self._settle(opened, found, held, retrier)), stop)
             self._meter.add("connect", time.monotonic() - begun)
+            self._meter.resumed_rows = way.start.rows or None  # before its rows are told of
             self._meter.rows = self._meter.read_rows = way.start.rows
             self._meter.bytes = way.start.bytes
-            self._meter.resumed_rows = way.start.rows or None
             return self._transfer(opened, make, way, found, held=held, stop=stop.child(), limits=spec.limits)
         except ExportError as error:
             held.keep = (stop.reason or error).kind.retryable

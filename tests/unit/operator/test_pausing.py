@@ -126,6 +126,7 @@ def test_one_that_is_let_go_on_says_which_it_will_be(shown: Mapping[str, Any], t
     [
         (progress(resumed_rows=400), "it went on behind row 400"),
         (progress(), "it began anew, from the first row"),
+        (progress(rows=0), "it goes on behind row 400"),  # it has not found out yet
     ],
 )
 def test_once_it_runs_it_says_which_it_was(told: Progress, text: str) -> None:

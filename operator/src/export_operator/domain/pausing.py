@@ -59,13 +59,12 @@ def going_on(turn: Turn, document: status.Document) -> str:
 
 
 def went_on(turn: Turn, document: status.Document) -> None:
-    """The attempt after a suspension is under way: what it really did counts."""
+    """The attempt after a suspension is under way: what it really did counts, as soon as it has rows."""
     progress = turn.seen.progress
-    if progress is None or not document.has_condition("Suspended"):
-        return
-    rows = progress.resumed_rows
-    text = f"it went on behind row {rows}" if rows else "it began anew, from the first row"
-    document.condition("Suspended", False, "Resumed", text)
+    if progress is not None and progress.rows and document.has_condition("Suspended"):
+        rows = progress.resumed_rows
+        text = f"it went on behind row {rows}" if rows else "it began anew, from the first row"
+        document.condition("Suspended", False, "Resumed", text)
 
 
 def _why_anew(document: status.Document) -> str:
