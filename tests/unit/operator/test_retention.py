@@ -112,6 +112,12 @@ def test_a_job_stays_where_nothing_else_reaches_them() -> None:
     assert [type(each).__name__ for each in at(70, job=DONE).actions] == ["DeleteJob"]
 
 
+@pytest.mark.parametrize("known", [None, BY_POD], ids=["by the operator", "by a pod"])
+def test_a_job_whose_time_is_over_with_theirs_does_not_go_before_them(known: Any) -> None:
+    changes = {} if known is None else {"catalogue": known}
+    assert at(600, job=DONE, **changes).actions == (Undo(RUN, "bucket", True, DONE),)
+
+
 def test_who_has_adopted_them_deletes_those_of_the_earlier_run() -> None:
     again = request(uid="another")
     adopted = replace(ENDED, uid="another", status=STATUS | {"run": again.run, "adopted": {"run": RUN}})

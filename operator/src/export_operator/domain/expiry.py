@@ -45,7 +45,9 @@ def finished(turn: Turn) -> Decision:
             left = max(left, objects.left)
         # A Job that is not over cannot change the outcome any more: it was created late, by an operator that died. One
         # that was cancelled has nothing to tell, and what its pod has begun in the bucket shall go at once.
-        if left <= 0 or not job.terminal or job.stop_reason == NOT_WANTED or request.phase == "Cancelled":
+        if objects is not None and objects.left <= 0 and job.terminal:
+            pass  # it is what deletes them, and goes with them
+        elif left <= 0 or not job.terminal or job.stop_reason == NOT_WANTED or request.phase == "Cancelled":
             delivered = bool(request.status.get("result"))
             actions.extend(retire(job, pod_lives=turn.seen.pod_lives, gone=False, delivered=delivered))
         else:
