@@ -19,7 +19,7 @@ from tests.platform.waiting import until
 pytestmark = pytest.mark.e2e
 
 SECONDS = 120.0
-SLOW: Json = {"source": {"name": "e2e-db", "dataset": "slow", "parameters": {"rows": "20"}}}
+SLOW: Json = {"source": {"name": "e2e-db", "dataset": "slow", "parameters": {"rows": "500"}}}
 PARTITION = "export-operator-e2e-partition"
 
 
@@ -42,7 +42,7 @@ def test_a_leader_that_is_asked_to_go_hands_over_and_the_next_one_goes_on(world:
     until("another leader", lambda: holder(api) not in ("", first), SECONDS, pause=0.02)
     handed = time.monotonic() - began
     team.ask("asked-after")
-    team.running_pod("asked-after")
+    until("a Job of what was asked after", lambda: team.jobs("asked-after"), SECONDS, pause=0.02)
     print(f"another pod led {handed:.2f} s after the first was deleted, and had started a run after")
     print(f"{time.monotonic() - began:.2f} s")
     for name in ("under-way", "asked-after"):
