@@ -37,8 +37,7 @@ pytestmark = pytest.mark.e2e
 
 IMPOSTOR = Path(__file__).with_name("impostor.py")
 SLOW: Json = {"source": {"name": SOURCE, "dataset": "slow", "parameters": {"rows": "1000"}}}
-"""Twenty seconds: time to do something to it, when its first rows are told of: a process that has just begun hears no
-signal yet."""
+"""Twenty seconds: time to do something to it, once its process reports; one that has just begun hears no signal."""
 LATE = 420.0
 """Bound for what waits for Kubernetes' own patience."""
 
@@ -222,7 +221,9 @@ def disturbed(world: World) -> Iterator[Disturbed]:
         team = made.humble if name == "preempted" else made.team
         team.ask(name, **SLOW)
         made.pods[name] = team.running_pod(name)
-        until(f"{name} to move", lambda: (team.status(name).get("progress") or {}).get("rows"), 60)
+        until(
+            f"{name} to report", lambda: '"progress"' in api.log(made.pods[name]["metadata"]["name"], RUN_NAMESPACE), 60
+        )
         ACTIONS.get(name, lambda *_: api.create(proud(world, made.humble)))(world, made.pods[name])
 
     together(disturb, [*ACTIONS, "preempted"], 4)

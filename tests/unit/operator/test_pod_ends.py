@@ -89,7 +89,8 @@ def test_a_report_from_just_before_a_kill_is_believed() -> None:
 
 
 INTERRUPTED = failure(reason="Interrupted", failure_class="Infrastructure", retryable=True, exit_code=82)
-HUNG = (Notice("Killing", "Container exporter failed liveness probe", NOW),)
+STOPPED = Notice("Killing", "Stopping container exporter", NOW)
+HUNG = (Notice("Unhealthy", "Liveness probe failed: ", NOW), STOPPED)
 TAKEN: dict[str, tuple[Pod, tuple[Notice, ...], str, str]] = {
     "evicted by the API": (
         ended_pod(82, INTERRUPTED, disruption="EvictionByEvictionAPI", disruption_message="Eviction API: evicting"),
@@ -162,6 +163,18 @@ TAKEN: dict[str, tuple[Pod, tuple[Notice, ...], str, str]] = {
         HUNG,
         "PodHung",
         "the export pod hung: its heartbeat stood still, and the kubelet ended it",
+    ),
+    "deleted, and a probe had failed before": (
+        ended_pod(82, INTERRUPTED, deleting=True),
+        HUNG,
+        "PodDeleted",
+        "somebody deleted the export pod before it ended",
+    ),
+    "stopped, and no probe had failed": (
+        ended_pod(137, "x"),
+        (STOPPED,),
+        "PodKilled",
+        "the export pod ended with exit code 137 and no report",
     ),
     "deleted": (
         ended_pod(82, INTERRUPTED, deleting=True),

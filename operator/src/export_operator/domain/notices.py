@@ -61,8 +61,10 @@ def missing_secret(message: str) -> str:
 
 
 def hung(notices: Sequence[Notice]) -> bool:
-    """The kubelet killed the container because its heartbeat stood still."""
-    return any(notice.reason == "Killing" and "failed liveness probe" in notice.message for notice in notices)
+    """The kubelet stopped the container because its heartbeat stood still (kubelet: `pkg/kubelet/events`)."""
+    stopped = any(notice.reason == "Killing" for notice in notices)
+    probes = (notice for notice in notices if notice.reason == "Unhealthy")
+    return stopped and any(notice.message.startswith("Liveness probe failed") for notice in probes)
 
 
 def _newest(notices: Sequence[Notice], *reasons: str) -> Notice | None:

@@ -153,7 +153,7 @@ def _taken(pod: Pod, notices: Sequence[Notice]) -> Problem | None:
         return problem("NodeRefused", _words(pod, "the node did not take the export pod"))
     if pod.reason:
         return problem("PodFailed", _words(pod, f"the export pod ended: {pod.reason}"), exit_code=pod.exit_code)
-    if hung(notices):
+    if hung(notices) and not pod.deleting:
         text = "the export pod hung: its heartbeat stood still, and the kubelet ended it"
         return problem("PodHung", text, exit_code=pod.exit_code)
     if pod.deleting:
