@@ -77,6 +77,8 @@ class Told:
     befallen: Counter[str] = field(default_factory=Counter)
     restarts: int = 0
     """Of operators that ended without having been asked to."""
+    over: datetime = datetime.max.replace(tzinfo=UTC)
+    """When all had befallen them: what ends them after that makes one of them lead last."""
     writes: list[tuple[str, datetime, str]] = field(default_factory=list)
     """By whom, when, and to what: those that took effect."""
 
@@ -99,6 +101,7 @@ class Story:
             await self._befall(stage, "SIGTERM")
             await self._befall(stage, "frozen")
             await self._befall(stage, "cut off")
+            self._told.over = datetime.now(UTC)
 
     async def _start_again(self, stage: Stage) -> None:
         """As the kubelet does with a container that has ended."""
@@ -246,7 +249,7 @@ def test_a_leader_that_is_not_heard_of_loses_the_lease_and_ends(told: Told, what
 def test_nothing_that_an_old_leader_sends_takes_effect(told: Told, what: str) -> None:
     death = told.deaths[what]
     until_next = [each.after for each in told.deaths.values() if each.after > death.after]
-    end = min(until_next, default=datetime.max.replace(tzinfo=UTC))
+    end = min(until_next, default=told.over)
     late = [write for write in told.writes if write[0] == death.victim and death.after < write[1] < end]
     # It may win the Lease again, as anybody may; its renewals of before are refused.
     assert [write for write in late if "/leases" not in write[2]] == []
