@@ -25,6 +25,7 @@ from export_operator.adapters.informer import Informer
 from export_operator.adapters.kube import path_of
 from export_operator.domain import lease, times
 from export_operator.domain.lease import Lease
+from export_operator.domain.model import EPOCH
 from tests.load import judging, scenario
 from tests.load.operators import Operator
 from tests.load.plane import Plane, plane
@@ -77,7 +78,7 @@ class Told:
     befallen: Counter[str] = field(default_factory=Counter)
     restarts: int = 0
     """Of operators that ended without having been asked to."""
-    over: datetime = datetime.max.replace(tzinfo=UTC)
+    over: datetime = EPOCH
     """When all had befallen them: what ends them after that makes one of them lead last."""
     writes: list[tuple[str, datetime, str]] = field(default_factory=list)
     """By whom, when, and to what: those that took effect."""
