@@ -393,6 +393,8 @@ def left(world: World, executioner: Killer) -> Iterator[Left]:
     place_and_start(api, pod, found.node)
     found.apart.until("apart", "Running")
     say(api, found.node, "False")
+    # Whenever Kubernetes gives the pod up, the next one has a node to go to.
+    api.patch("Node", real_node(api), "", {"metadata": {"labels": {APART: "yes"}}})
     yield found
     api.delete("Node", found.node)
     api.patch("Node", real_node(api), "", {"metadata": {"labels": {APART: None}}})
@@ -436,8 +438,6 @@ def test_a_log_that_cannot_be_read_is_no_sign_that_a_run_is_stuck(left: Left) ->
 def test_a_pod_on_a_node_that_does_not_answer_is_given_up_and_another_goes_on(world: World, left: Left) -> None:
     says = retried(left.apart, "apart", LATE)
     assert "ended as NodeLost: the node of the export pod did not answer any more" in says
-    api = world.platform.api
-    api.patch("Node", real_node(api), "", {"metadata": {"labels": {APART: "yes"}}})
     result = left.apart.succeeded("apart", 120)
     assert (result["rows"], left.apart.status("apart")["attempts"]) == (FEW, 2)
     one_object(world.storage, result)

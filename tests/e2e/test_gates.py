@@ -59,10 +59,10 @@ def shut(world: World, selector: str = "nobody") -> None:
 
 
 def breaker(operator: Kubectl, name: str) -> set[str]:
-    """The states of a source that the metrics tell."""
+    """The states of a source that the leader's metrics tell."""
     pods = operator.output("get", "pods", "-l", f"app.kubernetes.io/name={DEPLOYMENT}", "-o", "name").split()
-    page = f"/api/v1/namespaces/{NAMESPACE}/pods/{pods[0].removeprefix('pod/')}:8080/proxy/metrics"
-    lines = operator.output("get", "--raw", page).splitlines()
+    pages = [f"/api/v1/namespaces/{NAMESPACE}/pods/{pod.removeprefix('pod/')}:8080/proxy/metrics" for pod in pods]
+    lines = [line for page in pages for line in operator.output("get", "--raw", page).splitlines()]
     found = [line for line in lines if line.startswith("export_operator_breaker_state") and f'name="{name}"' in line]
     return {line.split('state="')[1].split('"')[0] for line in found if float(line.split()[-1]) == 1}
 
@@ -86,7 +86,7 @@ def test_requests_wait_for_a_source_that_is_down_and_run_when_it_is_back(
     usages = api.items("ExportUsage", RUN_NAMESPACE)
     assert usages
     assert [each["metadata"]["name"] for each in usages if any(run in str(each["spec"]) for run in runs)] == []
-    assert breaker(operator, door) == {"open"}
+    until("the breaker to be told as open", lambda: breaker(operator, door) == {"open"}, 30)
 
     shut(world, "postgres")
     left = set(names)

@@ -191,7 +191,10 @@ def test_manage_lets_one_stop_another_but_not_start_anew(namespace: Kubectl, ali
     assert alice.apply(request()).ok
     assert bob.patch("one", {"spec": {"suspend": True}}).ok
     assert bob.patch("one", {"spec": {"cancel": True}}).ok
-    assert "spec.runID of this request may be set only by" in bob.patch("one", {"spec": {"runID": "2"}}).error
+    assert (
+        "spec.runID of this request may be set only by"
+        in bob.patch("one", {"spec": {"cancel": False, "runID": "2"}}).error
+    )
 
 
 CHANGES: list[Object] = [

@@ -138,9 +138,9 @@ REFUSED_REQUESTS: list[tuple[str, Object, str]] = [
         "spec.runID may hold only A-Z a-z 0-9 . _ -, for example 2026-11-24",
     ),
     (
-        "an expiry of a later release",
-        {"expiry": "Delete"},
-        'spec.expiry: Unsupported value: "Delete": supported values: "Auto", "Keep"',
+        "an expiry that nobody knows",
+        {"expiry": "Never"},
+        'spec.expiry: Unsupported value: "Never": supported values: "Auto", "Delete", "Keep"',
     ),
     (
         "a deletionPolicy that nobody knows",
