@@ -262,6 +262,7 @@ OPERATOR = Dashboard(
                 "overdue for (s)": "max(export_operator_ttl_lag_seconds)",
             },
         ),
+        Panel("Rows that wait for the history", {"": "max(export_operator_history_backlog)"}),
         Panel(
             "Orphaned bytes",
             {"{{destination}} {{kind}}": one("export_operator_orphaned_bytes") + " or vector(0)"},

@@ -1,4 +1,4 @@
-"""The command line: `export-operator run | check | grants | ledger | redrive | sweep | version`."""
+"""The command line: `export-operator run | check | grants | history | ledger | redrive | sweep | version`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from export_operator.adapters.elector import Elector
 from export_operator.adapters.kube import ApiError
 from export_operator.adapters.metrics import Metrics
 from export_operator.app import App, now
-from export_operator.commands import ledger, redrive, sweep
+from export_operator.commands import history, ledger, redrive, sweep
 from export_operator.domain.grants import find_exposed
 from export_operator.domain.lease import holder_name
 from export_operator.logs import configure
@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "grants":
         return _grants(sys.stdin)
     try:
+        if options.command == "history":
+            return history.run(options, os.environ)
         if options.command == "ledger":
             return ledger.run(options, os.environ)
         if options.command == "redrive":
@@ -100,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         help="say which accounts with the verb act-as others can use, from what this gives on standard input:"
         " kubectl get roles,rolebindings,clusterroles,clusterrolebindings --all-namespaces --output json",
     )
+    history.add_parser(commands)
     ledger.add_parser(commands)
     redrive.add_parser(commands)
     sweep.add_parser(commands)

@@ -23,9 +23,11 @@ from export_operator.adapters.cluster import Cluster, request_path
 from export_operator.adapters.elector import Elector
 from export_operator.adapters.finder import Finder
 from export_operator.adapters.health import HealthServer
+from export_operator.adapters.history import HistoryTable
 from export_operator.adapters.kube import ApiError, Kube, path_of
 from export_operator.adapters.ledger import Ledger
 from export_operator.adapters.metrics import Metrics, ResourceCollector, TotalsCollector
+from export_operator.adapters.outbox import Outbox
 from export_operator.adapters.policies import PolicyReporter
 from export_operator.adapters.probe import Prober
 from export_operator.adapters.progress import ProgressPoller
@@ -40,6 +42,7 @@ from export_operator.domain.model import GROUP, VERSION, Key
 from export_operator.downloads import Downloads
 from export_operator.gates import Gates
 from export_operator.handlers import make_registry
+from export_operator.history import History, NoHistory
 from export_operator.leading import BrokenError, Leading, Work, cancel, until_one_ends
 from export_operator.overdue import Overdue
 from export_operator.queueing import Queueing
@@ -48,7 +51,7 @@ from export_operator.resync import Resync
 from export_operator.schedules import Schedules
 from export_operator.settings import ProcessSettings
 from export_operator.startup import check_served
-from export_operator.store import CATALOGUE, Document, Store
+from export_operator.store import CATALOGUE, REQUESTS, Document, Store
 from export_operator.sweeper import Report, Sweeper
 from export_operator.takeover import take_over
 from export_operator.workqueue import WorkQueue
@@ -112,6 +115,7 @@ class App:
             grace=settings.sweep_grace,
         )
         self._resync = Resync(kube, self._store, self._runs, self._ledger, settings.watch_namespaces)
+        self._history = None if settings.history is None else self._make_history(HistoryTable(settings.history))
         totals = TotalsCollector(self._store)
         self._counting = Counting(
             TotalsStore(kube, decisions.pods.namespace), self._store, self._runs.all, totals.show, now
@@ -140,6 +144,7 @@ class App:
             store=self._store,
             cluster=self._cluster,
             ledger=self._ledger,
+            history=self._history or NoHistory(),
             identity=lambda: self._canary.state,
             clock=now,
             metrics=metrics,
@@ -161,6 +166,7 @@ class App:
             finder=Finder(kube, decisions.pods.namespace, self._wake),
             cluster=self._cluster,
             cleaner=self._cleaner,
+            history=self._history or NoHistory(),
             settings=decisions,
             gates=self._gates,
             identity=lambda: self._canary.state,
@@ -171,6 +177,12 @@ class App:
         )
         metrics.leader(lambda: elector.leads)
         self._leading = Leading(elector, self._leaders_works(), begin=self._begin, end=self._ledger.flush)
+
+    def _make_history(self, table: HistoryTable) -> History:
+        namespace = self._settings.decisions.pods.namespace
+        made = History(table, Outbox(self._kube, namespace), self._cluster, now, self._metrics.history_backlog)
+        self._store.listen(REQUESTS, lambda key: None if key in self._store.requests else made.gone(key))
+        return made
 
     def _watches(self) -> tuple[Work, ...]:
         """What leader and standby do: keep up with the cluster. Nothing is written by these."""
@@ -187,7 +199,9 @@ class App:
 
     def _leaders_works(self) -> tuple[Work, ...]:
         """What only the leader does, all at once."""
+        history = () if self._history is None else (Work("history", self._history.run),)
         return (
+            *history,
             Work("workers", self._queue.run),
             Work("queueing", self._admit),
             Work("progress", self._progress.run),
@@ -307,6 +321,8 @@ class App:
 
     def _recorded(self, before: Document | None, after: Document) -> None:
         self._counting.recorded(before, after)
+        if self._history is not None:
+            self._history.recorded(after)
 
     def _some_object(self) -> str | None:
         """The path of any object of ours that has a status."""

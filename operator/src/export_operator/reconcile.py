@@ -25,6 +25,7 @@ from export_operator.domain.identity import Enforcement, subject_of
 from export_operator.domain.model import Job, Key, Pod, Request, parse_request
 from export_operator.domain.notices import Notice
 from export_operator.gates import Gates
+from export_operator.history import Recorder
 from export_operator.queueing import Queueing
 from export_operator.store import Store
 
@@ -45,6 +46,7 @@ class Reconciler:
         finder: Finder,
         cluster: Cluster,
         cleaner: Cleaner,
+        history: Recorder,
         settings: actions.Settings,
         gates: Gates,
         identity: Callable[[], Enforcement],
@@ -61,6 +63,7 @@ class Reconciler:
         self._finder = finder
         self._cluster = cluster
         self._cleaner = cleaner
+        self._history = history
         self._settings = settings
         self._gates = gates
         self._identity = identity
@@ -110,6 +113,8 @@ class Reconciler:
             if job.run != current:
                 gone = present is None or present.uid != job.request_uid
                 for action in decide.orphaned(job, pod_lives=self._runs.lives(job), gone=gone).actions:
+                    if isinstance(action, actions.DeleteJob | actions.Undo):
+                        await self._history.part_with(job)
                     await self._perform(action)
         for entry in entries:
             if entry.run != current and not await self._works(entry.run):
@@ -162,6 +167,7 @@ class Reconciler:
             namespace_missing=robbed and await self._cluster.namespace_missing(),
             slot_held=run in self._ledger.slots(),
             unsettled=bool(self._ledger.unsettled(run)),
+            unrecorded=self._history.unwritten(run),
             progress=self._progress(run),
             workloads_seen=self._workloads.seen,
             workload=self._workloads.of(job) if job is not None and job.queue else None,
@@ -290,6 +296,7 @@ class Reconciler:
             case actions.LosePod(pod):
                 await self._cluster.lose_pod(pod, self._clock())
             case actions.DeleteRequest(request):
+                await self._history.secure(request.run)
                 await self._cluster.delete_request(request)
                 log.info("%s: deleted, for its time to live is over", request.key)
             case actions.Bury(owner, stone):
@@ -311,6 +318,9 @@ class Reconciler:
         document = self._store.requests.get(request.key)
         if document is None or document["metadata"]["resourceVersion"] != request.resource_version:
             raise ApiError(409, "Conflict", "the request changed while it was decided on")
+        before = str(request.status.get("run") or "")
+        if before and before != wanted.get("run"):
+            await self._history.secure(before)
         written = await self._cluster.write_status(request_path(request.key), document, wanted)
         self._store.put_request(written)
         log.info("%s: %s (%s): %s", request.key, wanted.get("phase"), wanted.get("reason"), wanted.get("message"))

@@ -17,6 +17,7 @@ from export_operator.domain.actions import Emit, WriteStatus
 from export_operator.domain.identity import Enforcement
 from export_operator.domain.model import EPOCH, GROUP, VERSION, Key, Request, parse_request, parse_stamped
 from export_operator.domain.schedule import Schedule
+from export_operator.history import Recorder
 from export_operator.store import REQUESTS, Store, key_of
 from export_operator.workqueue import WorkQueue
 
@@ -44,6 +45,7 @@ class Schedules:
         store: Store,
         cluster: Cluster,
         ledger: Ledger,
+        history: Recorder,
         identity: Callable[[], Enforcement],
         clock: Callable[[], datetime],
         metrics: Metrics,
@@ -52,6 +54,7 @@ class Schedules:
         self._store = store
         self._cluster = cluster
         self._ledger = ledger
+        self._history = history
         self._identity = identity
         self._clock = clock
         self._able = EPOCH
@@ -128,6 +131,7 @@ class Schedules:
             case firing.Cancel(request):
                 await self._cluster.cancel_request(request)
             case firing.Delete(request):
+                await self._history.secure(request.run)
                 await self._cluster.delete_request(request)
             case firing.Make():
                 raise AssertionError("what follows from a Make makes nothing")

@@ -6,8 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
+from export_operator.adapters.history import SSL_MODES, Database
 from export_operator.domain import actions, identity, jobs, policy, quota, windows
 
 PREFIX = "EXPORT_OPERATOR_"
@@ -44,6 +46,8 @@ class ProcessSettings:
     """Between two sweeps of the buckets; 0: none."""
     sweep_grace: timedelta = timedelta(days=1)
     """What is younger is left alone by sweeps."""
+    history: Database | None = None
+    """Where runs that have ended are recorded."""
     workers: int = 8
     """Requests looked at at once; more only helps when the API server is slow."""
 
@@ -66,6 +70,7 @@ def read_settings(environ: Mapping[str, str]) -> ProcessSettings:
                 cluster=_amounts(environ, "QUOTA_CLUSTER"),
             ),
             max_concurrent_runs=_number(environ, "MAX_CONCURRENT_RUNS", 20, low=1),
+            history_hold=timedelta(seconds=_number(environ, "HISTORY_HOLD_SECONDS", 86_400, low=0)),
             markers=_words(environ, "GITOPS_MARKERS"),
         ),
         namespace=environ.get("POD_NAMESPACE", "").strip() or "default",
@@ -79,6 +84,21 @@ def read_settings(environ: Mapping[str, str]) -> ProcessSettings:
         sweep_every=timedelta(seconds=_number(environ, "SWEEP_SECONDS", 21_600, low=0)),
         sweep_grace=timedelta(seconds=_number(environ, "SWEEP_GRACE_SECONDS", 86_400, low=3600)),
         kueue=_choice(environ, "KUEUE", ("false", "true")) == "true",
+        history=read_history(environ),
+    )
+
+
+def read_history(environ: Mapping[str, str]) -> Database | None:
+    """Where the history is; None where there is none. Raises `SettingsError`."""
+    host = environ.get(f"{PREFIX}HISTORY_HOST", "").strip()
+    if not host:
+        return None
+    return Database(
+        host=host,
+        port=_number(environ, "HISTORY_PORT", 5432, low=1, high=65_535),
+        database=_required(environ, "HISTORY_DATABASE"),
+        ssl_mode=_choice(environ, "HISTORY_SSL_MODE", tuple(SSL_MODES)),
+        credentials=Path(_required(environ, "HISTORY_CREDENTIALS_DIR")),
     )
 
 

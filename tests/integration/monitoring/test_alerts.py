@@ -140,6 +140,12 @@ CASES = {
         " destination has not been swept for a day.",
         {"destination": "bucket"},
     ),
+    "ExportHistoryBehind": Case(
+        gauge("history_backlog", "0 3 0 2 0 7x50 0x20"),
+        *(34, 36, 60),
+        "Ended exports are not written to the history.",
+        "7 rows wait for their table. Exports go on, and requests are kept a while longer for it.",
+    ),
     "ExportDeadlinesTight": Case(
         {
             **gauge("runs_near_deadline_total", "0x10 1+1x29 30x600", source="app-db"),

@@ -4,9 +4,15 @@ import itertools
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+
+from export_operator.adapters.history import Database
+from export_operator.settings import read_settings
+from tests.cluster import shell, tools
+from tests.cluster.problem import Problem
 
 pytestmark = pytest.mark.unit
 
@@ -89,6 +95,69 @@ def test_secrets_of_tenants_may_be_made_where_somebody_binds_that_and_are_never_
     (role,) = [each for each in found if each["kind"] == "ClusterRole" and each["metadata"]["name"] == DOWNLOADS]  # type: ignore[index]
     assert role["rules"] == [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}]
     assert DOWNLOADS not in [each["roleRef"]["name"] for each in found if "roleRef" in each]  # type: ignore[index]
+
+
+def rendered(**settings: str) -> list[dict[str, Any]]:
+    """What the chart makes with these values, dots in their names written as `__`."""
+    options = [option for name, value in settings.items() for option in ("--set", f"{name.replace('__', '.')}={value}")]
+    text = shell.run([tools.path("helm"), "template", "x", CHART, "--namespace", "exports", *options]).stdout
+    return [each for each in yaml.safe_load_all(text) if each]
+
+
+HISTORY = {
+    "history__enabled": "true",
+    "history__host": "audit.db.svc",
+    "history__database": "audit",
+    "history__credentialsSecret__name": "history",
+}
+
+
+def test_the_history_is_off_and_leaves_no_trace_until_somebody_turns_it_on() -> None:
+    touched = [each for each in rendered() if each["kind"] in {"Deployment", "Job", "Role"}]
+    assert {each["kind"] for each in touched} == {"Deployment", "Role"}
+    assert "history" not in json.dumps(touched).lower()
+
+
+def test_the_operator_is_given_the_login_of_the_writer_and_the_migration_that_of_the_owner() -> None:
+    found = rendered(
+        **HISTORY, history__retentionDays="30", history__migration__credentialsSecret__name="history-owner"
+    )
+    (operator,) = (each for each in found if each["kind"] == "Deployment")
+    (migration,) = (each for each in found if each["kind"] == "Job")
+    secrets = {
+        each["metadata"]["name"]: [
+            volume["secret"]["secretName"]
+            for volume in each["spec"]["template"]["spec"]["volumes"]
+            if "secret" in volume
+        ]
+        for each in (operator, migration)
+    }
+    assert secrets == {"export-operator": ["history"], "export-operator-history": ["history-owner"]}
+    pod = migration["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["containers"][0]["args"] == [
+        "history",
+        "migrate",
+        "--retention-days=30",
+        "--writer=export_history_writer",
+        "--reader=export_history_reader",
+    ]
+
+
+def test_the_environment_that_the_chart_makes_is_the_one_that_the_operator_reads() -> None:
+    (operator,) = (each for each in rendered(**HISTORY) if each["kind"] == "Deployment")
+    (container,) = operator["spec"]["template"]["spec"]["containers"]
+    environ = {each["name"]: each.get("value", "") for each in container["env"]}
+    (mount,) = (each for each in container["volumeMounts"] if each["name"] == "history")
+    assert read_settings(environ).history == Database(
+        host="audit.db.svc", database="audit", credentials=Path(mount["mountPath"]), port=5432, ssl_mode="VerifyFull"
+    )
+
+
+@pytest.mark.parametrize("missing", sorted(set(HISTORY) - {"history__enabled"}))
+def test_a_history_that_is_told_by_half_is_refused(missing: str) -> None:
+    with pytest.raises(Problem):
+        rendered(**{name: value for name, value in HISTORY.items() if name != missing})
 
 
 def test_tenants_are_not_given_the_right_to_speak_for_others() -> None:

@@ -15,6 +15,7 @@ import pytest
 from export_operator import __version__
 from export_operator.__main__ import main
 from export_operator.logs import JsonFormatter
+from tests.services.processes import free_port
 
 pytestmark = pytest.mark.unit
 
@@ -156,3 +157,53 @@ def test_accounts_that_others_can_use_to_speak_for_anybody_are_told_of(
     assert main(["grants"]) == code
     shown = capsys.readouterr()
     assert said in shown.out + shown.err
+
+
+HISTORY = {"EXPORT_OPERATOR_HISTORY_HOST": "127.0.0.1", "EXPORT_OPERATOR_HISTORY_DATABASE": "audit"}
+
+
+def test_migrating_the_history_needs_to_know_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (main(["history", "migrate"]), capsys.readouterr().err) == (
+        2,
+        "export-operator: EXPORT_OPERATOR_HISTORY_HOST is not set\n",
+    )
+
+
+def test_a_server_that_is_not_there_ends_a_migration_with_one_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (HISTORY | {"EXPORT_OPERATOR_HISTORY_CREDENTIALS_DIR": str(tmp_path)}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("EXPORT_OPERATOR_HISTORY_PORT", str(free_port()))
+    assert main(["history", "migrate"]) == 1
+    assert "credentials cannot be read: No such file or directory" in capsys.readouterr().err
+    (tmp_path / "username").write_text("owner")
+    (tmp_path / "password").write_text("not-told")
+    assert main(["history", "migrate"]) == 1
+    told = capsys.readouterr().err
+    assert "Connection refused" in told
+    assert "not-told" not in told
+
+
+def test_rows_are_kept_for_a_number_of_days(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (HISTORY | {"EXPORT_OPERATOR_HISTORY_CREDENTIALS_DIR": "/nowhere"}).items():
+        monkeypatch.setenv(name, value)
+    assert main(["history", "migrate", "--retention-days", "-1"]) == 2
+    assert capsys.readouterr().err == "export-operator: --retention-days: -1 is not between 0 and 36500\n"
+
+
+def test_without_a_history_the_driver_of_postgresql_is_not_loaded() -> None:
+    found = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, export_operator.__main__; print({'psycopg', 'sqlalchemy'} & set(sys.modules))",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert found.stdout == "set()\n"

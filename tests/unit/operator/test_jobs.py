@@ -83,7 +83,8 @@ def test_the_job_is_this_manifest() -> None:
             "name": f"export-{RUN}",
             "namespace": "export-runs",
             "labels": LABELS,
-            "annotations": ANNOTATIONS | {"export-operator.io/destination": "bucket"},
+            "annotations": ANNOTATIONS
+            | {"export-operator.io/destination": "bucket", "export-operator.io/submitted-by": "alice"},
         },
         "spec": {
             "backoffLimit": 3,

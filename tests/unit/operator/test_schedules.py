@@ -20,12 +20,14 @@ from export_operator.domain import identity, times
 from export_operator.domain.actions import Emit
 from export_operator.domain.cron import read_schedule
 from export_operator.domain.identity import Enforcement, Finding, Subject
-from export_operator.domain.model import Key, Request
+from export_operator.domain.model import Key, Request, parse_request
 from export_operator.domain.schedule import LABEL_SCHEDULE
+from export_operator.history import NoHistory, Recorder
 from export_operator.schedules import KIND, Schedules
 from export_operator.store import Store
 
 from .builders import ENFORCED
+from .recording import Notebook
 from .world import Hand, Killed, Trouble, finish, unreachable
 
 pytestmark = pytest.mark.unit
@@ -105,7 +107,7 @@ class World:
 class Process:
     """An operator with caches of its own, which `look` brings up to date."""
 
-    def __init__(self, world: World, hand: Hand | None = None) -> None:
+    def __init__(self, world: World, hand: Hand | None = None, history: Recorder | None = None) -> None:
         self._world = world
         self._hand = hand or Hand()
         self._store = Store(lambda _: None)
@@ -113,6 +115,7 @@ class Process:
             store=self._store,
             cluster=cast("Any", self),
             ledger=cast("Any", self),
+            history=history or NoHistory(),
             identity=lambda: world.identity,
             clock=lambda: world.now,
             metrics=Metrics(),
@@ -488,6 +491,26 @@ def test_a_request_that_ran_and_was_deleted_before_anybody_wrote_it_down_is_not_
     wait(world, 1)
     operator.settle()
     assert (world.births, world.status["lastScheduleTime"]) == ({name(time): 1}, times.render(time))
+
+
+def test_a_request_that_is_kept_no_longer_goes_when_the_history_has_its_run_or_a_note_of_it() -> None:
+    world = applied(concurrencyPolicy="Allow", successfulHistoryLimit=0)
+    notebook = Notebook(refuses="secure")
+    operator = Process(world, history=notebook)
+    wait(world, 5)
+    operator.settle()
+    (time,) = past(world)
+    run = parse_request(world.requests[Key(KEY.namespace, name(time))]).run
+    world.run(name(time))
+    operator.look()
+    for _ in range(2):
+        with pytest.raises(ApiError):
+            operator.turn()
+    assert Key(KEY.namespace, name(time)) in world.requests
+    assert {*notebook.asked} == {("secure", run)}
+    notebook.refuses = ""
+    operator.settle()
+    assert Key(KEY.namespace, name(time)) not in world.requests
 
 
 def test_an_operator_whose_caches_lag_makes_nothing_that_another_has_made() -> None:

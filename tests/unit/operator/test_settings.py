@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+from export_operator.adapters.history import Database
 from export_operator.domain import actions, jobs, policy
 from export_operator.settings import ProcessSettings, SettingsError, read_settings
 
@@ -58,6 +60,12 @@ def test_every_variable_is_read() -> None:
         "KUEUE": "true",
         "SWEEP_SECONDS": "0",
         "SWEEP_GRACE_SECONDS": "3600",
+        "HISTORY_HOST": "audit.db.svc",
+        "HISTORY_PORT": "5433",
+        "HISTORY_DATABASE": "audit",
+        "HISTORY_SSL_MODE": "require",
+        "HISTORY_CREDENTIALS_DIR": "/etc/export-operator/history",
+        "HISTORY_HOLD_SECONDS": "3600",
         "GITOPS_MARKERS": "fleet.example/owner, example.com/by=robot",
     }
     environ = LEAST | {f"EXPORT_OPERATOR_{name}": value for name, value in rest.items()} | {"POD_NAMESPACE": "exports"}
@@ -77,6 +85,7 @@ def test_every_variable_is_read() -> None:
                 cluster={"requests": 500, "bytes": 1099511627776},
             ),
             max_concurrent_runs=1,
+            history_hold=timedelta(hours=1),
             markers=("fleet.example/owner", "example.com/by=robot"),
         ),
         namespace="exports",
@@ -88,7 +97,33 @@ def test_every_variable_is_read() -> None:
         kueue=True,
         sweep_every=timedelta(),
         sweep_grace=timedelta(hours=1),
+        history=Database(
+            host="audit.db.svc",
+            port=5433,
+            database="audit",
+            ssl_mode="Require",
+            credentials=Path("/etc/export-operator/history"),
+        ),
     )
+
+
+@pytest.mark.parametrize(
+    ("rest", "problem"),
+    [
+        ({}, "HISTORY_DATABASE is not set"),
+        ({"DATABASE": "audit"}, "HISTORY_CREDENTIALS_DIR is not set"),
+        ({"PORT": "65536"}, "HISTORY_PORT: '65536' is more than 65535"),
+        (
+            {"DATABASE": "audit", "SSL_MODE": "maybe"},
+            "HISTORY_SSL_MODE: 'maybe' is not one of VerifyFull, VerifyCA, Require, Prefer, Disable",
+        ),
+    ],
+)
+def test_a_history_is_told_whole_or_not_at_all(rest: dict[str, str], problem: str) -> None:
+    environ = {f"EXPORT_OPERATOR_HISTORY_{name}": value for name, value in (rest | {"HOST": "audit.db.svc"}).items()}
+    with pytest.raises(SettingsError) as found:
+        read_settings(LEAST | environ)
+    assert str(found.value) == f"EXPORT_OPERATOR_{problem}"
 
 
 @pytest.mark.parametrize(

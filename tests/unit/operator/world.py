@@ -34,6 +34,7 @@ from export_operator.domain.status import ended_as
 from export_operator.domain.tombstones import Tombstones
 from export_operator.domain.usage import SLOTS, parse_usage
 from export_operator.gates import Gates
+from export_operator.history import NoHistory, Recorder
 from export_operator.queueing import Queueing
 from export_operator.reconcile import Reconciler
 from export_operator.store import Store
@@ -357,7 +358,9 @@ class Ledgers:
 class Operator:
     """One process: caches of its own, which `look` brings up to date, and the real reconciler."""
 
-    def __init__(self, world: World, hand: Hand, settings: Settings = SETTINGS) -> None:
+    def __init__(
+        self, world: World, hand: Hand, settings: Settings = SETTINGS, history: Recorder | None = None
+    ) -> None:
         self._world = world
         self._hand = hand
         self._open = False
@@ -386,6 +389,7 @@ class Operator:
             finder=cast("Any", Shelf(world, self._found.add)),
             cluster=cast("Any", self),
             cleaner=cast("Any", self),
+            history=history or NoHistory(),
             settings=settings,
             gates=self.gates,
             identity=lambda: world.identity,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from export_contract.report import Progress
@@ -25,6 +25,8 @@ class Settings:
     pods: jobs.PodSettings
     defaults: policy.Defaults = field(default_factory=policy.Defaults)
     max_concurrent_runs: int = 20
+    history_hold: timedelta = timedelta(days=1)
+    """For how long after its time to live a request stays for the sake of the history."""
     markers: tuple[str, ...] = ()
     """Of the platform team's own GitOps tools (see `gitops.manager`)."""
 
@@ -45,6 +47,8 @@ class Observation:
     slot_held: bool = False
     unsettled: bool = False
     """The run holds places in windows that nobody has settled."""
+    unrecorded: bool = False
+    """The run has ended, and the history has no row of it yet."""
     progress: Progress | None = None
     gone: tuple[Pod, ...] = ()
     """Pods of the run that ended and were removed since this process began."""

@@ -107,7 +107,7 @@ def of_job(document: Mapping[str, Any]) -> Proof:
     """A Job of the run namespace, whose pod was told what to export. What came of it, others must tell: until then it
     takes the most that its pod may deliver, which is what was left for it in its windows."""
     job = parse_job(document)
-    spec = _run_spec(document)
+    spec = run_spec(document)
     entry = Entry(
         run=job.run,
         request=job.request,
@@ -124,7 +124,8 @@ def of_job(document: Mapping[str, Any]) -> Proof:
     return Proof(entry, Witness.JOB, live=not (job.terminal or job.suspended or job.queue))
 
 
-def _run_spec(document: Mapping[str, Any]) -> RunSpec | None:
+def run_spec(document: Mapping[str, Any]) -> RunSpec | None:
+    """What a Job's pods are told to export; None where it cannot be read."""
     containers = document["spec"]["template"]["spec"].get("containers") or ()
     variables = {item["name"]: item.get("value", "") for each in containers for item in each.get("env") or ()}
     try:

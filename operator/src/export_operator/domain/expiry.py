@@ -28,6 +28,7 @@ NOT_WANTED = "NotWanted"
 """Why a Job was stopped that is no request's any more, or came after its end."""
 UNDO_SECONDS = 5.0  # between looks whether the objects are gone
 SETTLING_SECONDS = 5.0  # a request does not go before what it has used is written down
+RECORDING_SECONDS = 60.0  # nor before the history has it; in an outage all wait, and each looks this often
 
 
 def finished(turn: Turn) -> Decision:
@@ -53,14 +54,18 @@ def finished(turn: Turn) -> Decision:
         else:
             looks.append(left + 0.5)
     manager = gitops.manager(request, turn.settings.markers)
+    stays = _stays(turn, manager)
     left = (_ended(turn) + request_ttl(turn) - turn.now).total_seconds()
     if left > 0:
         looks.append(left + 0.5)
     elif turn.seen.unsettled:
         looks.append(SETTLING_SECONDS)
         left = SETTLING_SECONDS
+    elif turn.seen.unrecorded and not stays and -left < turn.settings.history_hold.total_seconds():
+        left = RECORDING_SECONDS if -left >= RECORDING_SECONDS else SETTLING_SECONDS
+        looks.append(left)
     wanted = dict(request.status) | {"observedGeneration": request.generation}
-    over, stays = left <= 0, _stays(turn, manager)
+    over = left <= 0
     goes = over and not stays and objects is None  # the request is the note that they are to go
     if objects is not None and objects.left <= 0 and turn.seen.undone and job is None:
         wanted["result"] = {**request.status["result"], "deleted": True}

@@ -59,8 +59,8 @@ def build_job(request: Request, plan: Plan, settings: PodSettings) -> dict[str, 
         model.ANNOTATION_NAME: request.key.name,
         model.ANNOTATION_REQUESTER: request.requester,
     }
-    # What is to be undone when the request is gone, and nobody else can tell.
-    told = {model.ANNOTATION_DESTINATION: plan.effective.destination}
+    # What is to be undone when the request is gone, and who had made it, for nobody else can tell.
+    told = {model.ANNOTATION_DESTINATION: plan.effective.destination, model.ANNOTATION_SUBMITTER: request.submitter}
     if request.spec.get("deletionPolicy") == "Delete":
         told[model.ANNOTATION_DELETION_POLICY] = "Delete"
     queued = {model.LABEL_KUEUE_QUEUE: plan.queue} if plan.queue else {}

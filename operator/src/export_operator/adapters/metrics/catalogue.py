@@ -202,6 +202,13 @@ SWEPT = Family(
     ("destination",),
 )
 
+HISTORY_BACKLOG = Family(
+    "history_backlog",
+    _G,
+    Scope.LEADER,
+    "Ended runs whose row is not in the history's table yet; 0 where there is no history.",
+)
+
 # The operator itself.
 BUILD_INFO = Family("build_info", _G, Scope.PROCESS, "1, and the release.", ("version",))
 LEADER = Family("leader", _G, Scope.PROCESS, "1 in the process that holds the Lease.")
@@ -274,6 +281,7 @@ GROUPS: dict[str, tuple[Family, ...]] = {
         TENANT_BYTES,
     ),
     "Clean-up": (ORPHANED_BYTES, CLEAN_UPS_WAITING, SWEPT),
+    "History": (HISTORY_BACKLOG,),
     "The operator": (
         BUILD_INFO,
         LEADER,

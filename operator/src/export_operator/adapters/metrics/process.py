@@ -54,6 +54,7 @@ class Metrics:
         self._orphaned_bytes = gauge(catalogue.ORPHANED_BYTES)
         self._clean_ups_waiting = gauge(catalogue.CLEAN_UPS_WAITING)
         self._swept = gauge(catalogue.SWEPT)
+        self._history_backlog = gauge(catalogue.HISTORY_BACKLOG)
         self._cache_age = gauge(catalogue.CACHE_AGE)
         self._workqueue_length = gauge(catalogue.WORKQUEUE_LENGTH)
         self._reconcile = histogram(catalogue.RECONCILE)
@@ -88,6 +89,9 @@ class Metrics:
 
     def clean_ups_waiting(self, destination: str, runs: int) -> None:
         self._clean_ups_waiting.labels(destination).set(runs)
+
+    def history_backlog(self, runs: int) -> None:
+        self._history_backlog.set(runs)
 
     def credential_expiry(self, kind: str, name: str, moment: datetime | None) -> None:
         """None: nobody says when, or the object is gone."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from export_operator.adapters.outbox import NAME as HISTORY
+
 PURPOSES = {
     "exportusages": "ledger",
     "jobs": "job",
@@ -18,8 +20,8 @@ ASKED = {"pods": "pod", "events": "event"}
 
 def purpose_of(path: str, verb: str) -> str:
     """What a call is for: keeping caches (`list`, `watch`), the canary (`dry-run`), a `status`, a `log`, one of
-    `PURPOSES`, `pod`, `download`, or else the verb itself. A run costs the sum of all but `list`, `watch`, `dry-run`,
-    `log`, `probe` and `lease`, which do not grow with their number."""
+    `PURPOSES`, `pod`, `download`, `history`, or else the verb itself. A run costs the sum of all but `list`, `watch`,
+    `dry-run`, `log`, `probe` and `lease`, which do not grow with their number."""
     root, *parts = path.strip("/").split("/")
     place = parts[2 if root == "apis" else 1 :]
     if place[:1] == ["namespaces"] and len(place) > 2:
@@ -31,4 +33,6 @@ def purpose_of(path: str, verb: str) -> str:
         return "download"  # the one kind of Secret that is made
     if verb in {"list", "watch", "dry-run"}:
         return verb
+    if plural == "configmaps" and place[1:2] == [HISTORY]:
+        return "history"
     return subresource or PURPOSES.get(plural, verb)
