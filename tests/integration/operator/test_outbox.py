@@ -51,5 +51,5 @@ async def test_as_much_as_it_says_it_holds_the_api_server_takes(kube: Kube, name
     }
     with pytest.raises(FullError):
         await Outbox(kube, namespace).save(rows, "")
-    fewer = dict(list(rows.items())[:2150])
+    fewer = dict(list(rows.items())[:1600])
     assert (await Outbox(kube, namespace).save(fewer, "")).rows == fewer
