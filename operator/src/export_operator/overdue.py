@@ -7,8 +7,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from export_operator.domain import times
+from export_operator.domain.expiry import wanted_ttl
 from export_operator.domain.model import TERMINAL_PHASES, Job
-from export_operator.domain.policy import FALLBACKS
 from export_operator.store import Document, Store
 
 EVERY_SECONDS = 30.0
@@ -60,7 +60,4 @@ def due(job: Job, request: Document | None) -> datetime | None:
         or ended is None
     ):
         return None
-    ttl = spec.get("ttlSecondsAfterFinished")
-    if ttl is None:
-        ttl = (status.get("effective") or {}).get("ttlSecondsAfterFinished")
-    return ended + timedelta(seconds=int(FALLBACKS["ttlSecondsAfterFinished"] if ttl is None else ttl))
+    return ended + timedelta(seconds=wanted_ttl(spec, status))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from export_operator.adapters.ledger import FLUSH_SECONDS
 from export_operator.adapters.mender import Mender
 from export_operator.adapters.witnesses import Witnesses
 from export_operator.commands import report, show
+from export_operator.commands.options import INTERRUPTED, add_shared
 from export_operator.domain import ledger_rebuild, policy
 from export_operator.domain.evidence import request_of
 from export_operator.domain.identity import Subject
@@ -23,7 +23,6 @@ from export_operator.domain.pages import Entry
 from export_operator.settings import PREFIX, ProcessSettings, read_settings
 
 FINE, DIFFERENT, UNABLE = 0, 1, 2
-INTERRUPTED = 130  # as shells tell of Ctrl-C
 WAIT_SECONDS = FLUSH_SECONDS + 5.0
 """Between two looks: what is under way in the first is done in the second, and what had ended is settled."""
 
@@ -76,13 +75,7 @@ def add_parser(commands: Any) -> None:
         help="do it although something is lost that nobody can know: it is printed",
     )
     for parser in (show, verify, rebuild):
-        parser.add_argument(
-            "--run-namespace",
-            default=os.environ.get(f"{PREFIX}RUN_NAMESPACE") or "export-runs",
-            help=f"where Jobs and ledger are (default: ${PREFIX}RUN_NAMESPACE, or export-runs)",
-        )
-        parser.add_argument("--context", default="", help="context of KUBECONFIG (default: the current one)")
-        parser.add_argument("-o", "--output", choices=["text", "json"], default="text", help="text (default) or json")
+        add_shared(parser)
     for parser in (verify, rebuild):
         parser.add_argument(
             "--wait",

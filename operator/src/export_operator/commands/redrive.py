@@ -17,13 +17,13 @@ from export_contract.failures import FailureClass
 from export_operator.adapters.cluster import request_path
 from export_operator.adapters.kube import ApiError, Kube, path_of
 from export_operator.adapters.login import Login, LoginError, read_login
+from export_operator.commands.options import INTERRUPTED
 from export_operator.commands.text import GREEN, RED, YELLOW, counted, painted, plain, table
 from export_operator.domain import redrive, times
 from export_operator.domain.model import GROUP, VERSION, Key
 from export_operator.domain.redrive import Letter
 
 DONE, LEFT, UNABLE = 0, 1, 2
-INTERRUPTED = 130  # as shells tell of Ctrl-C
 RATE = 30.0
 
 DESCRIPTION = """\

@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import functools
 import json
-import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -14,12 +13,12 @@ from typing import Any
 
 from export_operator.adapters import storage
 from export_operator.adapters.kube import ApiError, Kube
+from export_operator.commands.options import INTERRUPTED, add_shared
 from export_operator.domain.sweep import REMOVED, Finding
 from export_operator.settings import PREFIX, read_settings
 from export_operator.sweeper import Place, Report, Sweeper
 
 FINE, UNSEEN, UNABLE = 0, 1, 2
-INTERRUPTED = 130  # as shells tell of Ctrl-C
 EXIT_CODES = "Exit codes: 0 everything was swept, 1 something could not be or is more than one pass takes, 2 none was."
 
 DESCRIPTION = """\
@@ -49,13 +48,7 @@ def add_parser(commands: Any) -> None:
         metavar="SECONDS",
         help=f"what is younger is left alone; at least an hour (default: ${PREFIX}SWEEP_GRACE_SECONDS, or a day)",
     )
-    parser.add_argument(
-        "--run-namespace",
-        default=os.environ.get(f"{PREFIX}RUN_NAMESPACE") or "export-runs",
-        help=f"where Jobs and ledger are (default: ${PREFIX}RUN_NAMESPACE, or export-runs)",
-    )
-    parser.add_argument("--context", default="", help="context of KUBECONFIG (default: the current one)")
-    parser.add_argument("-o", "--output", choices=["text", "json"], default="text", help="text (default) or json")
+    add_shared(parser)
 
 
 def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from export_operator.domain import admission, adoption, gitops, leftovers, places, refunds, status, times
 from export_operator.domain.actions import (
@@ -135,13 +137,17 @@ def retire(job: Job, *, pod_lives: bool, gone: bool, delivered: bool) -> tuple[A
 def job_ttl(turn: Turn) -> timedelta:
     """How long the Job and its pods are kept. The spec's may change at any time, within the policy's."""
     request = turn.request
-    ttl = request.spec.get("ttlSecondsAfterFinished")
-    if ttl is None:
-        ttl = (request.status.get("effective") or {}).get("ttlSecondsAfterFinished")
-    if ttl is None:
-        ttl = FALLBACKS["ttlSecondsAfterFinished"]
+    ttl = wanted_ttl(request.spec, request.status)
     maximum = turn.policy.maximum("ttlSecondsAfterFinished")
-    return timedelta(seconds=int(ttl) if maximum is None else min(int(ttl), int(maximum)))
+    return timedelta(seconds=ttl if maximum is None else min(ttl, int(maximum)))
+
+
+def wanted_ttl(spec: Mapping[str, Any], status: Mapping[str, Any]) -> int:
+    """The time to live of a request's Job, in seconds, as long as no policy asks for less."""
+    ttl = spec.get("ttlSecondsAfterFinished")
+    if ttl is None:
+        ttl = (status.get("effective") or {}).get("ttlSecondsAfterFinished")
+    return int(FALLBACKS["ttlSecondsAfterFinished"] if ttl is None else ttl)
 
 
 def request_ttl(turn: Turn) -> timedelta:
