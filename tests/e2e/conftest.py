@@ -42,6 +42,11 @@ class World:
         self.teams.append(made)
         return made
 
+    def leave(self, team: Team) -> None:
+        """Delete a team's namespace with all that is in it."""
+        self.platform.api.delete("Namespace", team.namespace)
+        self.teams.remove(team)
+
 
 @pytest.fixture(scope="session")
 def world() -> Iterator[World]:
@@ -79,8 +84,7 @@ def teams(world: World) -> Iterator[MakeTeam]:
     before = len(world.teams)
     yield world.team
     for team in world.teams[before:]:
-        world.platform.api.delete("Namespace", team.namespace)
-    del world.teams[before:]
+        world.leave(team)
 
 
 @pytest.fixture

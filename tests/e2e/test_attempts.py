@@ -101,8 +101,7 @@ def stage(world: World) -> Iterator[Stage]:
         shared.api.create({"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": spec})
     yield Stage(shared, den, api.as_user("mallory", GROUP))
     for team in (shared, den):
-        api.delete("Namespace", team.namespace)
-        world.teams.remove(team)
+        world.leave(team)
     api.delete("ExportPolicy", GROUP)
 
 

@@ -38,8 +38,7 @@ def team(world: World) -> Iterator[Team]:
     made.ask(REQUEST, destination={"name": "e2e-public"}, output={"format": "CSV", "compression": "Gzip"})
     made.succeeded(REQUEST)
     yield made
-    platform.api.delete("Namespace", made.namespace)
-    world.teams.remove(made)
+    world.leave(made)
 
 
 @pytest.fixture(scope="module")

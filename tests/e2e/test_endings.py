@@ -88,8 +88,7 @@ def impostors(world: World) -> Iterator[Team]:
     yield team
     for kind in ("MutatingAdmissionPolicyBinding", "MutatingAdmissionPolicy"):
         api.delete(kind, policy)
-    api.delete("Namespace", team.namespace)
-    world.teams.remove(team)
+    world.leave(team)
 
 
 def replaced(api: Api, team: Team) -> bool:
@@ -229,8 +228,7 @@ def disturbed(world: World) -> Iterator[Disturbed]:
     together(disturb, [*ACTIONS, "preempted"], 4)
     yield made
     for team in (made.team, made.humble):
-        api.delete("Namespace", team.namespace)
-        world.teams.remove(team)
+        world.leave(team)
     seats = {"status": {"capacity": {SEAT: None}, "allocatable": {SEAT: None}}}
     api.call("PATCH", path("Node", node) + "/status", seats, "application/merge-patch+json")
 
@@ -399,8 +397,7 @@ def left(world: World, executioner: Killer) -> Iterator[Left]:
     api.delete("Node", found.node)
     api.patch("Node", real_node(api), "", {"metadata": {"labels": {APART: None}}})
     for team in (found.hung, found.apart):
-        api.delete("Namespace", team.namespace)
-        world.teams.remove(team)
+        world.leave(team)
 
 
 def now() -> str:

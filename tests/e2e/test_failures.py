@@ -112,8 +112,7 @@ def asked(world: World) -> Iterator[dict[str, Team]]:
         by_group[failing.group].ask(failing.name, **failing.spec)
     yield by_group
     for team in by_group.values():
-        world.platform.api.delete("Namespace", team.namespace)
-        world.teams.remove(team)
+        world.leave(team)
 
 
 @pytest.mark.parametrize("failing", CASES)

@@ -59,8 +59,7 @@ def team(world: World) -> Iterator[Team]:
         services.kubectl.run("scale", f"deployment/{FICKLE}", "--replicas=1")
     services.kubectl.rolled_out(FICKLE)
     yield made
-    api.delete("Namespace", made.namespace)
-    world.teams.remove(made)
+    world.leave(made)
     services.psql(f"DROP DATABASE {SPARE} WITH (FORCE)")
 
 

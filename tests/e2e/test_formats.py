@@ -60,8 +60,7 @@ def asked(world: World) -> Iterator[Team]:
     for form in FORMS:
         team.ask(form.name, "users", output={"format": form.format, "compression": form.compression})
     yield team
-    world.platform.api.delete("Namespace", team.namespace)
-    world.teams.remove(team)
+    world.leave(team)
 
 
 def unpacked(content: bytes, compression: str) -> bytes:

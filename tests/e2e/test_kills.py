@@ -33,8 +33,7 @@ def team(world: World) -> Iterator[Team]:
     """One tenant for both loops."""
     made = world.team(PLENTY, label="kills")
     yield made
-    world.platform.api.delete("Namespace", made.namespace)
-    world.teams.remove(made)
+    world.leave(made)
 
 
 @pytest.fixture(scope="module")

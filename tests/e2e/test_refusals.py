@@ -115,8 +115,7 @@ def asked(world: World) -> Iterator[dict[str, Team]]:
         by_group[wrong.group].ask(wrong.name, **wrong.spec)
     yield by_group
     for team in by_group.values():
-        world.platform.api.delete("Namespace", team.namespace)
-        world.teams.remove(team)
+        world.leave(team)
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.name)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.checkpoints import checkpoint, until_parts
 from tests.e2e.conftest import World
 from tests.e2e.furniture import BUCKET, PLENTY
 from tests.e2e.killer import Killer
@@ -34,8 +35,7 @@ JOB_LABELS = (
 def team(world: World) -> Iterator[Team]:
     made = world.team(PLENTY, label="resume")
     yield made
-    world.platform.api.delete("Namespace", made.namespace)
-    world.teams.remove(made)
+    world.leave(made)
 
 
 @pytest.fixture(scope="module")
@@ -48,24 +48,10 @@ def undisturbed(world: World, team: Team) -> Json:
     return result
 
 
-def checkpoint(world: World, team: Team, name: str) -> Json:
-    """What a run would go on from; empty when there is none (any more)."""
-    run = team.status(name).get("run", "")
-    try:
-        found: Json = json.loads(world.storage.read(f"s3://{BUCKET}/tests/.export-operator/{run}/checkpoint.json"))
-    except world.storage.client.exceptions.NoSuchKey:
-        return {}
-    return found
-
-
 def in_mid_upload(world: World, team: Team, name: str, parts: int = 1) -> Json:
     """The pod of a run, when so many parts of its object are in S3."""
     pod = team.running_pod(name, SECONDS)
-
-    def look() -> bool:
-        return bool(checkpoint(world, team, name).get("mark", {}).get("parts", 0) >= parts)
-
-    until(f"{parts} parts of {name}", look, SECONDS)
+    until_parts(world, team, name, parts, SECONDS)
     return pod
 
 

@@ -55,8 +55,7 @@ def team(world: World) -> Iterator[Team]:
                 "metadata"
             ]["uid"]
     yield made
-    api.delete("Namespace", made.namespace)
-    world.teams.remove(made)
+    world.leave(made)
 
 
 @pytest.mark.parametrize("file", of("ExportRequest"))

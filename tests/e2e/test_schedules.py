@@ -93,8 +93,7 @@ def plan(world: World) -> Iterator[Plan]:
     made.make("forgets", successfulHistoryLimit=0)
     made.make("rests", suspend=True)
     yield made
-    world.platform.api.delete("Namespace", made.team.namespace)
-    world.teams.remove(made.team)
+    world.leave(made.team)
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +104,7 @@ def leaver(world: World) -> Iterator[Plan]:
     made.until_reason("stays", "Waiting", 30)
     world.platform.api.delete("RoleBinding", f"edit-{made.team.user}", made.team.namespace)
     yield made
-    world.platform.api.delete("Namespace", made.team.namespace)
-    world.teams.remove(made.team)
+    world.leave(made.team)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,11 +1,11 @@
 """Suspended runs free their place and go on where they were, or anew, and say which; cancelled ones leave nothing."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.e2e.checkpoints import checkpoint, until_parts
 from tests.e2e.conftest import World
 from tests.e2e.furniture import BUCKET, PLENTY
 from tests.e2e.team import Team, one_object
@@ -24,25 +24,7 @@ SECONDS = 120.0
 def team(world: World) -> Iterator[Team]:
     made = world.team(PLENTY, label="suspend")
     yield made
-    world.platform.api.delete("Namespace", made.namespace)
-    world.teams.remove(made)
-
-
-def checkpoint(world: World, team: Team, name: str) -> Json:
-    """What a run would go on from; empty when there is none (any more)."""
-    run = team.status(name).get("run", "")
-    try:
-        found: Json = json.loads(world.storage.read(f"s3://{BUCKET}/tests/.export-operator/{run}/checkpoint.json"))
-    except world.storage.client.exceptions.NoSuchKey:
-        return {}
-    return found
-
-
-def in_mid_upload(world: World, team: Team, name: str) -> None:
-    def look() -> bool:
-        return bool(checkpoint(world, team, name).get("mark", {}).get("parts", 0) >= 1)
-
-    until(f"a part of {name}", look, SECONDS)
+    world.leave(made)
 
 
 def said(team: Team, name: str) -> str:
@@ -65,7 +47,7 @@ def at_rest(world: World, team: Team, name: str) -> None:
 
 def test_a_run_that_keeps_a_checkpoint_goes_on_where_it_was(world: World, team: Team) -> None:
     team.ask("kept", "paced", **RESUMABLE)
-    in_mid_upload(world, team, "kept")
+    until_parts(world, team, "kept", 1, SECONDS)
     team.patch("kept", suspend=True)
     at_rest(world, team, "kept")
     until("it to say where it stands", lambda: "to let it go on behind that row" in said(team, "kept"), 30)
@@ -105,7 +87,7 @@ def test_a_cancelled_run_with_a_checkpoint_leaves_nothing_and_comes_back_only_by
     world: World, team: Team
 ) -> None:
     team.ask("stop", "paced", **RESUMABLE)
-    in_mid_upload(world, team, "stop")
+    until_parts(world, team, "stop", 1, SECONDS)
     team.patch("stop", cancel=True)
     status = team.until("stop", "Cancelled", seconds=45)
     folder = f"tests/{team.namespace}/stop/"
