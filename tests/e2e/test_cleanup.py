@@ -79,9 +79,9 @@ def furnish(world: World) -> None:
             "spec": {"selector": {"app": "s3"}, "ports": [{"name": "s3", "port": 7070, "targetPort": "s3"}]},
         }
     )
-    api.apply(destination(services, "e2e-door", endpoint=address(DOOR)))
+    api.apply(destination(services, "e2e-cleanup-door", endpoint=address(DOOR)))
     limits = {"windowSeconds": 86_400, "user": {"requests": REQUESTS, "maxConcurrent": AT_ONCE, "maxQueued": REQUESTS}}
-    spec = {"selector": {"groups": [CROWD]}, "limits": limits, "defaults": {"destination": "e2e-door"}}
+    spec = {"selector": {"groups": [CROWD]}, "limits": limits, "defaults": {"destination": "e2e-cleanup-door"}}
     api.apply(catalogue.named("ExportPolicy", CROWD, spec))
 
 
@@ -103,7 +103,7 @@ def test_a_namespace_of_a_thousand_requests_goes_while_s3_is_away_and_leaves_not
     furnish(world)
     team = teams(CROWD)
     names = [f"crowd-{number:04}" for number in range(REQUESTS)]
-    through: Json = {"deletionPolicy": "Delete", "destination": {"name": "e2e-door"}}
+    through: Json = {"deletionPolicy": "Delete", "destination": {"name": "e2e-cleanup-door"}}
     for name in names[:3]:
         team.ask(name, **through)
     for name in names[:3]:

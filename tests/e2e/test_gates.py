@@ -63,7 +63,8 @@ def breaker(operator: Kubectl, name: str) -> set[str]:
     pods = operator.output("get", "pods", "-l", f"app.kubernetes.io/name={DEPLOYMENT}", "-o", "name").split()
     pages = [f"/api/v1/namespaces/{NAMESPACE}/pods/{pod.removeprefix('pod/')}:8080/proxy/metrics" for pod in pods]
     lines = [line for page in pages for line in operator.output("get", "--raw", page).splitlines()]
-    found = [line for line in lines if line.startswith("export_operator_breaker_state") and f'name="{name}"' in line]
+    of_it = f'export_operator_breaker_state{{kind="Source",name="{name}",'
+    found = [line for line in lines if line.startswith(of_it)]
     return {line.split('state="')[1].split('"')[0] for line in found if float(line.split()[-1]) == 1}
 
 
