@@ -9,7 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from export_operator.adapters.history import SSL_MODES, Database
+from export_operator.adapters.history import Database
+from export_operator.adapters.postgres import SSL_MODES
 from export_operator.domain import actions, identity, jobs, policy, quota, windows
 
 PREFIX = "EXPORT_OPERATOR_"

@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from export_contract import names
 from export_contract.manifest import Column, Manifest, ObjectRef
@@ -32,6 +34,7 @@ from export_operator.domain.model import GROUP, VERSION, Key
 from export_operator.domain.pages import Entry, Page, State
 from export_operator.domain.usage import FORMAT, SLOTS, parse_usage, render_usage, usage_name
 from export_operator.domain.windows import Sliding
+from export_runner.sinks import tables
 from tests.services import host
 from tests.unit.operator.builders import SETTINGS, plan, request
 
@@ -96,6 +99,14 @@ class Desk:
 
     def deliver(self, run_id: str) -> Entry:
         """A manifest of alice's in the bucket, in a folder of this test's; the entry that it proves."""
+        key, manifest, proven = self.delivery(run_id)
+        path = self.s3.data / BUCKET / key
+        path.parent.mkdir(parents=True)
+        path.write_text(manifest.to_json())
+        return proven
+
+    def delivery(self, run_id: str) -> tuple[str, Manifest, Entry]:
+        """The key and the manifest of a run of alice's, and the entry that it proves."""
         name, run = "users", names.run_id("uid-of-alice", run_id)
         keys = names.object_keys(
             prefix=self.namespace,
@@ -124,10 +135,7 @@ class Desk:
             started_at=moment,
             finished_at=moment,
         )
-        path = self.s3.data / BUCKET / keys.manifest
-        path.parent.mkdir(parents=True)
-        path.write_text(manifest.to_json())
-        return Entry(
+        proven = Entry(
             run=run,
             request=Key("team-a", name),
             uid="uid-of-alice",
@@ -139,6 +147,7 @@ class Desk:
             rows=3,
             bytes=30,
         )
+        return keys.manifest, manifest, proven
 
 
 @pytest.fixture
@@ -200,7 +209,7 @@ async def test_what_a_manifest_claims_elsewhere_counts_against_nobody(desk: Desk
     assert [note for note in document["notes"] if "team-b/users" in note and "no manifests of their places" in note]
 
 
-async def test_the_bucket_of_a_fallback_is_searched_and_its_database_is_named(desk: Desk) -> None:
+async def test_the_bucket_of_a_fallback_is_searched(desk: Desk) -> None:
     delivered = desk.deliver("")
     at = path_of(GROUP, VERSION, "exportdestinations", desk.namespace)
     elsewhere = (await desk.kube.get(at))["spec"]
@@ -209,13 +218,101 @@ async def test_the_bucket_of_a_fallback_is_searched_and_its_database_is_named(de
     assert (await desk.ask("rebuild", "--yes", "--accept-loss"))[0] == 0
     assert await desk.page(ALICE) == [delivered]
 
-    database = {"host": "db", "database": "spare", "credentialsSecret": {"name": "spare"}}
-    await desk.kube.patch(at, {"spec": {"fallback": {"bucket": None, "database": database}}})
+
+@dataclass(frozen=True)
+class Spare:
+    """The database of a fallback, with a role that may read its table. There is none before it is made."""
+
+    server: host.PostgresServer
+    schema: str
+
+    def make(self) -> None:
+        self.server.psql(f"CREATE SCHEMA {self.schema}")
+        self.server.psql(tables.script(self.schema).as_string(None))
+        self.server.psql(f"GRANT USAGE ON SCHEMA {self.schema} TO {self.server.reader}")
+        self.server.psql(f"GRANT SELECT ON {self.schema}.{tables.ARTIFACTS} TO {self.server.reader}")
+
+    def put(self, run: str, manifest: Manifest, destination: str) -> None:
+        """The row that the exporter writes last."""
+        values = {
+            **dict.fromkeys(("attempt", "object_key", "content_type", "sha256"), "x"),
+            "run": run,
+            "namespace": manifest.run.namespace,
+            "name": manifest.run.name,
+            "requester": manifest.run.requester,
+            "source": manifest.source,
+            "dataset": manifest.dataset,
+            "format": manifest.format,
+            "compression": manifest.compression,
+            "rows": manifest.rows,
+            "bytes": 30,
+            "parts": 1,
+            "complete": True,
+            "destination": Jsonb({"name": destination}),
+            "manifest": Jsonb(json.loads(manifest.to_json())),
+        }
+        columns, places = ", ".join(values), ", ".join(["%s"] * len(values))
+        with psycopg.connect(self.server.dsn) as connection:
+            connection.execute(
+                f"INSERT INTO {self.schema}.{tables.ARTIFACTS} ({columns}) VALUES ({places})".encode(),
+                list(values.values()),
+            )
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[host.PostgresServer]:
+    with host.postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def spare(desk: Desk, postgres: host.PostgresServer) -> Spare:
+    """The fallback of the only ExportDestination."""
+    keys = {"username": postgres.reader, "password": postgres.reader_password}
+    data = {key: base64.b64encode(value.encode()).decode() for key, value in keys.items()}
+    secrets = path_of("", "v1", "secrets", namespace=desk.namespace)
+    await desk.kube.create(secrets, {"metadata": {"name": "spare"}, "data": data})
+    found = Spare(postgres, f"spare_{desk.namespace.replace('-', '_')}")
+    database = {
+        "host": postgres.host,
+        "port": postgres.port,
+        "database": postgres.database,
+        "schema": found.schema,
+        "credentialsSecret": {"name": "spare"},
+    }
+    at = path_of(GROUP, VERSION, "exportdestinations", desk.namespace)
+    await desk.kube.patch(at, {"spec": {"fallback": {"database": database}}})
+    return found
+
+
+async def test_what_waits_in_the_database_of_a_fallback_is_counted(desk: Desk, spare: Spare) -> None:
+    assert (await desk.ask("verify"))[0] == 0
+    spare.make()
+    _, manifest, proven = desk.delivery("")
+    spare.put(proven.run, replace(manifest, used_fallback=True), desk.namespace)
+    code, document = await desk.ask("rebuild", "--yes", "--accept-loss")
+    assert (code, await desk.page(ALICE)) == (0, [proven])
+    assert not [note for note in document["notes"] if "the database" in note]
+    assert (await desk.ask("verify"))[0] == 0
+
+
+async def test_a_row_that_tells_of_another_run_counts_against_nobody(desk: Desk, spare: Spare) -> None:
+    spare.make()
+    _, manifest, _ = desk.delivery("")
+    spare.put("0" * 20, manifest, desk.namespace)
+    code, document = await desk.ask("verify")
+    assert (code, told(document)) == (0, [])
+    title = f"the database that is the fallback of ExportDestination {desk.namespace!r}"
+    assert f"{title}: no manifests of their places: {'0' * 20}" in document["notes"]
+
+
+async def test_a_database_of_a_fallback_that_cannot_be_read_is_named(desk: Desk, spare: Spare) -> None:
+    at = path_of("", "v1", "secrets", "spare", namespace=desk.namespace)
+    await desk.kube.patch(at, {"data": {"password": base64.b64encode(b"not this").decode()}})
     _, document = await desk.ask("verify")
-    assert (
-        f"the database that is the fallback of ExportDestination {desk.namespace!r} is not searched"
-        in document["notes"]
-    )
+    title = f"the database that is the fallback of ExportDestination {desk.namespace!r}"
+    (told_of,) = [note for note in document["notes"] if note.startswith(title)]
+    assert told_of.startswith(f"{title} could not be searched: database {spare.server.database!r}: connection failed")
 
 
 async def test_a_damaged_object_is_kept_as_a_copy_and_its_sound_entries_stay(desk: Desk) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from export_operator.adapters import postgres
 from export_operator.domain.history import Row
 
 if TYPE_CHECKING:
@@ -22,21 +23,8 @@ if TYPE_CHECKING:
     Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
 
 SCHEMA = "export_history"
-CONNECT_SECONDS = 5
 CALL_SECONDS = 20.0  # for all of a call, so that a silent server holds nobody up for longer
 FORGOTTEN = 10_000  # rows that one call deletes
-APPLICATION = "export-operator"
-SSL_MODES = {
-    "VerifyFull": "verify-full",
-    "VerifyCA": "verify-ca",
-    "Require": "require",
-    "Prefer": "prefer",
-    "Disable": "disable",
-}
-"""As libpq names them; the first is the default."""
-USERNAME, PASSWORD, AUTHORITY = "username", "password", "ca.crt"
-"""Files of the directory with the credentials, as in the Secret of an ExportSource."""
-
 # A row that is older than rows are kept would only come and go. Columns that this release does not know stay empty, and
 # what the table does not know yet is left out, so that releases of operator and table may differ.
 _INSERT = """
@@ -69,26 +57,23 @@ class Database:
     def options(self) -> dict[str, Any]:
         """As libpq wants them; files are read anew. Raises `HistoryError`."""
         try:
-            user = (self.credentials / USERNAME).read_text(encoding="utf-8").strip()
-            password = (self.credentials / PASSWORD).read_text(encoding="utf-8").strip()
+            user = (self.credentials / postgres.USERNAME).read_text(encoding="utf-8").strip()
+            password = (self.credentials / postgres.PASSWORD).read_text(encoding="utf-8").strip()
         except OSError as error:
             raise HistoryError(f"credentials cannot be read: {error.strerror}: {error.filename}") from error
         except UnicodeDecodeError:
             raise HistoryError("credentials cannot be read: they are not UTF-8") from None
-        authority = self.credentials / AUTHORITY
-        return {
-            "host": self.host,
-            "port": self.port,
-            "dbname": self.database,
-            "user": user,
-            "password": password,
-            "sslmode": SSL_MODES[self.ssl_mode],
-            "gssencmode": "disable",
-            "connect_timeout": CONNECT_SECONDS,
-            "application_name": APPLICATION,
-            "options": "-c synchronous_commit=on",  # what it says is written is written, whatever its default
-            **({"sslrootcert": str(authority)} if authority.exists() else {}),
-        }
+        authority = self.credentials / postgres.AUTHORITY
+        return postgres.options(
+            host=self.host,
+            port=self.port,
+            database=self.database,
+            ssl_mode=self.ssl_mode,
+            user=user,
+            password=password,
+            authority=authority if authority.exists() else None,
+            settings={"synchronous_commit": "on"},  # what it says is written is written, whatever its default
+        )
 
 
 class HistoryTable:

@@ -247,7 +247,7 @@ async def opened(
     secret = (place.get("credentialsSecret") or {}).get("name")
     if not secret:
         raise StorageError(f"bucket {name!r}: no Secret; only the service account of export pods has access")
-    keys = await _secret(kube, run_namespace, secret)
+    keys = await secret_values(kube, run_namespace, secret)
     access, secret_key, token = (
         keys.get(each, "")
         for each in (environment.AWS_ACCESS_KEY_ID, environment.AWS_SECRET_ACCESS_KEY, environment.AWS_SESSION_TOKEN)
@@ -258,7 +258,7 @@ async def opened(
     until = times.parse(keys.get(EXPIRATION))
     if keys.get(EXPIRATION) and until is None:
         raise StorageError(f"bucket {name!r}: {EXPIRATION} in Secret {secret!r} is no time")
-    trusted = (await _secret(kube, run_namespace, authority)).get(CA, "") if authority else ""
+    trusted = (await secret_values(kube, run_namespace, authority)).get(CA, "") if authority else ""
     with tempfile.TemporaryDirectory() as folder:
         if trusted:
             (Path(folder) / CA).write_text(trusted)
@@ -271,7 +271,8 @@ async def opened(
             client.close()
 
 
-async def _secret(kube: Kube, namespace: str, name: str) -> dict[str, str]:
+async def secret_values(kube: Kube, namespace: str, name: str) -> dict[str, str]:
+    """What a Secret holds, by key. Raises `StorageError`."""
     try:
         found = await kube.get(path_of("", "v1", "secrets", name, namespace=namespace))
     except ApiError as error:

@@ -1,4 +1,5 @@
-"""What is looked at to verify a ledger or to make it again: its objects, requests, Jobs, manifests in the buckets."""
+"""What is looked at to verify a ledger or to make it again: its objects, requests, Jobs, and manifests in buckets and
+databases."""
 
 from __future__ import annotations
 
@@ -9,14 +10,17 @@ from datetime import datetime
 from typing import Any
 
 from export_contract import names
+from export_contract.runspec import FallbackDatabase
 from export_operator.adapters import storage
+from export_operator.adapters.artifacts import artifacts
 from export_operator.adapters.kube import Kube, path_of
 from export_operator.adapters.runs import OURS
 from export_operator.adapters.storage import Bucket, StorageError
-from export_operator.domain import evidence, policy
+from export_operator.domain import evidence, manifests, policy
 from export_operator.domain.evidence import Evidence, Proof
-from export_operator.domain.manifests import MAX_BYTES, NotAManifestError, delivery
+from export_operator.domain.manifests import MAX_BYTES, NotAManifestError
 from export_operator.domain.model import GROUP, VERSION, Catalogue, parse_job, parse_named, parse_request
+from export_operator.domain.places import fallback_database
 from export_operator.domain.salvage import Found, read_usage
 from export_operator.domain.sweep import Stored
 from export_operator.domain.windows import MAX_WINDOW
@@ -63,7 +67,7 @@ class Witnesses:
         return Catalogue(sources, destinations, policies)
 
     async def evidence(self, catalogue: Catalogue, now: datetime) -> Evidence:
-        """All that proves runs. Raises `ApiError`; a bucket that cannot be searched is named in `blind` instead."""
+        """All that proves runs. Raises `ApiError`; a place that cannot be searched is named in `blind` instead."""
         proofs: list[Proof] = []
         uids: set[str] = set()
         for namespace in self._namespaces:
@@ -89,9 +93,8 @@ class Witnesses:
     async def _deliveries(self, catalogue: Catalogue, now: datetime) -> tuple[list[Proof], list[str]]:
         proofs: list[Proof] = []
         blind: list[str] = []
+        searched: set[FallbackDatabase] = set()
         for name, destination in sorted(catalogue.destinations.items()):
-            if (destination.spec.get("fallback") or {}).get("database"):
-                blind.append(f"the database that is the fallback of ExportDestination {name!r} is not searched")
             for place in places(name, destination.spec):
                 self._say(f"searching {place.title}, s3://{place.spec['bucket']}/{place.spec.get('prefix') or ''}")
                 try:
@@ -101,10 +104,35 @@ class Witnesses:
                     blind.append(f"{place.title} could not be searched: {error}")
                     continue
                 proofs += found
-                if strange:
-                    more = f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
-                    blind.append(f"{place.title}: no manifests of their places: {', '.join(strange[:SHOWN])}{more}")
+                blind += _strangers(place.title, strange)
+            database = fallback_database(destination.spec)
+            if database is None or database in searched:
+                continue
+            searched.add(database)
+            title = f"the database that is the fallback of ExportDestination {name!r}"
+            self._say(f"searching {title}, {database.database} on {database.host}:{database.port}")
+            secret = destination.spec["fallback"]["database"]["credentialsSecret"]["name"]
+            try:
+                found, strange = await self._artifacts(database, secret, now)
+            except StorageError as error:
+                blind.append(f"{title} could not be searched: {error}")
+                continue
+            proofs += found
+            blind += _strangers(title, strange)
         return proofs, blind
+
+    async def _artifacts(self, database: FallbackDatabase, secret: str, now: datetime) -> tuple[list[Proof], list[str]]:
+        """As `_search` does."""
+        proofs: list[Proof] = []
+        strange: list[str] = []
+        async for each in artifacts(self._kube, self._run_namespace, database, secret, now - MAX_WINDOW):
+            try:
+                found = manifests.artifact(each.manifest, each.run, each.created, each.destination)
+            except NotAManifestError:
+                strange.append(each.run)
+            else:
+                proofs.append(evidence.of_delivery(found))
+        return proofs, strange
 
     async def _search(self, bucket: Bucket, place: Place, now: datetime) -> tuple[list[Proof], list[str]]:
         """The deliveries that can still count somewhere, and keys of documents that prove nothing."""
@@ -128,6 +156,12 @@ class Witnesses:
         return proofs, strange
 
 
+def _strangers(title: str, strange: Sequence[str]) -> list[str]:
+    """What is said of keys or rows that prove nothing."""
+    more = f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
+    return [f"{title}: no manifests of their places: {', '.join(strange[:SHOWN])}{more}"] if strange else []
+
+
 def places(name: str, spec: Mapping[str, Any]) -> Iterable[Place]:
     """The buckets of an ExportDestination; a fallback is trusted by the same authority, as export pods do."""
     yield Place(name, f"ExportDestination {name!r}", spec)
@@ -142,7 +176,9 @@ async def _read(bucket: Bucket, stored: Stored, place: Place) -> Proof | str:
         return stored.key
     try:
         text = await bucket.read(stored.key, MAX_BYTES)
-        return evidence.of_delivery(delivery(text, stored.key, stored.modified, place.spec, place.destination))
+        return evidence.of_delivery(
+            manifests.delivery(text, stored.key, stored.modified, place.spec, place.destination)
+        )
     except NotAManifestError:
         return stored.key
     except StorageError as error:

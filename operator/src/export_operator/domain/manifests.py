@@ -51,6 +51,23 @@ class Sought:
 def read(text: bytes, key: str, place: Mapping[str, Any]) -> tuple[Manifest, names.Keys]:
     """The manifest that stands under `key`, and the keys of its run. `place` is the spec of an ExportDestination, or
     the bucket of its fallback. Raises `NotAManifestError`."""
+    manifest = _parsed(text)
+    run = manifest.run
+    keys = names.object_keys(
+        prefix=place.get("prefix") or "",
+        namespace=run.namespace,
+        key_prefix=_between(key, place.get("prefix") or "", run.namespace, run.name, run.id),
+        name=run.name,
+        run=run.id,
+        output_format=manifest.format,
+        compression=manifest.compression,
+    )
+    if key != keys.manifest:
+        raise NotAManifestError("it does not stand where the manifest of its run would")
+    return manifest, keys
+
+
+def _parsed(text: bytes) -> Manifest:
     try:
         manifest = Manifest.from_json(text)
     except ContractError as error:
@@ -63,27 +80,29 @@ def read(text: bytes, key: str, place: Mapping[str, Any]) -> tuple[Manifest, nam
         raise NotAManifestError("run.id is not the run of its uid and runID")
     if manifest.format not in EXTENSIONS or manifest.compression not in SUFFIXES:
         raise NotAManifestError("format or compression is none of the exporter's")
-    keys = names.object_keys(
-        prefix=place.get("prefix") or "",
-        namespace=run.namespace,
-        key_prefix=_between(key, place.get("prefix") or "", run.namespace, run.name, run.id),
-        name=run.name,
-        run=run.id,
-        output_format=manifest.format,
-        compression=manifest.compression,
-    )
-    if key != keys.manifest:
-        raise NotAManifestError("it does not stand where the manifest of its run would")
     sizes = [each.bytes for each in manifest.objects]
     if not all(0 <= count <= MAX_COUNT for count in (manifest.rows, sum(sizes), *sizes)):
         raise NotAManifestError("rows or bytes are out of range")
-    return manifest, keys
+    return manifest
 
 
 def delivery(text: bytes, key: str, modified: datetime, place: Mapping[str, Any], destination: str) -> Delivery:
     """What the manifest under `key` proves; see `read`. `destination` is the name of the ExportDestination, `modified`
     S3's own word on the object's age. Raises `NotAManifestError`."""
     manifest, _ = read(text, key, place)
+    return _delivery(manifest, modified, destination)
+
+
+def artifact(text: bytes, run: str, created: datetime, destination: str) -> Delivery:
+    """What the manifest in the row of `run` proves, in the database of a fallback; `created` is the database's word on
+    the row's age. Raises `NotAManifestError`."""
+    manifest = _parsed(text)
+    if manifest.run.id != run:
+        raise NotAManifestError("it is another run's")
+    return _delivery(manifest, created, destination)
+
+
+def _delivery(manifest: Manifest, written: datetime, destination: str) -> Delivery:
     run = manifest.run
     started = times.parse(manifest.started_at)
     if started is None:
@@ -95,7 +114,7 @@ def delivery(text: bytes, key: str, modified: datetime, place: Mapping[str, Any]
         user=run.requester,
         source=manifest.source,
         destination=destination,
-        time=min(started, modified),
+        time=min(started, written),
         rows=manifest.rows,
         bytes=sum(each.bytes for each in manifest.objects),
     )
