@@ -102,7 +102,7 @@ class Reconciler:
         wants a new run. Such a run was not settled by its end, so all that it has reserved counts as used."""
         current = known.run if known is not None else ""
         jobs = [job for job in self._runs.jobs_of(key) if job.run != current and self._concerns(job, known)]
-        entries = [entry for entry in self._ledger.slots().values() if entry.request == key and entry.run != current]
+        entries = [entry for entry in self._ledger.slots_of(key) if entry.run != current]
         unsettled = [run for run in self._ledger.unsettled_runs(key) if run != current]
         if not jobs and not entries and not unsettled:
             return

@@ -293,11 +293,19 @@ async def test_an_operator_that_starts_anew_knows_every_slot_and_every_place(
         await before.flush()
     after = quiet(await connect(Kube), namespace)
     async with kept(after):
-        assert (after.slots(), after.unsettled("a"), after.unsettled("b"), after.requests()) == (
+        request = Key("team-a", "a")
+        assert (
+            after.slots(),
+            after.slots_of(request),
+            after.unsettled("a"),
+            after.unsettled("b"),
+            after.requests(),
+        ) == (
             {"a": entry("a")},
+            [entry("a")],
             {ALICE: entry("a"), TEAM: entry("a")},
             {},
-            {Key("team-a", "a")},
+            {request},
         )
 
 

@@ -50,6 +50,7 @@ class Ledger:
         self._window_freed = window_freed
         self._unreadable = unreadable
         self._slots: dict[str, Entry] = {}
+        self._slots_of: dict[Key, list[Entry]] = {}
         self._faulty: set[str] = set()
         self._open: dict[str, dict[Subject, Entry]] = {}
         self._open_runs: dict[Key, set[str]] = {}
@@ -60,6 +61,10 @@ class Ledger:
     def slots(self) -> Mapping[str, Entry]:
         """Entries of the runs that hold a slot, by run."""
         return self._slots
+
+    def slots_of(self, key: Key) -> Sequence[Entry]:
+        """Entries of the runs of a request that hold a slot."""
+        return self._slots_of.get(key, ())
 
     def page(self, subject: Subject) -> Page | None:
         """What the subject has used; None when there is no such object or it cannot be read."""
@@ -98,7 +103,7 @@ class Ledger:
 
     def requests(self) -> set[Key]:
         """Every request of which a slot or an unsettled place speaks."""
-        return {*self._open_runs, *(entry.request for entry in self._slots.values())}
+        return {*self._open_runs, *self._slots_of}
 
     async def reserve(
         self, entry: Entry, demand: quota.Demand, limits: Sequence[quota.WindowLimit], now: datetime
@@ -213,7 +218,11 @@ class Ledger:
             if name in self._faulty:
                 return  # who holds a slot is still whoever held it
             freed = self._slots
-            self._slots = {entry.run: entry for entry in after.page.entries} if after is not None else {}
+            held = after.page.entries if after is not None else ()
+            self._slots = {entry.run: entry for entry in held}
+            self._slots_of = {}
+            for entry in held:
+                self._slots_of.setdefault(entry.request, []).append(entry)
             if set(freed) - set(self._slots):
                 self._slots_changed()
             return

@@ -103,11 +103,6 @@ class Lines:
                 found.append(limit)
         return found
 
-    @property
-    def next_time(self) -> datetime | None:
-        """When `due` may next have something to say."""
-        return self._times[0][0] if self._times else None
-
     def position(self, key: Key) -> int | None:
         """1 is next."""
         known = self._members.get(key)
