@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from time import monotonic
 
 import pytest
 
@@ -19,9 +18,6 @@ from tests.platform.waiting import until
 
 pytestmark = pytest.mark.e2e
 
-AT_ONCE = 5.0
-NAMESPACE_SECONDS = 30.0
-"""What Kubernetes itself needs to empty a namespace."""
 SLOW: Json = {"source": {"name": "e2e-db", "dataset": "slow", "parameters": {"rows": "500"}}}
 
 
@@ -38,15 +34,13 @@ def no_operator(operator: Kubectl) -> Iterator[None]:
 
 
 def deleted_at_once(team: Team, name: str) -> None:
-    began = monotonic()
+    """Nothing holds it up: kubectl, which waits for that, comes back while nobody serves requests."""
+    assert "finalizers" not in team.get(name)["metadata"]
     team.kubectl.run("delete", "exportrequest", name, "--timeout=30s")
-    assert monotonic() - began < AT_ONCE
 
 
 def namespace_goes(world: World, team: Team) -> None:
-    began = monotonic()
     world.platform.kubectl.run("delete", "namespace", team.namespace, "--timeout=60s")
-    assert monotonic() - began < NAMESPACE_SECONDS
 
 
 def test_requests_and_namespaces_can_be_deleted_while_the_operator_is_away(
