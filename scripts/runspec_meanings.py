@@ -11,6 +11,7 @@ FIELDS: Mapping[str, str] = {
     "RunSpec.limits": "Bounds of one attempt.",
     "RunSpec.consistency": "Snapshot: all rows of one moment. Segmented: a resumed run may go on in a later snapshot.",
     "RunSpec.resume": "Whether a lost process's work is kept; Auto leaves it to the size of the export.",
+    "RunSpec.traceparent": "What the spans of the attempt belong to, as W3C Trace Context writes it; none: no traces.",
     "Run.id": "20 hexadecimal digits, made of `uid` and `runID`.",
     "Run.namespace": "Namespace of the request.",
     "Run.name": "Name of the request.",
@@ -220,4 +221,5 @@ VARIABLES: Mapping[str, str] = {
     "EXPORT_PG_CREDENTIALS_DIR": "Folder with files `username` and `password`; comes before the variables.",
     "EXPORT_TERMINATION_LOG": "File for the outcome.",
     "EXPORT_HEARTBEAT_FILE": "File that is touched while the run moves.",
+    "EXPORT_LOG_FORMAT": "Form of log lines on stderr: `text`, the default, or `json`.",
 }

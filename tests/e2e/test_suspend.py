@@ -33,6 +33,12 @@ def said(team: Team, name: str) -> str:
     return next((str(each["message"]) for each in conditions if each["type"] == "Suspended"), "")
 
 
+def foreseen(team: Team, name: str) -> str:
+    """When it may be done; empty while nobody knows."""
+    progress = team.status(name).get("progress") or {}
+    return str(progress.get("estimatedCompletionTime") or "")
+
+
 def at_rest(world: World, team: Team, name: str) -> None:
     """Nothing of a suspended run is left but its Job: no pod, no place."""
     until("its pods to go", lambda: not team.pods(name), 60)
@@ -48,10 +54,12 @@ def at_rest(world: World, team: Team, name: str) -> None:
 def test_a_run_that_keeps_a_checkpoint_goes_on_where_it_was(world: World, team: Team) -> None:
     team.ask("kept", "paced", **RESUMABLE)
     until_parts(world, team, "kept", 1, SECONDS)
+    until("it to say when it may be done", lambda: foreseen(team, "kept"), 30)
     team.patch("kept", suspend=True)
     at_rest(world, team, "kept")
     until("it to say where it stands", lambda: "to let it go on behind that row" in said(team, "kept"), 30)
     status = team.status("kept")
+    assert foreseen(team, "kept") == ""
     rows = checkpoint(world, team, "kept")["mark"]["rows"]
     assert (status["phase"], status["reason"], status["progress"]["checkpointRows"]) == ("Queued", "Suspended", rows)
     assert said(team, "kept").startswith(f"suspended at row {rows};")

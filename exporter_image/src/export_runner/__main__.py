@@ -16,7 +16,7 @@ from export_contract.codec import ContractError
 from export_contract.failures import Failure
 from export_contract.report import Delivered, FailureReport, Outcome
 from export_contract.runspec import RunSpec
-from export_runner import commands, examples, process
+from export_runner import commands, examples, log, process
 from export_runner.clock import Deadline, Stop
 from export_runner.errors import ExportError, Stopped, internal
 from export_runner.meter import Meter
@@ -66,7 +66,7 @@ def _run(spec_file: str | None) -> int:
         failure = ExportError(Failure.INVALID_RUN_SPEC, f"The run spec cannot be used: {error}")
         return _finish(reporter, meter, "", failure=failure.report())
     stop = Stop()
-    reporter = Reporter(spec.run.id, meter)
+    reporter = Reporter(spec.run.id, meter, request=log.about(spec).request)
     deadline = Deadline(spec.limits.run_deadline_seconds, started)
     _listen(stop)
     _watch(reporter, meter, spec, deadline)

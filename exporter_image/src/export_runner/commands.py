@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, get_args
 from export_contract import environment
 from export_contract.codec import ContractError
 from export_contract.failures import Failure
+from export_contract.logs import About
 from export_contract.names import export_uri
 from export_contract.runspec import RunSpec, SSLMode
+from export_runner import log
 from export_runner.clock import Deadline, Stop
 from export_runner.errors import ExportError, Stopped, internal
 from export_runner.report import size
@@ -162,7 +164,8 @@ def _undo(options: argparse.Namespace) -> int:
 def _undo_run(options: argparse.Namespace) -> int:
     from export_runner.undo import undo
 
-    for removed in undo(_spec(options.spec), _retrier(), objects=options.objects):
+    spec = _spec(options.spec)
+    for removed in undo(spec, _retrier(spec), objects=options.objects):
         print(f"removed {removed}", flush=True)
     return 0
 
@@ -296,8 +299,8 @@ def _spec(file: str | None) -> RunSpec:
     return RunSpec.from_json(spec_text(file))
 
 
-def _retrier() -> Retrier:
-    return Retrier(Deadline(DEADLINE), Stop(), note=lambda text: print(text, file=sys.stderr, flush=True))
+def _retrier(spec: RunSpec | None = None) -> Retrier:
+    return Retrier(Deadline(DEADLINE), Stop(), note=log.lines(log.about(spec) if spec else About()))
 
 
 def _progress() -> Beat:

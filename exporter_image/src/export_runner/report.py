@@ -15,7 +15,9 @@ from typing import TextIO
 
 from export_contract import environment
 from export_contract.failures import FAILURES, Failure
+from export_contract.logs import About
 from export_contract.report import Outcome, Progress
+from export_runner import log
 from export_runner.meter import Meter
 
 PERIOD = 1.0
@@ -28,7 +30,12 @@ class Reporter:
     """Runs beside the stages. Losing stdout, the heartbeat or the termination log ends no run."""
 
     def __init__(
-        self, run: str, meter: Meter, out: TextIO | None = None, variables: Mapping[str, str] | None = None
+        self,
+        run: str,
+        meter: Meter,
+        out: TextIO | None = None,
+        variables: Mapping[str, str] | None = None,
+        request: str = "",
     ) -> None:
         variables = os.environ if variables is None else variables
         self._run = run
@@ -38,6 +45,7 @@ class Reporter:
         self._colour = self._terminal and "NO_COLOR" not in variables
         self._heartbeat = variables.get(environment.HEARTBEAT_FILE, "")
         self._termination_log = variables.get(environment.TERMINATION_LOG, "")
+        self._say = log.lines(About(request, run), {} if self._terminal else variables)
         self._beats = -1
         self._end = threading.Event()
         self._lock = threading.Lock()
@@ -50,8 +58,8 @@ class Reporter:
 
     def note(self, text: str) -> None:
         """A line for the log, on stderr: what is tried again and why."""
-        with self._lock, suppress(OSError, ValueError):
-            print(("\r\x1b[2K" if self._terminal else "") + text, file=sys.stderr, flush=True)
+        with self._lock:
+            self._say(("\r\x1b[2K" if self._terminal else "") + text)
 
     def finish(self, outcome: Outcome) -> None:
         """The last progress, then the outcome: to the termination log, and as the last line of stdout. Once."""

@@ -26,6 +26,7 @@ from export_operator.domain.jobs import PodSettings
 from export_operator.domain.leftovers import Area
 from export_operator.domain.manifests import MAX_BYTES
 from export_operator.domain.model import Job, parse_job
+from export_operator.logs import concerning
 
 log = logging.getLogger(__name__)
 
@@ -133,13 +134,14 @@ class Cleaner:
         return done, failed
 
     async def _try(self, undo: Undo, bucket: _Open) -> bool:
+        concerning(undo.job.request if undo.job is not None else "", undo.run)
         try:
             done = await self._undo(undo, bucket)
         except (StorageError, ApiError, ContractError) as error:
-            log.warning("run %s cannot be cleaned up behind, and waits: %s", undo.run, error)
+            log.warning("cannot be cleaned up behind, and waits: %s", error)
             return False
         except Exception:
-            log.exception("run %s cannot be cleaned up behind, and waits", undo.run)
+            log.exception("cannot be cleaned up behind, and waits")
             return False
         if done:
             self._done[undo.run] = undo

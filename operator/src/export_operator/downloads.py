@@ -24,6 +24,7 @@ from export_operator.domain.identity import Enforcement
 from export_operator.domain.links import Object
 from export_operator.domain.manifests import MAX_BYTES, NotAManifestError
 from export_operator.domain.model import GROUP, VERSION, Key, Request, parse_request, parse_stamped
+from export_operator.logs import concerning
 from export_operator.store import REQUESTS, Document, Store
 from export_operator.workqueue import WorkQueue
 
@@ -83,6 +84,7 @@ class Downloads:
         if document is None or document["metadata"].get("deletionTimestamp"):
             return None
         asked = parse_stamped(document, Download)
+        concerning(asked.request)
         answer = download.decide(await self._observe(asked), self._clock())
         if isinstance(answer, Search):
             answer = download.bounded(asked, answer, await self._search(asked, answer), self._clock())

@@ -25,6 +25,7 @@ from export_operator.adapters.outbox import FullError, Held, Outbox
 from export_operator.domain.evidence import run_spec
 from export_operator.domain.history import Row, ended_run, row_of, row_of_job
 from export_operator.domain.model import EPOCH, Job, Key
+from export_operator.logs import about
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +203,12 @@ class History:
             for run, row in zip(taken, rows, strict=True):
                 self._pending.pop(run, None)
                 if run in refused:
-                    log.error("history: PostgreSQL refuses the row of run %s: %s", run, refused[run])
+                    log.error(
+                        "history: PostgreSQL refuses the row of run %s: %s",
+                        run,
+                        refused[run],
+                        extra=about(Key(row["namespace"], row["request"]), run),
+                    )
                     self._refused[run] = row
                 else:
                     self._absent.pop(run, None)

@@ -26,6 +26,7 @@ from export_operator.domain.model import Job, Key, Pod, Request, parse_request
 from export_operator.domain.notices import Notice
 from export_operator.gates import Gates
 from export_operator.history import Recorder
+from export_operator.logs import concerning
 from export_operator.queueing import Queueing
 from export_operator.store import Store
 
@@ -77,6 +78,7 @@ class Reconciler:
         document = self._store.requests.get(key)
         request = parse_request(document) if document is not None else None
         current = request.run if request is not None else ""
+        concerning(key, current)
         await self._clean_up(key, request)
         if request is None:
             self._gates.forget(key)
@@ -298,7 +300,7 @@ class Reconciler:
             case actions.DeleteRequest(request):
                 await self._history.secure(request.run)
                 await self._cluster.delete_request(request)
-                log.info("%s: deleted, for its time to live is over", request.key)
+                log.info("deleted, for its time to live is over")
             case actions.Bury(owner, stone):
                 await self._ledger.bury(owner, stone, self._clock())
             case actions.Unbury(owner, key):
@@ -323,7 +325,7 @@ class Reconciler:
             await self._history.secure(before)
         written = await self._cluster.write_status(request_path(request.key), document, wanted)
         self._store.put_request(written)
-        log.info("%s: %s (%s): %s", request.key, wanted.get("phase"), wanted.get("reason"), wanted.get("message"))
+        log.info("%s (%s): %s", wanted.get("phase"), wanted.get("reason"), wanted.get("message"))
 
     async def _hold(self, seen: actions.Observation, reason: str, text: str, *, waits: bool = False) -> float | None:
         """`waits`: it keeps its place in the queue."""

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
+from export_contract.logs import FORMATS
 from export_operator.adapters.history import Database
 from export_operator.adapters.postgres import SSL_MODES
 from export_operator.domain import actions, identity, jobs, policy, quota, windows
@@ -55,6 +56,7 @@ class ProcessSettings:
 
 def read_settings(environ: Mapping[str, str]) -> ProcessSettings:
     """Raises `SettingsError`."""
+    log_format = _choice(environ, "LOG_FORMAT", tuple(FORMATS))
     return ProcessSettings(
         decisions=actions.Settings(
             pods=jobs.PodSettings(
@@ -64,6 +66,7 @@ def read_settings(environ: Mapping[str, str]) -> ProcessSettings:
                 image_pull_secrets=_words(environ, "RUNNER_IMAGE_PULL_SECRETS"),
                 service_account=environ.get(f"{PREFIX}RUNNER_SERVICE_ACCOUNT") or "export-runner",
                 resources=_object(environ, "RUNNER_RESOURCES"),
+                log_format=log_format,
             ),
             defaults=policy.Defaults(
                 requests_per_user=_number(environ, "REQUESTS_PER_USER", 5, low=0),
@@ -79,7 +82,7 @@ def read_settings(environ: Mapping[str, str]) -> ProcessSettings:
         pod_uid=environ.get("POD_UID", "").strip(),
         identity_mode=_choice(environ, "IDENTITY_MODE", get_args(identity.Mode)),
         watch_namespaces=_words(environ, "WATCH_NAMESPACES"),
-        log_format=_choice(environ, "LOG_FORMAT", ("text", "json")),
+        log_format=log_format,
         log_level=_choice(environ, "LOG_LEVEL", ("INFO", "DEBUG", "WARNING", "ERROR")),
         http_port=_number(environ, "HTTP_PORT", 8080, low=1),
         sweep_every=timedelta(seconds=_number(environ, "SWEEP_SECONDS", 21_600, low=0)),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from export_contract.failures import Failure
+from export_contract.logs import message_of
 from export_contract.report import Outcome
 from export_contract.runspec import RunSpec
 from tests.integration.exporter import planted
@@ -45,6 +46,7 @@ def laden(exporter: Exporter) -> Exporter:
         "PGPASSWORD": planted.PASSWORD,
         "EXPORT_MASK_KEY": planted.MASK_KEY,
         "EXPORT_FALLBACK_PGPASSWORD": planted.FALLBACK,
+        "EXPORT_LOG_FORMAT": "json",
         "EXPORT_HEARTBEAT_FILE": str(exporter.directory / "heartbeat"),
     }
     return exporter
@@ -97,6 +99,8 @@ def test_nothing_of_credentials_and_rows_is_told(laden: Exporter, saboteur: Path
         said = "".join(running.lines + running.errors)
         outcome = Outcome.from_json(running.lines[-1])
         seen = places(said, command, laden, spec, wire)
+        # JSON writes some characters otherwise, so its messages are looked at as they were given as well.
+        seen["the messages of the log"] = "\n".join(filter(None, map(message_of, map(str.rstrip, running.errors))))
     assert (outcome.failure.reason if outcome.failure else None) == way.failure, said
     secrets = (*planted.SECRETS, laden.s3.secret_key, laden.postgres.password)
     texts = [*secrets, *planted.MARKERS]

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from export_contract.logs import About, Line
 from export_operator.domain.attempts import RING, ring
 from export_operator.domain.pod_ends import readable
 
-from .builders import RUN, ended_pod, failure, later, pod, running_pod, success
+from .builders import NOW, RUN, ended_pod, failure, later, pod, running_pod, success
 
 pytestmark = pytest.mark.unit
 
@@ -70,10 +71,15 @@ def test_however_they_come_the_last_five_are_kept_in_order(ends: list[int], spli
     assert [each["pod"] for each in ring(known, pods[split:], RUN)] == expected
 
 
+NOTED = Line(
+    time=NOW, level="WARNING", logger="export_runner", message="tried again {in} 1 s", about=About("team-a/users", RUN)
+)
 LINES: dict[str, tuple[str, str]] = {
     "words stay": ("tried again in 1 s\nGave up after 4 tries", "tried again in 1 s\nGave up after 4 tries"),
     "lines for programs go": ('{"type":"progress","rows":1}\ntold\n{"version":1,"run":"r"}\n', "told"),
     "so does the rest of one that was cut": ('"rows":1,"bytes":2}\ntold', "told"),
+    "of a line as text the message stays": (NOTED.to_text(), NOTED.message),
+    "of a line as JSON the message stays": (NOTED.to_json(), NOTED.message),
     "empty lines go": ("\n\n told \n\n", " told "),
     "nothing steers a terminal": ("\x1b[31mred\x1b[0m\r\x07", "�[31mred�[0m\n�"),
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -14,7 +13,6 @@ import pytest
 
 from export_operator import __version__
 from export_operator.__main__ import main
-from export_operator.logs import JsonFormatter
 from tests.services.processes import free_port
 
 pytestmark = pytest.mark.unit
@@ -89,27 +87,6 @@ def test_a_cluster_that_does_not_answer_ends_with_one(tmp_path: Path) -> None:
         1,
         "export-operator: the API server does not answer: 0 Unreachable: ClientConnectorError\n",
     )
-
-
-def record(message: str, *arguments: object, error: Exception | None = None) -> logging.LogRecord:
-    info = (type(error), error, None) if error is not None else None
-    made = logging.LogRecord("export_operator.test", logging.WARNING, __file__, 1, message, arguments, info)
-    made.created = 1_795_521_600.5
-    return made
-
-
-def test_a_log_line_is_one_json_object() -> None:
-    assert json.loads(JsonFormatter().format(record("%s: “né”", "a\nb"))) == {
-        "time": "2026-11-24T12:00:00.500+00:00",
-        "level": "warning",
-        "logger": "export_operator.test",
-        "message": "a\nb: “né”",
-    }
-
-
-def test_a_traceback_stays_within_its_line() -> None:
-    text = JsonFormatter().format(record("bad", error=ValueError("two\nlines")))
-    assert (text.count("\n"), json.loads(text)["exception"]) == (0, "ValueError: two\nlines")
 
 
 SPEAKING = [

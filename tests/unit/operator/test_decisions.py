@@ -1110,6 +1110,25 @@ def test_a_delivered_run_tells_object_progress_and_how_long_it_took() -> None:
     }
 
 
+FORESEEN = LAUNCHED | {"progress": {"rows": 50, "percent": 5, "estimatedCompletionTime": "2026-11-24T12:09:00Z"}}
+UNREACHABLE = failure(reason="SourceUnavailable", exit_code=80, retryable=True)
+
+
+@pytest.mark.parametrize(
+    ("observed", "phase"),
+    [
+        (seen(request(status=FORESEEN, suspend=True), job=job(), pods=(running_pod(),)), "Queued"),
+        (seen(request(status=FORESEEN), job=job(), pods=(ended_pod(80, UNREACHABLE),)), "Running"),
+        (seen(request(status=FORESEEN), job=job(failed=True), pods=(ended_pod(67, failure()),)), "Failed"),
+        (seen(request(status=FORESEEN), job=job(complete=True), pods=(ended_pod(0, success()),)), "Succeeded"),
+    ],
+    ids=["it is suspended", "an attempt has failed", "it has failed", "it is delivered"],
+)
+def test_no_end_is_foreseen_any_more_when(observed: Observation, phase: str) -> None:
+    status = status_of(decide(observed, SETTINGS, later(6)))
+    assert (status["phase"], "estimatedCompletionTime" in status["progress"]) == (phase, False)
+
+
 def test_what_the_exporter_warns_of_stands_in_the_message() -> None:
     told = success()[:-1].replace(',"warnings":[]', "") + ',"warnings":["The source is a hot standby."]}'
     found = status_of(

@@ -138,6 +138,7 @@ def test_the_job_is_this_manifest() -> None:
                                 {"name": "EXPORT_RUN_SPEC", "value": plan().run_spec.to_json()},
                                 {"name": "EXPORT_TERMINATION_LOG", "value": "/dev/termination-log"},
                                 {"name": "EXPORT_HEARTBEAT_FILE", "value": "/tmp/heartbeat"},  # noqa: S108
+                                {"name": "EXPORT_LOG_FORMAT", "value": "text"},
                                 secret("PGUSER", "app-db", "username"),
                                 secret("PGPASSWORD", "app-db", "password"),
                                 {"name": "EXPORT_PG_CREDENTIALS_DIR", "value": "/etc/export-runner/source"},

@@ -78,6 +78,7 @@ def test_every_variable_is_read() -> None:
                 image_pull_secrets=("a", "b"),
                 service_account="robot",
                 resources={"limits": {"memory": "256Mi"}},
+                log_format="json",
             ),
             defaults=policy.Defaults(
                 requests_per_user=0,

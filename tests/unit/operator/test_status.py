@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export_contract.report import MAX_RETRIED, EstimateSource, Progress
+from export_operator.domain import times
 from export_operator.domain.actions import Decision, Reserve, TakeSlot, WriteStatus
 from export_operator.domain.attempts import RING, ring
 from export_operator.domain.decide import admitted, decide, reserved
@@ -102,7 +103,7 @@ def test_waiting_again_keeps_the_first_moment_of_waiting() -> None:
     }
 
 
-def progress(rows: int, *, estimated: int | None = 1000, seconds: float = 2.0) -> Progress:
+def progress(rows: int, *, estimated: int | None = 1000, seconds: float = 2.0, resumed: int | None = None) -> Progress:
     source: EstimateSource = "Statistics" if estimated is not None else ""
     return Progress(
         run=RUN,
@@ -111,6 +112,7 @@ def progress(rows: int, *, estimated: int | None = 1000, seconds: float = 2.0) -
         elapsed_seconds=seconds,
         estimated_rows=estimated,
         estimate_source=source,
+        resumed_rows=resumed,
     )
 
 
@@ -122,6 +124,7 @@ SHOWN = {
     "estimatedRows": 1000,
     "estimateSource": "Statistics",
     "percent": 10,
+    "estimatedCompletionTime": "2026-11-24T12:00:18Z",
 }
 
 
@@ -129,10 +132,40 @@ def test_the_first_progress_is_shown_whole() -> None:
     assert progress_status(None, progress(100), NOW) == SHOWN
 
 
-def test_progress_without_an_estimate_has_no_percent() -> None:
+def test_progress_without_an_estimate_has_no_percent_and_foresees_no_end() -> None:
+    foreseen = {"estimatedRows", "estimateSource", "percent", "estimatedCompletionTime"}
     assert progress_status(None, progress(100, estimated=None), NOW) == {
-        name: value for name, value in SHOWN.items() if name not in {"estimatedRows", "estimateSource", "percent"}
+        name: value for name, value in SHOWN.items() if name not in foreseen
     }
+
+
+def test_an_attempt_that_goes_on_behind_a_row_has_the_rate_and_the_end_of_its_own_rows() -> None:
+    assert progress_status(None, progress(500, resumed=400), NOW) == SHOWN | {
+        "rows": 500,
+        "bytes": 5000,
+        "percent": 50,
+        "resumedRows": 400,
+        "estimatedCompletionTime": "2026-11-24T12:00:10Z",
+    }
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        (progress(1000), "all that was estimated is there"),
+        (progress(5000), "there are more than was estimated"),
+        (progress(400, resumed=400), "it has only gone on where it was"),
+        (progress(1, estimated=2**53, seconds=10.0**8), "it is further away than a guess reaches"),
+    ],
+)
+def test_no_end_is_foreseen_when(told: Progress, why: str) -> None:
+    assert "estimatedCompletionTime" not in (progress_status(None, told, NOW) or {}), why
+
+
+def test_the_end_that_is_foreseen_moves_with_the_rate() -> None:
+    slower = progress_status(SHOWN, progress(200, seconds=20), later(18))
+    assert slower is not None
+    assert (slower["rowsPerSecond"], slower["estimatedCompletionTime"]) == (10, "2026-11-24T12:01:38Z")
 
 
 @pytest.mark.parametrize(
@@ -155,6 +188,7 @@ def test_progress_that_is_ahead_old_enough_and_far_enough_is_shown() -> None:
         "rowsPerSecond": 55,
         "heartbeatTime": "2026-11-24T12:00:10Z",
         "percent": 11,
+        "estimatedCompletionTime": "2026-11-24T12:00:26Z",
     }
 
 
@@ -197,6 +231,14 @@ def test_an_estimate_that_has_grown_stops_no_progress() -> None:
     found = progress_status(SHOWN, progress(400, estimated=10_000), later(60))
     assert found is not None
     assert (found["rows"], found["percent"], found["estimatedRows"]) == (400, 10, 10_000)
+
+
+@given(reports)
+def test_the_end_that_is_foreseen_is_a_time_and_not_past(report: Progress) -> None:
+    foreseen = (progress_status(None, report, NOW) or {}).get("estimatedCompletionTime")
+    moment = times.parse(foreseen)
+    assert (moment is None) == (foreseen is None)
+    assert moment is None or NOW <= moment <= later(366 * DAY)
 
 
 @given(reports)

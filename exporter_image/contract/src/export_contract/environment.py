@@ -34,3 +34,6 @@ TERMINATION_LOG = "EXPORT_TERMINATION_LOG"
 
 HEARTBEAT_FILE = "EXPORT_HEARTBEAT_FILE"
 """Path touched while the pipeline moves; the liveness probe reads its age."""
+
+LOG_FORMAT = "EXPORT_LOG_FORMAT"
+"""`text` or `json`: the form of log lines (`logs`)."""

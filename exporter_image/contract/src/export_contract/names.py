@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -12,10 +13,31 @@ MANIFEST = "manifest.json"
 CHECKPOINTS = ".export-operator"
 """The folder of all checkpoints under a destination's prefix."""
 
+RUN_SPAN = "run"
+"""The span of a run from its Job to the Job's end."""
+_RUN = re.compile("[0-9a-f]{20}")
+
 
 def run_id(uid: str, run_id: str) -> str:
     """The run of (request UID, `spec.runID`) as 20 hex digits: 80 bits, so that no two runs share one."""
     return hashlib.sha256(f"{uid}/{run_id}".encode()).hexdigest()[:20]
+
+
+def trace_id(run: str) -> str:
+    """The run's trace as 32 hex digits (W3C Trace Context): it begins with the run. Whoever knows the run knows it, so
+    that restarts and other replicas carry on the same trace."""
+    digest = hashlib.sha256(f"trace/{run}".encode()).hexdigest()
+    return run + digest[:12] if _RUN.fullmatch(run) else digest[:32]
+
+
+def span_id(run: str, name: str) -> str:
+    """A span of the run's trace that every process calls the same, as 16 hex digits."""
+    return hashlib.sha256(f"span/{run}/{name}".encode()).hexdigest()[:16]
+
+
+def traceparent(run: str) -> str:
+    """What the spans of a run's pods belong to, as W3C Trace Context writes it: the span `RUN_SPAN`, recorded."""
+    return f"00-{trace_id(run)}-{span_id(run, RUN_SPAN)}-01"
 
 
 def job_name(run: str) -> str:

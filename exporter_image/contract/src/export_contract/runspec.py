@@ -231,7 +231,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
-    """One run, whole. `version` changes when an older exporter could misread the document."""
+    """One run, whole. `version` changes when an older exporter could misread the document.
+
+    `traceparent` (W3C Trace Context) is what the attempt's spans belong to; None: it tells nobody of them."""
 
     version: Literal[1] = 1
     run: Run
@@ -241,6 +243,7 @@ class RunSpec:
     limits: Limits = Limits()
     consistency: Consistency = "Auto"
     resume: Resume = "Auto"
+    traceparent: str | None = None
 
     def to_json(self) -> str:
         """One line of JSON."""

@@ -68,7 +68,7 @@ class Finder:
             if not again or pause is None:
                 break
             await asyncio.sleep(pause)
-        log.info("%s: its end is told by its manifest: %s", seek.request, found)
+        log.info("its end is told by its manifest: %s", found)
         return found
 
     async def _tried(self, seek: Seek, spec: Any) -> tuple[Sought, bool]:
@@ -81,7 +81,7 @@ class Finder:
                 if error.code not in ABSENT:
                     fault, again = f"{place.title}: {error}", error.passing
             except NotAManifestError as error:
-                log.warning("%s: what stands where its manifest would is none: %s", seek.request, error)
+                log.warning("what stands where its manifest would is none: %s", error)
             else:
                 return found, False
         if not fault and (spec.get("fallback") or {}).get("database"):

@@ -12,6 +12,7 @@ from export_operator.adapters.cluster import Cluster
 from export_operator.adapters.kube import ApiError
 from export_operator.adapters.runs import Runs
 from export_operator.domain.model import Key, Pod
+from export_operator.logs import concerning
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,8 @@ class ProgressPoller:
             await asyncio.gather(*(self._read(running[name]) for name in batch))
 
     async def _read(self, pod: Pod) -> None:
+        job = self._runs.jobs.items.get(names.job_name(pod.run))
+        concerning(job.request if job is not None else "", pod.run)
         try:
             progress = await self._cluster.progress(pod.name)
         except ApiError as error:
@@ -60,6 +63,5 @@ class ProgressPoller:
         if progress is None or progress.run != pod.run or progress == before:
             return
         self._latest[pod.run] = progress
-        job = self._runs.jobs.items.get(names.job_name(pod.run))
         if job is not None:
             self._wake(job.request)

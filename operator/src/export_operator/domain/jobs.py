@@ -35,6 +35,8 @@ class PodSettings:
     image_pull_secrets: tuple[str, ...] = ()
     service_account: str = "export-runner"
     resources: Mapping[str, Any] = field(default_factory=dict)
+    log_format: str = "text"
+    """Of the exporter's log lines: `text` or `json`."""
 
 
 def active_deadline_seconds(start_deadline: int, run_deadline: int, fallback_deadline: int = 0) -> int:
@@ -136,7 +138,7 @@ def _pod_spec(plan: Plan, settings: PodSettings) -> dict[str, Any]:
                 "image": settings.image,
                 "imagePullPolicy": settings.image_pull_policy,
                 "args": ["run"],
-                "env": _environment(plan),
+                "env": _environment(plan, settings),
                 "resources": dict(plan.pod.get("resources") or settings.resources),
                 "livenessProbe": {
                     "exec": {"command": ["python", "-I", "-S", "-c", _ALIVE]},
@@ -165,11 +167,12 @@ def _pod_spec(plan: Plan, settings: PodSettings) -> dict[str, Any]:
     return spec
 
 
-def _environment(plan: Plan) -> list[dict[str, Any]]:
+def _environment(plan: Plan, settings: PodSettings) -> list[dict[str, Any]]:
     return [
         {"name": environment.RUN_SPEC, "value": _literal(plan.run_spec.to_json())},
         {"name": environment.TERMINATION_LOG, "value": "/dev/termination-log"},
         {"name": environment.HEARTBEAT_FILE, "value": HEARTBEAT},
+        {"name": environment.LOG_FORMAT, "value": settings.log_format},
         *credentials.variables(plan),
     ]
 

@@ -30,6 +30,7 @@ def kept_rows(turn: Turn) -> int | None:
 def suspend(turn: Turn, document: status.Document, first: str = "") -> None:
     """The run is suspended. `first` is what comes before it goes on, once it is let."""
     let = f"set spec.suspend to false to let it {first}"
+    document.halt()
     if not stopped(turn):
         text = "suspended; its pod is being stopped"
     elif rows := kept_rows(turn):

@@ -10,6 +10,7 @@ from dataclasses import replace
 from export_contract import failures
 from export_contract.codec import ContractError
 from export_contract.failures import FAILURES, Failure, FailureClass, FailureKind
+from export_contract.logs import message_of
 from export_contract.report import MAX_COUNT, MAX_RETRIED, MAX_SECONDS, FailureReport, Outcome
 from export_operator.domain import times
 from export_operator.domain.endings import Problem, problem
@@ -108,9 +109,14 @@ def told_failure(pod: Pod, run: str) -> Outcome | None:
 
 
 def readable(log: str) -> str:
-    """The end of an exporter's log as a person reads it: without the lines for programs (progress, outcome; the first
-    may be cut), which say nothing that status does not, and without characters that steer a terminal."""
-    lines = [line for line in log.splitlines() if line.strip() and not (line.startswith("{") or line.endswith("}"))]
+    """The end of an exporter's log as a person reads it: messages alone, without the lines for programs (progress,
+    outcome; the first may be cut), which say nothing that status does not, and without characters that steer a
+    terminal."""
+    lines = []
+    for line in log.splitlines():
+        message = message_of(line)
+        if message is not None or (line.strip() and not (line.startswith("{") or line.endswith("}"))):
+            lines.append(line if message is None else message)
     plain = "\n".join("".join(each if each.isprintable() else "�" for each in line) for line in lines)
     return plain[-MAX_LOG_TAIL:]
 

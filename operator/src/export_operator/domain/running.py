@@ -158,6 +158,8 @@ def _under_way(turn: Turn, job: Job, document: status.Document, start_by: dateti
     progress = status.progress_status(document.fields.get("progress"), turn.seen.progress, turn.now)
     if progress is not None:
         document.fields["progress"] = progress
+    if document.fields.get("reason") != "Exporting":
+        document.halt()
     return Decision((*actions, *turn.write(document)), requeue)
 
 

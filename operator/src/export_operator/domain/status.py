@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from export_contract.report import Progress
@@ -28,6 +28,8 @@ MAX_RETRIES = 160
 MAX_QUOTAS = 8  # entries, by the CRD
 PROGRESS_SECONDS = 10  # a running pod costs at most one status write in this time
 PROGRESS_PERCENT = 1  # and none at all for less than this
+COMPLETION = "estimatedCompletionTime"
+FORESEEN = timedelta(days=366)  # a guess at what is later says nothing
 
 
 def clip(text: str, limit: int) -> str:
@@ -111,6 +113,11 @@ class Document:
         self.fields.pop("queue", None)
         if self.says("Suspended"):
             self.condition("Suspended", False, "Resumed", text)
+
+    def halt(self) -> None:
+        """No rows move: nothing says any more when they will all be there."""
+        if progress := self.fields.get("progress"):
+            self.fields["progress"] = {name: value for name, value in progress.items() if name != COMPLETION}
 
     def fit(self) -> None:
         """Cut what makes the status too large, which takes names and texts of the largest kind: the beginning of the
@@ -228,10 +235,11 @@ def progress_status(
             return before
         if known is not None:
             percent = max(percent or 0, known)  # an estimate that has grown takes nothing back
+    rate = _rate(progress)
     found: dict[str, Any] = {
         "rows": progress.rows,
         "bytes": max(progress.bytes, (before or {}).get("bytes", 0)),
-        "rowsPerSecond": int(progress.rows / max(progress.elapsed_seconds, 0.001)),
+        "rowsPerSecond": int(rate),
         "heartbeatTime": times.render(now),
     }
     if progress.estimated_rows is not None:
@@ -239,8 +247,24 @@ def progress_status(
         found["estimateSource"] = progress.estimate_source
     if percent is not None:
         found["percent"] = percent
+    if (completion := _completion(progress, rate, now)) is not None:
+        found[COMPLETION] = times.render(completion)
     marks = {"resumedRows": progress.resumed_rows, "checkpointRows": progress.checkpoint_rows}
     return found | {name: rows for name, rows in marks.items() if rows is not None}
+
+
+def _rate(progress: Progress) -> float:
+    """Rows a second of the present attempt, its start included: those that it went on behind were there before."""
+    return max(0, progress.rows - (progress.resumed_rows or 0)) / max(progress.elapsed_seconds, 0.001)
+
+
+def _completion(progress: Progress, rate: float, now: datetime) -> datetime | None:
+    """When the last row is there, if the rate stays and the estimate is right; None when it has proved wrong, or there
+    is none, or it says nothing."""
+    missing = (progress.estimated_rows or 0) - progress.rows
+    if missing <= 0 or rate * FORESEEN.total_seconds() < missing:
+        return None
+    return now + timedelta(seconds=missing / rate)
 
 
 def result_status(ended: Ended, places: Places) -> dict[str, Any]:

@@ -151,6 +151,7 @@ class Turn:
         # Conditions turn when the run ended, not when somebody noticed.
         document = replace(document, now=finished or self.now)
         document.fields.pop("queue", None)
+        document.halt()
         document.phase(phase, reason, text)
         document.drop_condition("Reconciling")
         document.fields["completionTime"] = times.render(document.now)
