@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,6 +26,7 @@ from tests.integration.operator.connections import running
 from tests.platform.names import RUN_NAMESPACE
 
 Document = Mapping[str, Any]
+RETRY_SECONDS = 0.5
 
 
 @dataclass
@@ -89,7 +90,7 @@ class StandIn:
         spec = {**job["spec"]["template"]["spec"], "schedulerName": "nobody"}
         body = {"metadata": {"name": f"{name}-0", "labels": labels}, "spec": spec}
         began = datetime.now(UTC)
-        await self._kube.create(self._pods, body)
+        await self._insist(lambda: self._kube.create(self._pods, body))
         running = {"running": {"startedAt": times.render(began)}}
         await self._write_pod(name, "Running", running)
         await asyncio.sleep(self._seconds * self._random.uniform(0.5, 1.5))
@@ -118,11 +119,20 @@ class StandIn:
         await self._patch(f"{self._pods}/{job}-0/status", body)
 
     async def _patch(self, path: str, body: Document) -> None:
-        try:
-            await self._kube.patch(path, body)
-        except ApiError as error:
-            if not error.not_found:  # it was deleted meanwhile
-                raise
+        await self._insist(lambda: self._kube.patch(path, body))
+
+    async def _insist(self, write: Callable[[], Awaitable[object]]) -> None:
+        """As those whose place this takes: while the API server is not well the write is tried again."""
+        while True:
+            try:
+                await write()
+            except ApiError as error:
+                if error.status >= 500:
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
+                if not error.not_found:  # it was deleted meanwhile
+                    raise
+            return
 
     async def _collect(self, job: Document) -> None:
         """As the garbage collector does."""
@@ -132,7 +142,8 @@ class StandIn:
             if error.not_found:
                 return
             raise
-        await self._kube.delete(f"{self._pods}/{job['metadata']['name']}-0", uid=pod["metadata"]["uid"])
+        path, uid = f"{self._pods}/{job['metadata']['name']}-0", pod["metadata"]["uid"]
+        await self._insist(lambda: self._kube.delete(path, uid=uid))
 
 
 def outcome(job: Document) -> str:

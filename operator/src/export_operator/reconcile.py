@@ -114,7 +114,9 @@ class Reconciler:
         for job in jobs:
             if job.run != current:
                 gone = present is None or present.uid != job.request_uid
-                for action in decide.orphaned(job, pod_lives=self._runs.lives(job), gone=gone).actions:
+                pods = self._runs.known_pods(job.run)
+                stranded = lost.lost(pods, await self._silent_nodes(pods), self._clock())
+                for action in decide.orphaned(job, stranded, pod_lives=self._runs.lives(job), gone=gone).actions:
                     if isinstance(action, actions.DeleteJob | actions.Undo):
                         await self._history.part_with(job)
                     await self._perform(action)
@@ -149,7 +151,9 @@ class Reconciler:
     async def _observe(self, request: Request, run: str) -> actions.Observation:
         open_run = not request.finished
         job = await self._runs.job(run, confirm=request.launched and open_run)
-        pods = await self._runs.pods_of(job) if job is not None and open_run else ()
+        pods: tuple[Pod, ...] = ()
+        if job is not None:
+            pods = await self._runs.pods_of(job) if open_run else self._runs.known_pods(run)
         robbed = job is None and request.launched and open_run
         gone = self._runs.gone(run)
         recent = () if job is None else starting.recent(job, gone, pods)
@@ -160,7 +164,7 @@ class Reconciler:
             job=job,
             pods=pods,
             gone=gone,
-            log_tail=await self._log_tail(pods) if job is not None and job.failed else "",
+            log_tail=await self._log_tail(pods) if job is not None and job.failed and open_run else "",
             pod_lives=job is not None and self._runs.lives(job),
             undone=self._cleaner.undone((request.status.get("adopted") or {}).get("run") or run, objects=True),
             told=await self._notices(job, recent) if job is not None and open_run else (),

@@ -46,7 +46,6 @@ def line(**changes: Any) -> str:
         '"type":"progress"',
         line()[:-1],
         line(type="result"),
-        line(extra=1),
         line(rows="10"),
         line(rows=-1),
         line(rows=2**53 + 1),

@@ -87,6 +87,13 @@ def lose_the_node(world: World) -> None:
         world.pods[run] = tuple(replace(pod, node="node", deleting=True, gone_by=late) for pod in pods)
 
 
+def end_without_pods(world: World) -> None:
+    """The Job controller ends what was stopped when no pod of it is there any more."""
+    for name, job in world.jobs.items():
+        if job.stop_reason and not world.pods[job.run]:
+            world.jobs[name] = replace(job, failed=True, failed_reason="DeadlineExceeded", finished=world.now)
+
+
 def deliver_and_lose_the_job(world: World) -> None:
     deliver(world)
     lose_the_job(world)
@@ -607,6 +614,9 @@ STORIES: dict[str, Story] = {
     "killed": Story((applied(), start, die), {KEY: "Failed"}, 1, 1),
     "on a node that does not answer any more": Story(
         (applied(), start, lose_the_node, waited(31), *RAN), {KEY: "Succeeded"}, 1, 1
+    ),
+    "deleted while its node does not answer": Story(
+        (applied(), start, lose_the_node, deleted(), waited(31), end_without_pods), {}, 1, 1
     ),
     "not attested": Story((applied(submittedBy=None),), {KEY: "Rejected"}, 0, 0),
 }

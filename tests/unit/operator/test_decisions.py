@@ -1213,7 +1213,22 @@ UNWANTED: dict[str, tuple[Job, bool, bool, tuple[Action, ...]]] = {
 
 @pytest.mark.parametrize(("unwanted", "pod_lives", "gone", "expected"), UNWANTED.values(), ids=list(UNWANTED))
 def test_a_job_that_nobody_wants(unwanted: Job, pod_lives: bool, gone: bool, expected: tuple[Action, ...]) -> None:
-    assert orphaned(unwanted, pod_lives=pod_lives, gone=gone) == Decision(expected)
+    assert orphaned(unwanted, (), pod_lives=pod_lives, gone=gone) == Decision(expected)
+
+
+def test_a_job_that_nobody_wants_does_not_wait_for_a_node_that_does_not_answer() -> None:
+    stopped = job(stop_reason="NotWanted")
+    assert orphaned(stopped, (LEAVING,), pod_lives=True, gone=True) == Decision((LosePod(LEAVING),))
+
+
+def test_nor_does_a_request_that_has_ended() -> None:
+    observed = seen(
+        request(status=ENDED), job=job(failed=True), pods=(LEAVING,), silent_nodes=frozenset({"node"}), pod_lives=True
+    )
+    early, late = (decide(observed, SETTINGS, later(seconds)) for seconds in (39, 50))
+    assert [action for action in early.actions if isinstance(action, LosePod)] == []
+    assert early.requeue_after == 10
+    assert [action for action in late.actions if isinstance(action, LosePod)] == [LosePod(LEAVING)]
 
 
 jobs = st.none() | st.builds(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from export_operator.domain.identity import Subject
+from export_operator.domain.model import Pod
 from export_operator.domain.pages import State
 from export_operator.domain.usage import parse_usage, usage_name
 
-from .builders import KEY
+from .builders import KEY, RUN, failure
 from .world import Hand, Operator, World, settle
 
 pytestmark = pytest.mark.unit
@@ -46,6 +49,34 @@ def test_a_phase_a_field_and_a_condition_that_nobody_knows_here_change_nothing_i
     status = world.status(KEY)
     assert (status["phase"], len(world.created), world.slots) == ("Succeeded", 1, ())
     assert "Hibernating" in {condition["type"] for condition in status["conditions"]}
+
+
+@pytest.mark.parametrize("end", ["delivered", "failed"])
+def test_what_a_pod_of_a_newer_release_tells_is_understood_without_what_is_new_in_it(end: str) -> None:
+    told = []
+    for newer in (False, True):
+        world, hand = World(), Hand()
+        world.apply(KEY)
+        operator = settle(world, Operator(world, hand), hand)
+        (name,) = world.jobs
+        world.start(name)
+        if end == "delivered":
+            world.deliver(name)
+        else:
+            world.end(name, 67, failure().replace(RUN, world.jobs[name].run))
+        if newer:
+            world.pods = {run: tuple(map(speak_newly, pods)) for run, pods in world.pods.items()}
+            world.manifests.clear()  # what the pod has said is enough
+        settle(world, operator, hand)
+        told.append(world.status(KEY))
+    assert told[0] == told[1]
+    assert told[0]["phase"] == {"delivered": "Succeeded", "failed": "Failed"}[end]
+
+
+def speak_newly(pod: Pod) -> Pod:
+    told = json.loads(pod.exit_message)
+    part = "delivered" if "delivered" in told else "failure"
+    return replace(pod, exit_message=json.dumps({**told, part: told[part] | {"dreams": []}, "dreams": 1}))
 
 
 def usage(**spec: Any) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Frozen dataclasses to camelCase JSON and back, strictly: an unknown, missing or mistyped field is an error."""
+"""Frozen dataclasses to camelCase JSON and back, strictly: an unknown, missing or mistyped field is an error.
+
+A reader of another release's reports passes `strict=False`: fields that it does not know are left out, and all else is
+checked as ever. What tells somebody what to do is read strictly: who left out a mask would deliver what it hides."""
 
 from __future__ import annotations
 
@@ -44,18 +47,18 @@ def encode(value: Any) -> Any:
     return value
 
 
-def decode(cls: type[T], data: Any, path: str = "$") -> T:
+def decode(cls: type[T], data: Any, path: str = "$", *, strict: bool = True) -> T:
     """Build `cls` from parsed JSON. Raises `ContractError` that names the first path at fault."""
     if not isinstance(data, dict):
         raise ContractError(f"{path}: expected an object, got {type(data).__name__}")
     hints = typing.get_type_hints(cls)
     fields = {camel(field.name): field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    if unknown := sorted(set(data) - set(fields)):
+    if strict and (unknown := sorted(set(data) - set(fields))):
         raise ContractError(f"{path}: unknown field {unknown[0]!r}; known: {', '.join(sorted(fields))}")
     arguments: dict[str, Any] = {}
     for key, field in fields.items():
         if key in data:
-            arguments[field.name] = _convert(hints[field.name], data[key], f"{path}.{key}")
+            arguments[field.name] = _convert(hints[field.name], data[key], f"{path}.{key}", strict)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ContractError(f"{path}: field {key!r} is missing")
     try:
@@ -64,13 +67,13 @@ def decode(cls: type[T], data: Any, path: str = "$") -> T:
         raise ContractError(f"{path}: {error}") from None
 
 
-def loads(cls: type[T], text: str | bytes) -> T:
+def loads(cls: type[T], text: str | bytes, *, strict: bool = True) -> T:
     """Parse JSON text into `cls`. Raises `ContractError` for text that is not JSON as well."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ContractError(f"$: not JSON: {error}") from None
-    return decode(cls, data)
+    return decode(cls, data, strict=strict)
 
 
 def dumps(value: Any) -> str:
@@ -78,7 +81,7 @@ def dumps(value: Any) -> str:
     return json.dumps(encode(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def _convert(hint: Any, value: Any, path: str) -> Any:
+def _convert(hint: Any, value: Any, path: str, strict: bool) -> Any:
     origin = typing.get_origin(hint)
     if origin in {typing.Union, types.UnionType}:
         members = typing.get_args(hint)
@@ -86,7 +89,7 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
             if type(None) in members:
                 return None
             raise ContractError(f"{path}: must not be null")
-        return _convert(next(member for member in members if member is not type(None)), value, path)
+        return _convert(next(member for member in members if member is not type(None)), value, path, strict)
     if origin is typing.Literal:
         allowed = typing.get_args(hint)
         if not any(type(value) is type(item) and value == item for item in allowed):
@@ -96,17 +99,17 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         if not isinstance(value, list):
             raise ContractError(f"{path}: expected a list, got {type(value).__name__}")
         item = typing.get_args(hint)[0]
-        return tuple(_convert(item, element, f"{path}[{index}]") for index, element in enumerate(value))
+        return tuple(_convert(item, element, f"{path}[{index}]", strict) for index, element in enumerate(value))
     if origin is dict:
         if not isinstance(value, dict):
             raise ContractError(f"{path}: expected an object, got {type(value).__name__}")
         item = typing.get_args(hint)[1]
         return {
-            _convert(str, key, f"{path}: a key"): _convert(item, element, f"{path}.{key}")
+            _convert(str, key, f"{path}: a key", strict): _convert(item, element, f"{path}.{key}", strict)
             for key, element in value.items()
         }
     if dataclasses.is_dataclass(hint):
-        return decode(typing.cast("type[Any]", hint), value, path)
+        return decode(typing.cast("type[Any]", hint), value, path, strict=strict)
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         # JSON has no infinity, but its numbers have no bound: 1e999 is one.
         if not -sys.float_info.max <= value <= sys.float_info.max:

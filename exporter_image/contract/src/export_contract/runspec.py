@@ -231,7 +231,8 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
-    """One run, whole. `version` changes when an older exporter could misread the document.
+    """One run, whole. A field that is not known is an error, and a new one has a default: a Job's pods are of the
+    release that made it, but a later one reads it, to clean up. `version` changes when it could misread it.
 
     `traceparent` (W3C Trace Context) is what the attempt's spans belong to; None: it tells nobody of them."""
 

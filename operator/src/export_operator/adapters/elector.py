@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 RENEW_SECONDS = 2.0  # between a renewal and the next
 RETRY_SECONDS = 0.5  # after one that failed
+WAIT_SECONDS = 4.0  # at most, between two tries to take it: an API server may take no write for hours
 FIRST_TRY_SECONDS = 1.5  # for the answer to a renewal; each further try is given twice as long, while the Lease lasts
 RETURN_SECONDS = 1.0
 TAKEN = {404, 422}  # the Lease has been deleted, or names another holder
@@ -79,13 +80,17 @@ class Elector:
         watch = asyncio.create_task(informer.run(), name="watch of the Lease")
         try:
             await informer.synced.wait()
+            failures = 0
             while True:
                 wait = lease.free_in(self._sight, self.holder, self._timer())
                 if wait <= 0:
                     if await self._claim(self._sight.lease):
                         return
                     await self._look(informer)
-                    wait = RETRY_SECONDS
+                    wait = min(RETRY_SECONDS * 2**failures, WAIT_SECONDS)
+                    failures = min(failures + 1, 10)
+                else:
+                    failures = 0
                 with suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await self._news.wait()

@@ -10,13 +10,14 @@ from export_contract.manifest import Manifest
 from export_operator.domain import admission, expiry, quota, running
 from export_operator.domain.actions import (
     Decision,
+    LosePod,
     Observation,
     Recall,
     Reserve,
     Settings,
     TakeSlot,
 )
-from export_operator.domain.model import Job
+from export_operator.domain.model import Job, Pod
 from export_operator.domain.turn import Turn
 
 
@@ -62,6 +63,9 @@ def refused(seen: Observation, reason: str, text: str, settings: Settings, now: 
     return admission.refused(Turn(seen, settings, now), reason, text)
 
 
-def orphaned(job: Job, *, pod_lives: bool, gone: bool) -> Decision:
-    """What becomes of a Job that is not its request's any more: that wants another run, or is `gone`."""
+def orphaned(job: Job, lost: Iterable[Pod], *, pod_lives: bool, gone: bool) -> Decision:
+    """What becomes of a Job that is not its request's any more: that wants another run, or is `gone`. `lost` are its
+    pods that only the API server still knows: it does not wait for their node."""
+    if stranded := tuple(map(LosePod, lost)):
+        return Decision(stranded)
     return Decision(expiry.retire(job, pod_lives=pod_lives, gone=gone, delivered=job.complete))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from export_operator.domain import admission, adoption, gitops, leftovers, places, refunds, status, times
+from export_operator.domain import admission, adoption, gitops, leftovers, lost, places, refunds, status, times
 from export_operator.domain.actions import (
     Action,
     Bury,
@@ -15,6 +15,7 @@ from export_operator.domain.actions import (
     DeleteJob,
     DeletePods,
     DeleteRequest,
+    LosePod,
     Refund,
     Settle,
     StopJob,
@@ -41,6 +42,9 @@ def finished(turn: Turn) -> Decision:
         never = job is None and not request.launched
         actions.append(Refund(turn.run) if never else Settle(refunds.settlement(request, turn.policy.refund_on)))
     looks: list[float] = []
+    actions.extend(map(LosePod, lost.lost(turn.seen.pods, turn.seen.silent_nodes, turn.now)))
+    if (again := lost.look_again(turn.seen.pods, turn.now)) is not None:
+        looks.append(again)
     objects = _objects(turn)
     if job is not None and not job.deleting:
         left = (_ended(turn) + job_ttl(turn) - turn.now).total_seconds()
