@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from export_operator.adapters.outbox import NAME
+from export_operator.adapters.unwritten import NAME
 from tests.e2e.conftest import MakeTeam, World
 from tests.e2e.furniture import DESTINATION, FEW, PLENTY, SOURCE
 from tests.e2e.team import SECONDS, Team
@@ -125,7 +125,7 @@ def told(
     return (team.user, team.user, SOURCE, dataset, DESTINATION, phase, reason, rows, by)
 
 
-def outbox(world: World) -> Json | None:
+def unwritten(world: World) -> Json | None:
     return world.platform.api.find("ConfigMap", NAME, RUN_NAMESPACE)
 
 
@@ -163,7 +163,7 @@ def test_through_an_outage_exports_end_requests_go_and_no_row_is_lost(
             lambda: team.admin.find("ExportRequest", "expires", team.namespace) is None,
             HOLD + 2 * SECONDS,
         )
-        assert outbox(world) is not None
+        assert unwritten(world) is not None
         assert history.rows(team) == {}
         world.platform.kubectl.run("delete", "pod", "--selector", OPERATOR, "--wait=true")
         world.platform.kubectl.run("rollout", "status", "deployment/export-operator", "--timeout=120s")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from export_contract import names
-from export_operator.adapters import outbox
+from export_operator.adapters import unwritten
 from export_operator.adapters.history import Database, HistoryTable
 from export_operator.commands.history import migrate
 from export_operator.domain import times
@@ -85,14 +85,14 @@ def document(number: int, chance: random.Random) -> Mapping[str, Any]:
 
 
 def room(rows: list[Row]) -> int:
-    """How many of them the outbox holds."""
+    """How many of them one object holds."""
     low, high = 0, len(rows)
     while low < high:
         middle = (low + high + 1) // 2
         try:
-            outbox._pack({row["run"]: row for row in rows[:middle]})
+            unwritten._pack({row["run"]: row for row in rows[:middle]})
             low = middle
-        except outbox.FullError:
+        except unwritten.FullError:
             high = middle - 1
     return low
 
@@ -103,7 +103,7 @@ async def measure(runs: int) -> None:
     began = time.perf_counter()
     rows = [row_of(each) for each in documents]
     print(f"rows made: {1e6 * (time.perf_counter() - began) / runs:.0f} us each")
-    print(f"outbox: holds {room(rows)} of {runs} rows")
+    print(f"unwritten: holds {room(rows)} of {runs} rows")
     with host.postgres_server() as server, tempfile.TemporaryDirectory() as directory:
         for name, value in (("username", server.user), ("password", server.password)):
             (Path(directory) / name).write_text(value)

@@ -27,12 +27,14 @@ from export_operator.adapters.history import HistoryTable
 from export_operator.adapters.kube import ApiError, Kube, path_of
 from export_operator.adapters.ledger import Ledger
 from export_operator.adapters.metrics import Metrics, ResourceCollector, TotalsCollector
-from export_operator.adapters.outbox import Outbox
+from export_operator.adapters.notify import Messenger, Webhook
+from export_operator.adapters.outbox import OutboxStore
 from export_operator.adapters.policies import PolicyReporter
 from export_operator.adapters.probe import Prober
 from export_operator.adapters.progress import ProgressPoller
 from export_operator.adapters.runs import Runs
 from export_operator.adapters.totals import TotalsStore
+from export_operator.adapters.unwritten import Unwritten
 from export_operator.adapters.workloads import Workloads
 from export_operator.cleaner import Cleaner
 from export_operator.counting import Counting
@@ -44,6 +46,7 @@ from export_operator.gates import Gates
 from export_operator.handlers import make_registry
 from export_operator.history import History, NoHistory
 from export_operator.leading import BrokenError, Leading, Work, cancel, until_one_ends
+from export_operator.notifications import Notifications
 from export_operator.overdue import Overdue
 from export_operator.queueing import Queueing
 from export_operator.reconcile import Reconciler
@@ -94,6 +97,16 @@ class App:
         self._gates = Gates(self._gate_changed, self._store.backlog.add)
         self._queueing = Queueing(self._ledger, self._wake, now, self._gate, metrics.queue_depth)
         self._prober = Prober(self._cluster, self._store, self._gates, now, metrics.credential_expiry)
+        self._notifications = Notifications(
+            kept=OutboxStore(kube, decisions.pods.namespace),
+            store=self._store,
+            cluster=self._cluster,
+            jobs=self._runs.all,
+            senders={"Webhook": Webhook(now).send, "Apprise": Messenger().send},
+            fence=elector.fence,
+            clock=now,
+            metrics=metrics,
+        )
         self._policies = PolicyReporter(
             cluster=self._cluster,
             store=self._store,
@@ -101,6 +114,7 @@ class App:
             defaults=decisions.defaults,
             clock=now,
             timer=time.monotonic,
+            trouble=self._notifications.trouble,
         )
         opened = partial(storage.opened, kube, decisions.pods.namespace, fence=elector.fence)
         self._cleaner = Cleaner(
@@ -180,7 +194,7 @@ class App:
 
     def _make_history(self, table: HistoryTable) -> History:
         namespace = self._settings.decisions.pods.namespace
-        made = History(table, Outbox(self._kube, namespace), self._cluster, now, self._metrics.history_backlog)
+        made = History(table, Unwritten(self._kube, namespace), self._cluster, now, self._metrics.history_backlog)
         self._store.listen(REQUESTS, lambda key: None if key in self._store.requests else made.gone(key))
         return made
 
@@ -216,6 +230,7 @@ class App:
             Work("resync", lambda: self._resync.run(self._wake)),
             Work("counting", self._counting.run),
             Work("overdue", self._overdue.run),
+            Work("notifications", self._notifications.run),
         )
 
     async def run(self) -> None:
@@ -323,6 +338,7 @@ class App:
         self._counting.recorded(before, after)
         if self._history is not None:
             self._history.recorded(after)
+        self._notifications.recorded(after)
 
     def _some_object(self) -> str | None:
         """The path of any object of ours that has a status."""

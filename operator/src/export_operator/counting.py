@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from export_operator.adapters.kept import Kept
 from export_operator.adapters.kube import ApiError
-from export_operator.adapters.totals import Kept, TotalsStore
+from export_operator.adapters.totals import TotalsStore
 from export_operator.domain.model import TERMINAL_PHASES, Job, Named
 from export_operator.domain.totals import End, Totals, end_of, minute_of
 from export_operator.store import Store
@@ -44,7 +45,7 @@ class Counting:
         self._jobs = jobs
         self._show = show
         self._clock = clock
-        self._kept: Kept | None = None
+        self._kept: Kept[Totals] | None = None
         self._leading = False
         self._ended: dict[str, tuple[Document, bool]] = {}
         """Documents of runs that have ended and may not be in the totals yet; whether the leader saw the end come."""
@@ -86,27 +87,27 @@ class Counting:
         if leading != self._leading:
             return  # a leader knows better than what was asked for before: no counter ever falls
         self._kept = kept
-        if kept.totals is not None:
-            self._show(kept.totals)
-            self._drop_known(kept.totals)
+        if kept.value is not None:
+            self._show(kept.value)
+            self._drop_known(kept.value)
 
     async def save(self) -> None:
         """Add what has ended, and keep it. Raises `ApiError`; then nothing is lost, and the next call does it."""
         if self._kept is None:
             await self.load()
         assert self._kept is not None
-        if not self._ended and self._kept.totals is not None:
+        if not self._ended and self._kept.value is not None:
             return
         now = self._clock()
         # Where nothing is kept it begins now: from zero, as every counter does.
-        totals = self._kept.totals.copy() if self._kept.totals is not None else Totals(minute_of(now))
+        totals = self._kept.value.copy() if self._kept.value is not None else Totals(minute_of(now))
         policies = self._store.catalogue().policies
         taken = dict(self._ended)
         ends = [end for document, came in taken.values() if (end := self._missing(document, came, totals, policies))]
-        totals.forget(minute_of(min([now - REMEMBERED, *self._unrecorded()])))
+        totals.forget(minute_of(min([now - REMEMBERED, *unrecorded(self._jobs(), self._store)])))
         for end in ends:
             totals.add(end)
-        if ends or self._kept.totals is None:
+        if ends or self._kept.value is None:
             try:
                 self._kept = await self._place.save(totals, self._kept.version)
             except ApiError as error:
@@ -118,23 +119,12 @@ class Counting:
             if self._ended.get(run) is noted:
                 del self._ended[run]
 
-    async def _reread(self, known: Kept) -> Kept:
+    async def _reread(self, known: Kept[Totals]) -> Kept[Totals]:
         """Somebody else wrote, or took it away: what was known is written anew then."""
         found = await self._place.load()
-        if found.totals is None:
-            return Kept(found.version, known.totals)
-        self._show(found.totals)
-        return found
-
-    def _unrecorded(self) -> list[datetime]:
-        """When Jobs ended whose requests do not say so yet."""
-        found = []
-        for job in self._jobs():
-            document = self._store.requests.get(job.request)
-            if job.terminal and job.finished is not None and document is not None:
-                status = document.get("status") or {}
-                if status.get("run") == job.run and status.get("phase") not in TERMINAL_PHASES:
-                    found.append(job.finished)
+        if found.value is None:
+            return Kept(found.version, known.value)
+        self._show(found.value)
         return found
 
     def _drop_known(self, totals: Totals) -> None:
@@ -157,3 +147,15 @@ class Counting:
             await work()
         except ApiError as error:
             log.warning("totals of ended runs, again in a few seconds: %s", error)
+
+
+def unrecorded(jobs: Iterable[Job], store: Store) -> list[datetime]:
+    """When Jobs ended whose requests do not say so yet."""
+    found = []
+    for job in jobs:
+        document = store.requests.get(job.request)
+        if job.terminal and job.finished is not None and document is not None:
+            status = document.get("status") or {}
+            if status.get("run") == job.run and status.get("phase") not in TERMINAL_PHASES:
+                found.append(job.finished)
+    return found

@@ -3,8 +3,8 @@
 What a row is made of stands in the cluster: in the status of the run's request and, where that is gone, in its Job. So
 an outage of the table blocks nothing. A request whose time to live is over stays for a while until its row is written;
 what would vanish unwritten all the same (somebody deletes a request, a new run takes its status over, a Job goes) is
-put into the outbox first, an object beside the Jobs. Who begins to lead writes everything anew: a row that is there
-already stays as it is.
+put into an object beside the Jobs first. Who begins to lead writes everything anew: a row that is there already stays
+as it is.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from export_contract import names
 from export_operator.adapters.cluster import Cluster
 from export_operator.adapters.history import HistoryError, HistoryTable
 from export_operator.adapters.kube import ApiError
-from export_operator.adapters.outbox import FullError, Held, Outbox
+from export_operator.adapters.unwritten import FullError, Held, Unwritten
 from export_operator.domain.evidence import run_spec
 from export_operator.domain.history import Row, ended_run, row_of, row_of_job
 from export_operator.domain.model import EPOCH, Job, Key
@@ -71,13 +71,13 @@ class History:
     def __init__(
         self,
         table: HistoryTable,
-        outbox: Outbox,
+        unwritten: Unwritten,
         cluster: Cluster,
         clock: Callable[[], datetime],
         backlog: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._table = table
-        self._outbox = outbox
+        self._unwritten = unwritten
         self._cluster = cluster
         self._clock = clock
         self._backlog = backlog
@@ -87,7 +87,7 @@ class History:
         self._refused: dict[str, Row] = {}
         """PostgreSQL does not take them; the next process tries again."""
         self._absent: dict[str, None] = {}
-        """Runs of both that nothing in the cluster tells of any more, but perhaps the outbox."""
+        """Runs of both that nothing in the cluster tells of any more, but perhaps that object."""
         self._present: dict[Key, str] = {}
         self._written: dict[str, None] = {}
         self._held: Held | None = None
@@ -239,10 +239,10 @@ class History:
             log.info("history: %d rows were kept long enough, and are deleted", number)
 
     async def _load(self) -> None:
-        """What is in the outbox is pending too. Raises `ApiError`."""
+        """What is kept there is pending too. Raises `ApiError`."""
         async with self._keeping:
             if self._held is None:
-                self._adopt(await self._outbox.load())
+                self._adopt(await self._unwritten.load())
 
     def _adopt(self, held: Held) -> None:
         self._held = held
@@ -252,7 +252,7 @@ class History:
                 self._absent[run] = None
 
     async def _keep(self) -> None:
-        """Bring the outbox up to date: all that nothing else tells of is in it. Raises `ApiError`."""
+        """Bring the kept rows up to date: all that nothing else tells of is among them. Raises `ApiError`."""
         await self._load()
         async with self._keeping:
             assert self._held is not None, "it has been read"
@@ -261,7 +261,7 @@ class History:
             if set(wanted) == set(self._held.rows):
                 return
             try:
-                self._held = await self._outbox.save(wanted, self._held.version)
+                self._held = await self._unwritten.save(wanted, self._held.version)
                 self._full = False
             except FullError as error:
                 if not self._full:
@@ -269,7 +269,7 @@ class History:
                 self._full = True
             except ApiError as error:
                 if error.status in {404, 409}:
-                    self._adopt(await self._outbox.load())
+                    self._adopt(await self._unwritten.load())
                 raise
 
 

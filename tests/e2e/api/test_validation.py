@@ -356,6 +356,11 @@ def test_a_destination_is_refused_with_a_reason(admin: Kubectl, spec: Object, me
     assert message in answer.error
 
 
+def channel(**changes: Any) -> Object:
+    """Of a policy."""
+    return {"name": "ops", "type": "Webhook", "secretRef": {"name": "ops"}} | changes
+
+
 REFUSED_POLICIES: list[tuple[str, Object, str]] = [
     (
         "a window of a second",
@@ -445,6 +450,34 @@ REFUSED_POLICIES: list[tuple[str, Object, str]] = [
         'supported values: "Infrastructure", "Quota", "Source", "Destination", "Preflight", "Deadline", "User"',
     ),
     ("no weight", {"weight": 0}, "spec.weight in body should be greater than or equal to 1"),
+    (
+        "a webhook with a template",
+        {"notifications": {"channels": [channel(template={"title": "x"})]}},
+        "a Webhook gets CloudEvents, which have no template: remove template",
+    ),
+    (
+        "a chat without TLS",
+        {"notifications": {"channels": [channel(type="Apprise", allowPlainHTTP=True)]}},
+        "allowPlainHTTP is for type Webhook: remove it",
+    ),
+    *[
+        (
+            f"a network of {network}",
+            {"notifications": {"channels": [channel(allowedNetworks=[network])]}},
+            "spec.notifications.channels.allowedNetworks must be networks such as 10.20.0.0/16 or fd00::/8",
+        )
+        for network in ("10.0.0.0", "everywhere", "example.com/8", "/8", "abcd/8")
+    ],
+    (
+        "an event that nobody knows",
+        {"notifications": {"channels": [channel(events=["Done"])]}},
+        'Unsupported value: "Done"',
+    ),
+    (
+        "a channel twice",
+        {"notifications": {"channels": [channel(), channel()]}},
+        "spec.notifications.channels[1]: Duplicate value",
+    ),
 ]
 
 
@@ -484,6 +517,17 @@ def test_a_policy_may_say_everything_at_once(admin: Kubectl) -> None:
             "connections": 1,
         },
         "kueue": {"queueName": "exports"},
+        "notifications": {
+            "channels": [
+                channel(
+                    events=["Started"], always=True, allowedNetworks=["10.0.0.0/8", "fd00::/8"], allowPlainHTTP=True
+                ),
+                channel(name="chat", type="Apprise", template={"title": "${name}", "body": "${message}"}),
+            ],
+            "queuedLongSeconds": 60,
+            "expiringSeconds": 3600,
+            "quotaNearPercent": 90,
+        },
     }
     made = admin.dry_run(cluster_wide("ExportPolicy", spec))
     assert made.json()["spec"] == spec
@@ -581,6 +625,7 @@ FULL = {
     "priority": "Normal",
     "expiry": "Auto",
     "deletionPolicy": "Retain",
+    "notify": ["ops"],
 }
 
 
@@ -595,6 +640,7 @@ OTHER = {
     "resume": "Never",
     "priority": "Low",
     "expiry": "Keep",
+    "notify": ["ops", "chat"],
 }
 
 

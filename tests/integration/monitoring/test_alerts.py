@@ -165,6 +165,13 @@ CASES = {
         "It expires in 6d 22h 6m 40s; exports fail then.",
         {"kind": "Source", "name": "app-db"},
     ),
+    "ExportNotificationsWaiting": Case(
+        gauge("notifications_oldest_age_seconds", "0+60x40 0x600", policy="default", channel="ops"),
+        *(10, 30, 60),
+        "Channel ops of policy default delivers nothing.",
+        "The first of its notifications has waited for 30m 0s; each is given up after three days.",
+        {"policy": "default", "channel": "ops"},
+    ),
 }
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from export_operator.adapters.kept import Kept
 from export_operator.adapters.kube import ApiError, Kube
-from export_operator.adapters.totals import KEY, NAME, Kept, TotalsStore
+from export_operator.adapters.totals import KEY, NAME, TotalsStore
 from export_operator.domain.series import Labels
 from export_operator.domain.totals import End, Totals, minute_of
 
@@ -41,7 +42,7 @@ async def test_of_two_writers_the_second_is_refused(kube: Kube, namespace: str) 
         with pytest.raises(ApiError) as refused:
             await place.save(some(3), version)
         assert refused.value.status == 409
-    assert (await place.load()).totals == some(2)
+    assert (await place.load()).value == some(2)
 
 
 async def test_what_somebody_has_damaged_is_replaced(kube: Kube, namespace: str, configmaps: str) -> None:
@@ -49,6 +50,6 @@ async def test_what_somebody_has_damaged_is_replaced(kube: Kube, namespace: str,
     damaged: dict[str, Any] = {"metadata": {"name": NAME}, "data": {KEY: "{"}}
     await kube.create(configmaps, damaged)
     found = await place.load()
-    assert found.totals is None
+    assert found.value is None
     await place.save(some(1), found.version)
-    assert (await place.load()).totals == some(1)
+    assert (await place.load()).value == some(1)

@@ -1,4 +1,4 @@
-"""What outlives every operator, as far as the history goes: requests, Jobs, pods, the outbox; and operators in it."""
+"""What outlives every operator, as far as the history goes, unwritten rows among it; and operators in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from export_contract import names
 from export_contract.report import Outcome
 from export_operator.adapters.history import HistoryError, HistoryTable
 from export_operator.adapters.kube import ApiError
-from export_operator.adapters.outbox import NAME, Outbox
+from export_operator.adapters.unwritten import NAME, Unwritten
 from export_operator.domain import times
 from export_operator.domain.history import Row
 from export_operator.domain.jobs import build_job
@@ -35,7 +35,7 @@ class Cluster:
     requests: dict[Key, Document] = field(default_factory=dict)
     jobs: dict[str, Document] = field(default_factory=dict)
     pods: dict[str, list[Document]] = field(default_factory=dict)
-    outbox: Document | None = None
+    unwritten: Document | None = None
 
     def next(self) -> str:
         self.version += 1
@@ -157,7 +157,7 @@ class Shelf:
 
 
 class ConfigMaps:
-    """The API server as far as the outbox asks it."""
+    """The API server as far as the store of unwritten rows asks it."""
 
     def __init__(self, cluster: Cluster, hand: Hand) -> None:
         self._cluster = cluster
@@ -166,25 +166,25 @@ class ConfigMaps:
     async def find(self, path: str) -> Document | None:
         assert path.endswith(f"/namespaces/export-runs/configmaps/{NAME}")
         with self._hand.call(unreachable):
-            return self._cluster.outbox
+            return self._cluster.unwritten
 
     async def create(self, _: str, body: Mapping[str, Any]) -> Document:
         with self._hand.call(unreachable):
-            if self._cluster.outbox is not None:
+            if self._cluster.unwritten is not None:
                 raise ApiError(409, "AlreadyExists", NAME)
             return self._keep(body)
 
     async def replace(self, path: str, body: Mapping[str, Any]) -> Document:
         with self._hand.call(unreachable):
-            if self._cluster.outbox is None:
+            if self._cluster.unwritten is None:
                 raise ApiError(404, "NotFound", path)
-            if self._cluster.outbox["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]:
+            if self._cluster.unwritten["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]:
                 raise ApiError(409, "Conflict", path)
             return self._keep(body)
 
     def _keep(self, body: Mapping[str, Any]) -> Document:
-        self._cluster.outbox = {**body, "metadata": {**body["metadata"], "resourceVersion": self._cluster.next()}}
-        return self._cluster.outbox
+        self._cluster.unwritten = {**body, "metadata": {**body["metadata"], "resourceVersion": self._cluster.next()}}
+        return self._cluster.unwritten
 
     # The cluster, as far as the history asks it of Jobs.
 
@@ -206,7 +206,7 @@ class Process:
         place = cast("Any", ConfigMaps(cluster, hand or Hand()))
         self.history = History(
             cast("HistoryTable", table),
-            Outbox(place, "export-runs"),
+            Unwritten(place, "export-runs"),
             place,
             lambda: cluster.now,
             self.backlog.append,

@@ -22,7 +22,8 @@ from export_operator.domain.totals import Totals
 from export_operator.store import Store
 
 from .builders import NOW, spec
-from .world import Hand, Killed, finish, unreachable
+from .configmaps import ConfigMaps
+from .world import Hand, Killed, finish
 
 pytestmark = pytest.mark.unit
 
@@ -89,37 +90,6 @@ class Cluster:
         )
 
 
-class ConfigMaps:
-    """The API server as far as the totals ask it."""
-
-    def __init__(self, cluster: Cluster, hand: Hand) -> None:
-        self._cluster = cluster
-        self._hand = hand
-
-    async def find(self, path: str) -> Document | None:
-        assert path.endswith(f"/configmaps/{NAME}")
-        with self._hand.call(unreachable):
-            return self._cluster.kept
-
-    async def create(self, _: str, body: Mapping[str, Any]) -> Document:
-        with self._hand.call(unreachable):
-            if self._cluster.kept is not None:
-                raise ApiError(409, "AlreadyExists", NAME)
-            return self._keep(body)
-
-    async def replace(self, path: str, body: Mapping[str, Any]) -> Document:
-        with self._hand.call(unreachable):
-            if self._cluster.kept is None:
-                raise ApiError(404, "NotFound", path)
-            if self._cluster.kept["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]:
-                raise ApiError(409, "Conflict", path)
-            return self._keep(body)
-
-    def _keep(self, body: Mapping[str, Any]) -> Document:
-        self._cluster.kept = {**body, "metadata": {**body["metadata"], "resourceVersion": self._cluster.next()}}
-        return self._cluster.kept
-
-
 class Process:
     """One operator. `look` is what its watches and lists bring, `save` what it does every few seconds as the leader."""
 
@@ -128,7 +98,7 @@ class Process:
         self.shown: list[Mapping[str, float]] = []
         self.store = Store(lambda _: None, self._recorded)
         self.counting = Counting(
-            TotalsStore(cast("Any", ConfigMaps(cluster, hand or Hand())), "runs"),
+            TotalsStore(cast("Any", ConfigMaps(cluster, hand or Hand(), NAME)), "runs"),
             self.store,
             lambda: list(cluster.jobs.values()),
             lambda totals: self.shown.append(phases(totals)),

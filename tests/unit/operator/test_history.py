@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from kubernetes.aio import client
 
 from export_contract import names
-from export_operator.adapters import outbox
+from export_operator.adapters import unwritten
 from export_operator.adapters.elector import Elector
 from export_operator.adapters.history import Database, HistoryError
 from export_operator.adapters.kube import ApiError, Kube
@@ -324,7 +324,7 @@ def test_a_run_that_ends_is_written_once(cluster: Cluster) -> None:
         finish(process.look())
     assert table.asked == asked
     assert not process.history.unwritten(run)
-    assert cluster.outbox is None
+    assert cluster.unwritten is None
 
 
 def test_columns_too_many_for_a_status_are_told_by_the_job(cluster: Cluster) -> None:
@@ -361,7 +361,7 @@ def test_an_outage_holds_nothing_but_rows_and_is_caught_up_by_whoever_leads(clus
         cluster.end(name)
         finish(process.look())
     assert process.backlog == [1, 2, 3]
-    assert cluster.outbox is None, "their requests tell of them"
+    assert cluster.unwritten is None, "their requests tell of them"
     table.away = False
     finish(Process(cluster, table).look())
     assert sorted(table.rows) == sorted(runs)
@@ -389,12 +389,12 @@ def test_what_is_deleted_meanwhile_is_kept_beside_the_jobs_until_it_is_written(c
     finish(process.look())
     del cluster.requests[Key("team-a", "a")], cluster.jobs[run]  # by a person
     finish(process.look())
-    assert cluster.outbox is not None
+    assert cluster.unwritten is not None
     table.away = False
     successor = Process(cluster, table)
     finish(successor.look())
     assert list(table.rows) == [run]
-    assert outbox._unpack(cluster.outbox["binaryData"][outbox.KEY]) == {}
+    assert unwritten._unpack(cluster.unwritten["binaryData"][unwritten.KEY]) == {}
 
 
 def test_what_a_new_run_overwrites_is_kept_first(cluster: Cluster) -> None:
@@ -439,7 +439,7 @@ def test_what_is_made_again_under_its_name_is_kept_as_what_is_deleted(cluster: C
     assert list(table.rows) == [run]
 
 
-def test_an_outbox_whose_answer_was_lost_is_read_again(cluster: Cluster) -> None:
+def test_a_store_of_unwritten_rows_whose_answer_was_lost_is_read_again(cluster: Cluster) -> None:
     hand = Hand("lost")
     table = Shelf(away=True)
     process = Process(cluster, table, hand)
@@ -468,7 +468,7 @@ def test_a_run_whose_request_was_deleted_under_it_is_told_by_its_job(cluster: Cl
     cluster.end_job(run)
     finish(process.part())
     assert {run: (row["told_by"], row["rows"]) for run, row in table.rows.items()} == {run: ("job", 100)}
-    assert cluster.outbox is None, "it was written at once"
+    assert cluster.unwritten is None, "it was written at once"
 
 
 def test_of_two_who_tell_of_a_run_the_request_is_believed(cluster: Cluster) -> None:
@@ -535,10 +535,10 @@ async def test_a_bug_in_it_ends_neither_it_nor_the_process(
     assert caplog.text.count("history: a bug keeps rows from being written") == 2
 
 
-def test_an_outbox_that_is_full_stops_nobody(
+def test_a_store_of_unwritten_rows_that_is_full_stops_nobody(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(outbox, "MAX_BYTES", 100)
+    monkeypatch.setattr(unwritten, "MAX_BYTES", 100)
     table = Shelf(away=True)
     process = Process(cluster, table)
     run = cluster.run("a")
@@ -551,9 +551,9 @@ def test_an_outbox_that_is_full_stops_nobody(
     assert list(table.rows) == [run]
 
 
-def test_an_outbox_that_somebody_has_damaged_is_written_anew(cluster: Cluster) -> None:
+def test_a_store_of_unwritten_rows_that_somebody_has_damaged_is_written_anew(cluster: Cluster) -> None:
     table = Shelf(away=True)
-    cluster.outbox = {"metadata": {"resourceVersion": cluster.next()}, "binaryData": {outbox.KEY: "nonsense"}}
+    cluster.unwritten = {"metadata": {"resourceVersion": cluster.next()}, "binaryData": {unwritten.KEY: "nonsense"}}
     process = Process(cluster, table)
     run = cluster.run("a")
     cluster.end("a")

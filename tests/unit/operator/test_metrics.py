@@ -129,6 +129,7 @@ def test_a_decision_is_timed(metrics: Metrics) -> None:
         ("create", path_of("", "v1", "secrets", namespace="team-a"), "download"),
         ("update", path_of("", "v1", "configmaps", "export-operator-totals", namespace="runs"), "totals"),
         ("update", path_of("", "v1", "configmaps", "export-operator-history", namespace="runs"), "history"),
+        ("update", path_of("", "v1", "configmaps", "export-operator-notifications", namespace="runs"), "notification"),
         ("get", path_of("", "v1", "pods", "a", "log", namespace="runs"), "log"),
         ("list", path_of("", "v1", "pods", namespace="runs"), "pod"),
         ("create", path_of(*OURS, "exportrequests", namespace="n"), "create"),

@@ -436,6 +436,17 @@ REFUSALS: dict[str, tuple[Request, Catalogue, Policy, str, str, bool]] = {
         "spec.source.dataset: source 'app-db' has several; name one of signups, users.",
         False,
     ),
+    "a channel that the policy does not have": (
+        request(notify=["ops", "opps"]),
+        catalogue(),
+        limited({"notifications": {"channels": [{"name": "ops", "type": "Webhook", "secretRef": {"name": "x"}}]}}),
+        "ChannelNotFound",
+        (
+            "spec.notify[1]: policy 'built-in' has no channel 'opps'. Did you mean 'ops'? Known: ops. Create a new"
+            " request that names one of them."
+        ),
+        True,
+    ),
     "a dataset that is nearly right": (
         request(**reading(dataset="user")),
         catalogue(),

@@ -37,6 +37,7 @@ class Place:
 
     def __init__(self) -> None:
         self.seconds = 100.0
+        self.trouble: str | None = None
         self.written: list[str] = []
         self.refuse: ApiError | None = None
         self.items: dict[str, Usage] = {}
@@ -49,6 +50,7 @@ class Place:
             defaults=Defaults(),
             clock=lambda: NOW,
             timer=lambda: self.seconds,
+            trouble=lambda _: self.trouble,
         )
 
     @property
@@ -104,6 +106,25 @@ async def test_a_new_policy_is_judged_at_once_and_then_left_alone(place: Place) 
     assert await place.look() == ["mine"]
     assert place.status("mine") == {"observedGeneration": 1, "conditions": [ACCEPTED], "usage": NOTHING}
     assert await place.look(3600) == []
+
+
+async def test_a_policy_with_channels_says_whether_they_deliver(place: Place) -> None:
+    place.apply("mine")
+    place.trouble = ""
+    assert await place.look() == ["mine"]
+    place.trouble = "ops: HTTP 503"
+    assert await place.look() == ["mine"]
+    (_, told) = place.status("mine")["conditions"]
+    assert {name: told[name] for name in ("type", "status", "reason", "message")} == {
+        "type": "NotificationsDelivered",
+        "status": "False",
+        "reason": "DeliveryFailing",
+        "message": "notifications wait: ops: HTTP 503",
+    }
+    assert await place.look() == []
+    place.trouble = None
+    assert await place.look() == ["mine"]
+    assert place.status("mine")["conditions"] == [ACCEPTED]
 
 
 async def test_use_is_written_when_it_has_changed_and_at_most_every_fifteen_seconds(place: Place) -> None:

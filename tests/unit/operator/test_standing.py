@@ -123,3 +123,12 @@ def test_a_policy_that_applies_to_somebody_still_is_accepted(mine: dict[str, Any
 
 def test_a_policy_hides_none_that_comes_before_it_by_name() -> None:
     assert judged(named("first"), named("second")) == VALID
+
+
+def test_a_template_that_names_what_no_event_has_is_told() -> None:
+    template = {"title": "${name} is ${state}", "body": "costs $ 5"}
+    channel = {"name": "chat", "type": "Apprise", "secretRef": {"name": "chat"}, "template": template}
+    text = "in force, but template.title of channel 'chat' names what no event has: state"
+    assert judged(named(notifications={"channels": [channel]})) == Standing(True, "TemplateInvalid", text)
+    sound = channel | {"template": {"title": "${name}: ${event}"}}
+    assert judged(named(notifications={"channels": [sound]})) == VALID

@@ -24,6 +24,8 @@ MAX_WRITES = 5  # in one tick: many policies that change at once take turns
 BATCH = 1000  # requests looked at before others have their turn
 
 KIND = "exportpolicies"
+DELIVERED = "NotificationsDelivered"
+"""A condition."""
 
 
 class PolicyReporter:
@@ -38,8 +40,11 @@ class PolicyReporter:
         defaults: Defaults,
         clock: Callable[[], datetime],
         timer: Callable[[], float],
+        trouble: Callable[[str], str | None] = lambda _: None,
     ) -> None:
-        """`clock` is the time of day in UTC, `timer` seconds that only go forward."""
+        """`clock` is the time of day in UTC, `timer` seconds that only go forward. `trouble` tells what hinders the
+        channels of a policy, "" for nothing; None where it has none."""
+        self._trouble = trouble
         self._cluster = cluster
         self._store = store
         self._ledger = ledger
@@ -116,6 +121,13 @@ class PolicyReporter:
             {"observedGeneration": generation}, list(known.get("conditions") or ()), generation, self._clock()
         )
         made.condition("Accepted", found.accepted, found.reason, found.message)
+        hindered = self._trouble(name)
+        if hindered is None:
+            made.drop_condition(DELIVERED)
+        elif hindered:
+            made.condition(DELIVERED, False, "DeliveryFailing", f"notifications wait: {hindered}")
+        else:
+            made.condition(DELIVERED, True, "Delivering", "no channel is in trouble")
         usage = self._tally.as_status(name) if self._tally is not None else None
         if (shown := usage or known.get("usage")) is not None:
             made.fields["usage"] = shown

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from export_contract import parameters, runspec
+from export_operator.domain.channels import channels_of
 from export_operator.domain.model import Catalogue, Named, Request
 from export_operator.domain.policy import Policy
 
@@ -188,3 +189,17 @@ def find_destination(request: Request, catalogue: Catalogue, policy: Policy) -> 
     if not policy.allows("destinations", name):
         raise RefusalError("DestinationNotAllowed", not_allowed("spec.destination.name", name, policy, "destinations"))
     return destination
+
+
+def check_channels(request: Request, policy: Policy) -> None:
+    """Whether the policy has every channel named. Raises `RefusalError`."""
+    known = channels_of(policy)
+    for index, name in enumerate(request.spec.get("notify") or ()):
+        if name not in known:
+            raise RefusalError(
+                "ChannelNotFound",
+                f"spec.notify[{index}]: policy {policy.name!r} has no channel {name!r}."
+                + _did_you_mean(name, known)
+                + " Create a new request that names one of them.",
+                may_appear=True,
+            )

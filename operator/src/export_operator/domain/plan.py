@@ -13,6 +13,7 @@ from export_operator.domain.digest import digest
 from export_operator.domain.forms import find_output
 from export_operator.domain.lookup import (
     RefusalError,
+    check_channels,
     find_columns,
     find_dataset,
     find_destination,
@@ -177,6 +178,7 @@ SHAPE = (
 
 def make_plan(request: Request, catalogue: Catalogue, policy: Policy, run: str, max_concurrent: int) -> Plan:
     """Validate the request against source, destination and policy. Raises `RefusalError` for the first thing wrong."""
+    check_channels(request, policy)
     namespace = request.key.namespace
     shape = repr([request.spec.get(field) for field in SHAPE])
     key = ("offer", namespace, policy.name, policy.selected_by, max_concurrent, shape)

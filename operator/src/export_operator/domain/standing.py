@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from export_operator.domain.channels import channels_of, unknown_names
 from export_operator.domain.lookup import datasets_of, listed
 from export_operator.domain.model import Catalogue, Named
 from export_operator.domain.policy import Policy, find_zone
@@ -34,6 +35,12 @@ def judge(policy: Named, catalogue: Catalogue) -> Standing:
     if zone is not None and find_zone(zone) is None:
         text = f"spec.limits.calendar.timeZone: {zone!r} is not known here; days are counted in UTC"
         return Standing(True, "TimeZoneUnknown", text)
+    for channel in channels_of(rules).values():
+        for field in ("title", "body"):
+            if names := unknown_names(getattr(channel, field)):
+                where = f"template.{field} of channel {channel.name!r}"
+                text = f"in force, but {where} names what no event has: {listed(names)}"
+                return Standing(True, "TemplateInvalid", text)
     if unknown:
         return Standing(True, "NamesUnknown", f"in force, but it names what is not there: {listed(unknown)}")
     return Standing(True, "Valid", "in force")

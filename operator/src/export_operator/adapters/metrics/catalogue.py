@@ -209,6 +209,25 @@ HISTORY_BACKLOG = Family(
     "Ended runs whose row is not in the history's table yet; 0 where there is no history.",
 )
 
+# Notifications.
+NOTIFICATIONS = Family(
+    "notifications",
+    _C,
+    Scope.LEADER,
+    "Deliveries to channels: delivered; failed, which are tried again; dead, which were given up after that.",
+    ("policy", "channel", "result"),
+)
+NOTIFICATIONS_WAITING = Family(
+    "notifications_waiting", _G, Scope.LEADER, "Notifications that wait to be delivered.", ("policy", "channel")
+)
+NOTIFICATIONS_AGE = Family(
+    "notifications_oldest_age_seconds",
+    _G,
+    Scope.LEADER,
+    "How long the first of those that wait has waited; 0 when none does.",
+    ("policy", "channel"),
+)
+
 # The operator itself.
 BUILD_INFO = Family("build_info", _G, Scope.PROCESS, "1, and the release.", ("version",))
 LEADER = Family("leader", _G, Scope.PROCESS, "1 in the process that holds the Lease.")
@@ -282,6 +301,7 @@ GROUPS: dict[str, tuple[Family, ...]] = {
     ),
     "Clean-up": (ORPHANED_BYTES, CLEAN_UPS_WAITING, SWEPT),
     "History": (HISTORY_BACKLOG,),
+    "Notifications": (NOTIFICATIONS, NOTIFICATIONS_WAITING, NOTIFICATIONS_AGE),
     "The operator": (
         BUILD_INFO,
         LEADER,

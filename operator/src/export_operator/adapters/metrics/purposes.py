@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from export_operator.adapters.outbox import NAME as HISTORY
+from export_operator.adapters.outbox import NAME as OUTBOX
+from export_operator.adapters.unwritten import NAME as HISTORY
 
 PURPOSES = {
     "exportusages": "ledger",
@@ -20,8 +21,8 @@ ASKED = {"pods": "pod", "events": "event"}
 
 def purpose_of(path: str, verb: str) -> str:
     """What a call is for: keeping caches (`list`, `watch`), the canary (`dry-run`), a `status`, a `log`, one of
-    `PURPOSES`, `pod`, `download`, `history`, or else the verb itself. A run costs the sum of all but `list`, `watch`,
-    `dry-run`, `log`, `probe` and `lease`, which do not grow with their number."""
+    `PURPOSES`, `pod`, `download`, `history`, `notification`, or else the verb itself. A run costs the sum of all but
+    `list`, `watch`, `dry-run`, `log`, `probe` and `lease`, which do not grow with their number."""
     root, *parts = path.strip("/").split("/")
     place = parts[2 if root == "apis" else 1 :]
     if place[:1] == ["namespaces"] and len(place) > 2:
@@ -35,4 +36,6 @@ def purpose_of(path: str, verb: str) -> str:
         return verb
     if plural == "configmaps" and place[1:2] == [HISTORY]:
         return "history"
+    if plural == "configmaps" and place[1:2] == [OUTBOX]:
+        return "notification"
     return subresource or PURPOSES.get(plural, verb)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from export_operator.adapters.kube import ApiError, Kube
-from export_operator.adapters.outbox import KEY, NAME, FullError, Held, Outbox
+from export_operator.adapters.unwritten import KEY, NAME, FullError, Held, Unwritten
 
 pytestmark = pytest.mark.integration
 
@@ -16,16 +16,16 @@ ROWS = {run: {"run": run, "requester": "zoë", "columns": ["a", "b"], "rows": 7}
 
 
 async def test_what_is_kept_is_read_by_whoever_comes_next(kube: Kube, namespace: str) -> None:
-    place = Outbox(kube, namespace)
+    place = Unwritten(kube, namespace)
     assert await place.load() == Held()
     first = await place.save(ROWS, "")
-    assert await Outbox(kube, namespace).load() == first == Held(first.version, ROWS)
+    assert await Unwritten(kube, namespace).load() == first == Held(first.version, ROWS)
     second = await place.save({}, first.version)
-    assert await Outbox(kube, namespace).load() == second == Held(second.version)
+    assert await Unwritten(kube, namespace).load() == second == Held(second.version)
 
 
 async def test_of_two_writers_the_second_is_refused(kube: Kube, namespace: str) -> None:
-    place = Outbox(kube, namespace)
+    place = Unwritten(kube, namespace)
     known = await place.save(ROWS, "")
     await place.save({}, known.version)
     for version in (known.version, ""):
@@ -37,7 +37,7 @@ async def test_of_two_writers_the_second_is_refused(kube: Kube, namespace: str) 
 async def test_what_somebody_has_damaged_is_replaced(kube: Kube, namespace: str, configmaps: str) -> None:
     damaged: dict[str, Any] = {"metadata": {"name": NAME}, "binaryData": {KEY: "bm9uc2Vuc2U="}}
     await kube.create(configmaps, damaged)
-    place = Outbox(kube, namespace)
+    place = Unwritten(kube, namespace)
     found = await place.load()
     assert found.rows == {}
     await place.save(ROWS, found.version)
@@ -50,6 +50,6 @@ async def test_as_much_as_it_says_it_holds_the_api_server_takes(kube: Kube, name
         f"{number:020x}": {"run": f"{number:020x}", "sha256": chance.randbytes(400).hex()} for number in range(2600)
     }
     with pytest.raises(FullError):
-        await Outbox(kube, namespace).save(rows, "")
+        await Unwritten(kube, namespace).save(rows, "")
     fewer = dict(list(rows.items())[:1600])
-    assert (await Outbox(kube, namespace).save(fewer, "")).rows == fewer
+    assert (await Unwritten(kube, namespace).save(fewer, "")).rows == fewer

@@ -1,0 +1,193 @@
+"""What is still to be delivered to each channel, and what of late was: small enough for one object, and enough for an
+operator that starts to lose nothing and to repeat nothing that it knows to be delivered.
+
+A channel's box knows everything that happened before its `horizon`, and by id what happened since. What it waits for
+is in it whole, for the request may be deleted meanwhile. A new channel is told of nothing that happened before it.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from export_operator.domain import times
+from export_operator.domain.channels import Event
+from export_operator.domain.notifications import Notification
+
+FORMAT = 1  # it rises when an older operator could not read what a newer one wrote
+MAX_WAITING = 3000  # in all boxes together: an object of the API server holds 1 MiB
+MAX_BOX = 500
+MAX_DEAD = 100
+GIVE_UP = timedelta(days=3)
+"""A weekend in which nobody mends a receiver loses nothing."""
+
+
+class OutboxError(ValueError):
+    """The text is not what `Outbox.render` gives, or a newer release wrote it."""
+
+
+class Waiting(NamedTuple):
+    """What waits, and since when."""
+
+    notification: Notification
+    since: datetime
+
+
+class Dead(NamedTuple):
+    """What was given up: the last of them are kept for people."""
+
+    time: str
+    channel: str
+    id: str
+    request: str
+    why: str
+
+
+@dataclass(slots=True)
+class Box:
+    """Of one channel."""
+
+    horizon: datetime
+    settled: dict[str, datetime] = field(default_factory=dict)
+    """Ids that need not be told any more, until the horizon has passed this."""
+    waiting: dict[str, Waiting] = field(default_factory=dict)
+
+    def knows(self, found: Notification) -> bool:
+        """It waits, or need not be told."""
+        return found.until < self.horizon or found.id in self.settled or found.id in self.waiting
+
+    def settle(self, identity: str) -> None:
+        """It was delivered, or given up."""
+        done = self.waiting.pop(identity)
+        self.settled[identity] = done.notification.until
+
+    def forget(self, horizon: datetime) -> None:
+        """Nothing that happened before will be found any more."""
+        self.horizon = max(self.horizon, horizon)
+        self.settled = {name: until for name, until in self.settled.items() if until >= self.horizon}
+
+    @property
+    def oldest(self) -> datetime | None:
+        return min((item.since for item in self.waiting.values()), default=None)
+
+
+@dataclass(slots=True)
+class Outbox:
+    """By channel's key."""
+
+    boxes: dict[str, Box] = field(default_factory=dict)
+    dead: deque[Dead] = field(default_factory=lambda: deque(maxlen=MAX_DEAD))
+
+    def open(self, channels: Iterable[str], now: datetime) -> bool:
+        """A box for each channel that has none; whether that has changed anything. Boxes of channels that are gone go
+        when nothing waits in them: a policy that is replaced is away for a moment only."""
+        present, before = set(channels), set(self.boxes)
+        for key in present - set(self.boxes):
+            self.boxes[key] = Box(times.whole(now) - timedelta(seconds=1))
+        for key in set(self.boxes) - present:
+            if not self.boxes[key].waiting:
+                del self.boxes[key]
+        return set(self.boxes) != before
+
+    def add(self, found: Notification, channel: str, now: datetime) -> bool:
+        """Let it wait. False when there is no room: it is to be found again later."""
+        box = self.boxes[channel]
+        if len(box.waiting) >= self.room:
+            return False
+        box.waiting[found.id] = Waiting(found, now)
+        return True
+
+    @property
+    def room(self) -> int:
+        """What may wait in each box."""
+        return min(MAX_BOX, MAX_WAITING // max(len(self.boxes), 1))
+
+    def bury(self, channel: str, identity: str, why: str, now: datetime) -> Dead:
+        """Give up what waits."""
+        box = self.boxes[channel]
+        facts = box.waiting[identity].notification.facts
+        dead = Dead(times.render(now), channel, identity, f"{facts['namespace']}/{facts['name']}", why[:200])
+        box.settle(identity)
+        self.dead.append(dead)
+        return dead
+
+    def render(self) -> str:
+        """Compressed and in base64: what is in it is much alike."""
+        notifications = {
+            item.notification.id: item.notification for box in self.boxes.values() for item in box.waiting.values()
+        }
+        document = {
+            "version": FORMAT,
+            "boxes": {
+                key: {
+                    "horizon": _stamp(box.horizon),
+                    "settled": {name: _stamp(until) for name, until in sorted(box.settled.items())},
+                    "waiting": {name: _stamp(item.since) for name, item in box.waiting.items()},
+                }
+                for key, box in sorted(self.boxes.items())
+            },
+            "notifications": {name: _plain(each) for name, each in sorted(notifications.items())},
+            "dead": list(self.dead),
+        }
+        text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+        return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+    @staticmethod
+    def parse(text: str) -> Outbox:
+        """Raises `OutboxError`. What only a newer release knows to tell of is left out."""
+        try:
+            document = json.loads(gzip.decompress(base64.b64decode(text)))
+            if document["version"] != FORMAT:
+                raise OutboxError(f"its version is {document['version']}")
+            notifications = {
+                name: _notification(name, each)
+                for name, each in document["notifications"].items()
+                if each["event"] in set(Event)
+            }
+            boxes = {
+                key: Box(
+                    _moment(box["horizon"]),
+                    {name: _moment(until) for name, until in box["settled"].items()},
+                    {
+                        name: Waiting(notifications[name], _moment(since))
+                        for name, since in box["waiting"].items()
+                        if name in notifications
+                    },
+                )
+                for key, box in document["boxes"].items()
+            }
+            return Outbox(boxes, deque((Dead(*each) for each in document["dead"]), maxlen=MAX_DEAD))
+        except (AttributeError, EOFError, KeyError, OSError, TypeError, ValueError) as error:
+            raise OutboxError(f"{type(error).__name__}: {error}"[:200]) from error
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.isoformat()
+
+
+def _moment(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise OutboxError(f"{text!r} has no time zone")
+    return found
+
+
+def _plain(found: Notification) -> dict[str, Any]:
+    return {
+        "event": found.event.value,
+        "time": _stamp(found.time),
+        "until": _stamp(found.until),
+        "facts": dict(found.facts),
+    }
+
+
+def _notification(identity: str, plain: dict[str, Any]) -> Notification:
+    return Notification(
+        identity, Event(plain["event"]), _moment(plain["time"]), _moment(plain["until"]), dict(plain["facts"])
+    )

@@ -1,0 +1,165 @@
+"""Notifications from the cluster: to a receiver that is there, to one that is away while the operator dies, and to none
+that a tenant could name."""
+
+import base64
+import json
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import standardwebhooks
+
+from tests.cluster import templates
+from tests.cluster.kubectl import Kubectl
+from tests.e2e.conftest import MakeTeam, World
+from tests.e2e.furniture import DESTINATION, FEW
+from tests.e2e.killer import Killer
+from tests.e2e.leader import leader
+from tests.platform import catalogue
+from tests.platform.api import Json
+from tests.platform.waiting import until
+from tests.services.cluster import NAMESPACE as SERVICES
+
+pytestmark = pytest.mark.e2e
+
+HOOK, TOLD = "e2e-hook", "e2e-told"
+"""The receiver, and the group and policy of whom it is told."""
+KEY = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
+PRIVATE = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"]
+SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Receiver:
+    kubectl: Kubectl
+    world: World
+
+    def calls(self, request: str = "") -> list[Json]:
+        """What the receiver's pod got of a request, each checked by the standard's own library."""
+        lines = self.kubectl.output("logs", f"deployment/{HOOK}").splitlines()
+        found = []
+        for call in map(json.loads, lines):
+            event: Json = standardwebhooks.Webhook(KEY).verify(call["body"], call["headers"])
+            assert call["headers"]["webhook-id"] == event["id"]
+            found.append(event)
+        return [event for event in found if request in ("", event["data"]["name"])]
+
+    def scale(self, replicas: int) -> None:
+        self.kubectl.run("scale", f"deployment/{HOOK}", f"--replicas={replicas}")
+        self.kubectl.rolled_out(HOOK)
+
+    def condition(self) -> Json:
+        """The policy's, about its channels."""
+        conditions = self.world.platform.api.get("ExportPolicy", TOLD)["status"].get("conditions") or []
+        return next((each for each in conditions if each["type"] == "NotificationsDelivered"), {})
+
+    def channels(self, *channels: dict[str, Any]) -> None:
+        spec = {
+            "selector": {"groups": [TOLD]},
+            "limits": {"user": {"requests": 1000}},
+            "defaults": {"destination": DESTINATION},
+            "notifications": {"channels": list(channels)},
+        }
+        self.world.platform.api.apply(catalogue.named("ExportPolicy", TOLD, spec))
+
+
+def channel(**changes: Any) -> dict[str, Any]:
+    made = {
+        "name": "hook",
+        "type": "Webhook",
+        "secretRef": {"name": HOOK},
+        "events": ["Started", "Succeeded", "Failed"],
+        "allowedNetworks": PRIVATE,
+        "allowPlainHTTP": True,
+    }
+    return {name: value for name, value in (made | changes).items() if value is not None}
+
+
+@pytest.fixture(scope="module")
+def receiver(world: World) -> Iterator[Receiver]:
+    platform = world.platform
+    kubectl = platform.services.kubectl
+    manifest = (Path(__file__).with_name("manifests") / "hook.yaml").read_text()
+    kubectl.apply(templates.render(manifest, {"NAME": HOOK, "IMAGE": platform.images.operator}))
+    kubectl.rolled_out(HOOK)
+    catalogue.secret(platform.api, HOOK, url=f"http://{HOOK}.{SERVICES}.svc:8080/", signingKeys=KEY)
+    made = Receiver(kubectl, world)
+    made.channels(channel())
+    yield made
+    platform.api.delete("ExportPolicy", TOLD)
+    for kind in ("deployment", "service", "configmap"):
+        kubectl.run("delete", kind, HOOK, "--ignore-not-found")
+
+
+def test_a_tenant_picks_a_channel_by_name_and_is_told_of_start_and_end(receiver: Receiver, teams: MakeTeam) -> None:
+    team = teams(TOLD)
+    team.ask("told", notify=["hook"])
+    team.ask("untold")
+    result, _ = team.succeeded("told"), team.succeeded("untold")
+    until("the end to be told", lambda: len(receiver.calls("told")) == 2, SECONDS)
+    started, ended = receiver.calls("told")
+    assert (started["type"], ended["type"]) == (
+        "io.export-operator.request.started",
+        "io.export-operator.request.succeeded",
+    )
+    source = f"/apis/export-operator.io/v1alpha1/namespaces/{team.namespace}/exportrequests/told"
+    assert (ended["specversion"], ended["source"]) == ("1.0", source)
+    data = {name: ended["data"][name] for name in ("requester", "rows", "uri")}
+    assert data == {"requester": team.user, "rows": FEW, "uri": result["uri"]}
+    assert receiver.calls("untold") == []
+    until("the channel to be well", lambda: receiver.condition().get("status") == "True", SECONDS)
+
+
+def test_a_channel_that_the_policy_does_not_have_is_refused_with_those_that_it_has(
+    receiver: Receiver, teams: MakeTeam
+) -> None:
+    until("the policy to be known", receiver.condition, SECONDS)
+    team = teams(TOLD)
+    team.ask("wrong", notify=["hooks"])
+    told = team.until("wrong", "Rejected", reason="ChannelNotFound")
+    assert "Did you mean 'hook'? Known: hook." in told["message"]
+
+
+def test_a_receiver_that_is_away_holds_up_no_export_and_is_told_when_it_is_back_whoever_leads(
+    receiver: Receiver, teams: MakeTeam, executioner: Killer
+) -> None:
+    team, api = teams(TOLD), receiver.world.platform.api
+    receiver.scale(0)
+    try:
+        names = [f"away-{number}" for number in range(3)]
+        for name in names:
+            team.ask(name, notify=["hook"])
+        for name in names:
+            team.succeeded(name)
+        until("the trouble to be shown", lambda: receiver.condition().get("status") == "False", SECONDS)
+        assert receiver.condition()["reason"] == "DeliveryFailing"
+        team.delete(names[0])
+        first = leader(api)
+        assert executioner.kill(first)
+        leader(api, other_than=first["metadata"]["name"])
+    finally:
+        receiver.scale(1)
+    expected = sorted((name, "Succeeded") for name in names)
+
+    def ends() -> list[tuple[str, str]]:
+        told = [(event["data"]["name"], event["data"]["event"]) for event in receiver.calls()]
+        return sorted(each for each in told if each[1] == "Succeeded" and each[0] in names)
+
+    until("every end to be told, once", lambda: ends() == expected, 2 * SECONDS)
+    until("the trouble to be over", lambda: receiver.condition().get("status") == "True", SECONDS)
+    assert len({event["id"] for event in receiver.calls()}) == len(receiver.calls())
+
+
+def test_no_address_inside_is_reached_unless_the_platform_team_allows_its_network(
+    receiver: Receiver, teams: MakeTeam
+) -> None:
+    team = teams(TOLD)
+    receiver.channels(channel(), channel(name="inside", allowedNetworks=None))
+    team.ask("inside", notify=["inside"])
+    team.succeeded("inside")
+    text = "is not a public address: the platform team may allow its network by allowedNetworks of the channel"
+    until("the refusal to be shown", lambda: text in receiver.condition().get("message", ""), SECONDS)
+    assert receiver.calls("inside") == []

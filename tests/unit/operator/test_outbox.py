@@ -1,0 +1,150 @@
+"""What waits and what was delivered, as it is kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from export_operator.domain.channels import FACTS, Event
+from export_operator.domain.notifications import MAX_TEXT, Notification
+from export_operator.domain.outbox import MAX_DEAD, MAX_WAITING, Box, Dead, Outbox, OutboxError, Waiting
+
+from .builders import NOW, later
+
+pytestmark = pytest.mark.unit
+
+MAX_OBJECT = 1024 * 1024  # bytes, by the API server
+
+
+def notification(name: str = "one", seconds: float = 0, **facts: str | int) -> Notification:
+    moment = later(seconds)
+    return Notification(name, Event.SUCCEEDED, moment, moment, {"namespace": "team-a", "name": "users", **facts})
+
+
+def box(*names: str, seconds: float = 0) -> Outbox:
+    outbox = Outbox({"p/ops": Box(NOW)})
+    for name in names:
+        assert outbox.add(notification(name, seconds), "p/ops", later(seconds))
+    return outbox
+
+
+moments = st.integers(-(10**6), 10**6).map(lambda seconds: NOW + timedelta(seconds=seconds))
+texts = st.text(max_size=20)
+notifications = st.builds(
+    Notification,
+    texts,
+    st.sampled_from(Event),
+    moments,
+    moments,
+    st.dictionaries(st.sampled_from(FACTS), texts | st.integers(), max_size=5),
+)
+
+
+@given(st.data())
+def test_what_is_kept_is_read_back_whole(data: st.DataObject) -> None:
+    known = {each.id: each for each in data.draw(st.lists(notifications, max_size=5))}
+    boxes = data.draw(
+        st.dictionaries(
+            texts,
+            st.builds(
+                Box,
+                moments,
+                st.dictionaries(texts, moments, max_size=3),
+                st.lists(st.sampled_from(sorted(known)), unique=True).flatmap(
+                    lambda names: st.fixed_dictionaries(
+                        {name: st.builds(Waiting, st.just(known[name]), moments) for name in names}
+                    )
+                )
+                if known
+                else st.just({}),
+            ),
+            max_size=3,
+        )
+    )
+    dead = data.draw(st.lists(st.builds(Dead, texts, texts, texts, texts, texts), max_size=3))
+    outbox = Outbox(boxes, deque(dead, maxlen=MAX_DEAD))
+    again = Outbox.parse(outbox.render())
+    assert again == outbox
+    assert again.render() == outbox.render()
+
+
+@pytest.mark.parametrize("text", ["", "{}", "bm90IGd6aXA="])
+def test_what_cannot_be_read_says_so(text: str) -> None:
+    with pytest.raises(OutboxError):
+        Outbox.parse(text)
+
+
+def test_what_was_delivered_is_known_until_everything_before_it_is() -> None:
+    outbox = box("one")
+    found, kept = notification("one"), outbox.boxes["p/ops"]
+    assert kept.knows(found)
+    kept.settle("one")
+    assert (kept.waiting, kept.knows(found)) == ({}, True)
+    kept.forget(later(1))
+    assert (kept.settled, kept.knows(found)) == ({}, True)
+    assert not kept.knows(notification("two", seconds=1))
+
+
+def test_the_horizon_never_goes_back() -> None:
+    kept = Box(NOW)
+    kept.forget(later(-60))
+    assert kept == Box(NOW)
+
+
+def test_a_new_channel_is_told_of_nothing_that_happened_before_it() -> None:
+    outbox = Outbox()
+    outbox.open(["p/new"], later(100))
+    assert outbox.boxes["p/new"].knows(notification(seconds=50))
+    assert not outbox.boxes["p/new"].knows(notification(seconds=100))
+
+
+def test_a_channel_that_is_gone_keeps_what_waits_for_it() -> None:
+    outbox = box("one")
+    outbox.open([], later(5))
+    assert set(outbox.boxes) == {"p/ops"}
+    outbox.boxes["p/ops"].settle("one")
+    outbox.open([], later(5))
+    assert outbox.boxes == {}
+
+
+def test_a_full_box_takes_no_more_and_forgets_nothing() -> None:
+    outbox = box("one")
+    number = 1
+    while outbox.add(notification(f"more-{number}"), "p/ops", NOW):
+        number += 1
+    assert len(outbox.boxes["p/ops"].waiting) == outbox.room == number
+
+
+def test_what_is_given_up_is_kept_for_people_the_last_of_it() -> None:
+    outbox = box(*(f"n{number}" for number in range(MAX_DEAD + 5)))
+    for number in range(MAX_DEAD + 5):
+        dead = outbox.bury("p/ops", f"n{number}", "HTTP 400", NOW)
+    assert dead == Dead("2026-11-24T12:00:00Z", "p/ops", f"n{MAX_DEAD + 4}", "team-a/users", "HTTP 400")
+    assert [each.id for each in outbox.dead] == [f"n{number}" for number in range(5, MAX_DEAD + 5)]
+    assert outbox.boxes["p/ops"].knows(notification("n7"))
+
+
+def test_the_largest_outbox_fits_into_an_object() -> None:
+    outbox = Outbox({f"policy/channel-{number}": Box(NOW) for number in range(100)})
+    for number in range(MAX_WAITING):
+        digest = hashlib.sha512(str(number).encode()).hexdigest() * 2
+        facts: dict[str, Any] = {
+            "message": f"delivered to s3://bucket/{digest}"[:MAX_TEXT],
+            "uri": f"s3://bucket/{digest}",
+            "manifestURI": f"s3://bucket/{digest}/manifest.json",
+            "uid": digest[:36],
+            "run": digest[:20],
+            "rows": number,
+        }
+        assert outbox.add(notification(f"{digest[:20]}-succeeded", **facts), f"policy/channel-{number % 100}", NOW)
+    for number, kept in enumerate(outbox.boxes.values()):
+        for each in range(50):
+            digest = hashlib.sha256(f"{number}/{each}".encode()).hexdigest()
+            kept.settled[f"{digest[:20]}-succeeded"] = NOW
+    assert len(outbox.render()) < MAX_OBJECT
