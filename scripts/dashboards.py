@@ -148,6 +148,22 @@ OVERVIEW = Dashboard(
             {"{{call}} {{reason}}": "60 * " + rate("export_operator_retries_total") + " or vector(0)"},
         ),
         Panel(
+            "Notifications a minute",
+            {
+                "{{policy}}/{{channel}} {{result}}": "60 * "
+                + rate("export_operator_notifications_total")
+                + " or vector(0)"
+            },
+            about="Delivered, failed and tried again, given up (dead).",
+        ),
+        Panel(
+            "First notification that waits",
+            {
+                "{{policy}}/{{channel}}": one("export_operator_notifications_oldest_age_seconds") + " or vector(0)",
+            },
+            unit="s",
+        ),
+        Panel(
             "Fallback, refunds, near the deadline (an hour)",
             {
                 "fallback {{destination}}": one("increase(export_operator_fallback_deliveries_total[1h])"),

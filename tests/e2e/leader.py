@@ -7,10 +7,15 @@ from tests.platform.waiting import until
 LEASE = "export-operator"
 
 
+def term(api: Api) -> str:
+    """Of whoever holds the Lease, another one for each process, though its pod be the same; "" when nobody does."""
+    found = api.find("Lease", LEASE, NAMESPACE) or {"spec": {}}
+    return str(found["spec"].get("holderIdentity") or "")
+
+
 def holder(api: Api) -> str:
     """The name of the pod that holds the Lease; "" when nobody does."""
-    found = api.find("Lease", LEASE, NAMESPACE) or {"spec": {}}
-    return str(found["spec"].get("holderIdentity") or "").partition("_")[0]
+    return term(api).partition("_")[0]
 
 
 def leader(api: Api, other_than: str = "") -> Json:

@@ -13,11 +13,13 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from export_contract import names
-from export_operator.adapters import unwritten
 from export_operator.adapters.history import Database, HistoryTable
+from export_operator.adapters.kept import FullError
+from export_operator.adapters.kube import Kube
+from export_operator.adapters.unwritten import Unwritten
 from export_operator.commands.history import migrate
 from export_operator.domain import times
 from export_operator.domain.history import Row, row_of
@@ -86,13 +88,14 @@ def document(number: int, chance: random.Random) -> Mapping[str, Any]:
 
 def room(rows: list[Row]) -> int:
     """How many of them one object holds."""
+    store = Unwritten(cast("Kube", None), "")
     low, high = 0, len(rows)
     while low < high:
         middle = (low + high + 1) // 2
         try:
-            unwritten._pack({row["run"]: row for row in rows[:middle]})
+            store._pack(store._render({row["run"]: row for row in rows[:middle]}))
             low = middle
-        except unwritten.FullError:
+        except FullError:
             high = middle - 1
     return low
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -66,7 +67,7 @@ async def main() -> None:
     for each in found[:WAITING]:
         outbox.add(each, "default/ops", NOW)
     began = time.process_time()
-    size = len(outbox.render())
+    size = len(gzip.compress(outbox.render().encode()))
     rendering = time.process_time() - began
     channel = Channel("default", "ops", "Webhook", "ops", frozenset(Event), networks=("127.0.0.0/8",), plain=True)
     async with hook() as receiver, mailbox() as box:

@@ -26,7 +26,7 @@ from export_operator.adapters.health import HealthServer
 from export_operator.adapters.history import HistoryTable
 from export_operator.adapters.kube import ApiError, Kube, path_of
 from export_operator.adapters.ledger import Ledger
-from export_operator.adapters.metrics import Metrics, ResourceCollector, TotalsCollector
+from export_operator.adapters.metrics import Metrics, OutboxCollector, ResourceCollector, TotalsCollector
 from export_operator.adapters.notify import Messenger, Webhook
 from export_operator.adapters.outbox import OutboxStore
 from export_operator.adapters.policies import PolicyReporter
@@ -97,6 +97,8 @@ class App:
         self._gates = Gates(self._gate_changed, self._store.backlog.add)
         self._queueing = Queueing(self._ledger, self._wake, now, self._gate, metrics.queue_depth)
         self._prober = Prober(self._cluster, self._store, self._gates, now, metrics.credential_expiry)
+        outbox = OutboxCollector(now)
+        metrics.register(outbox)
         self._notifications = Notifications(
             kept=OutboxStore(kube, decisions.pods.namespace),
             store=self._store,
@@ -105,7 +107,7 @@ class App:
             senders={"Webhook": Webhook(now).send, "Apprise": Messenger().send},
             fence=elector.fence,
             clock=now,
-            metrics=metrics,
+            show=outbox.show,
         )
         self._policies = PolicyReporter(
             cluster=self._cluster,
@@ -114,7 +116,7 @@ class App:
             defaults=decisions.defaults,
             clock=now,
             timer=time.monotonic,
-            trouble=self._notifications.trouble,
+            delivery=self._notifications.standing,
         )
         opened = partial(storage.opened, kube, decisions.pods.namespace, fence=elector.fence)
         self._cleaner = Cleaner(
@@ -207,6 +209,7 @@ class App:
             Work("ledger", self._ledger.informer.run),
             *kueue,
             Work("totals", self._counting.follow),
+            Work("outbox", self._notifications.follow),
             Work("admission policies", self._canary.watch),
             Work("backlog", self._store.backlog.run),  # what a standby lets out is let go of
         )

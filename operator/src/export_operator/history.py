@@ -20,8 +20,9 @@ from typing import Any, Protocol
 from export_contract import names
 from export_operator.adapters.cluster import Cluster
 from export_operator.adapters.history import HistoryError, HistoryTable
+from export_operator.adapters.kept import FullError, Kept
 from export_operator.adapters.kube import ApiError
-from export_operator.adapters.unwritten import FullError, Held, Unwritten
+from export_operator.adapters.unwritten import Unwritten
 from export_operator.domain.evidence import run_spec
 from export_operator.domain.history import Row, ended_run, row_of, row_of_job
 from export_operator.domain.model import EPOCH, Job, Key
@@ -90,7 +91,7 @@ class History:
         """Runs of both that nothing in the cluster tells of any more, but perhaps that object."""
         self._present: dict[Key, str] = {}
         self._written: dict[str, None] = {}
-        self._held: Held | None = None
+        self._held: Kept[Mapping[str, Row]] | None = None
         self._writing = asyncio.Lock()
         self._keeping = asyncio.Lock()
         self._failures = 0
@@ -165,7 +166,7 @@ class History:
         """Once: write or, where the table is away, keep what nothing else tells of; and forget what is too old."""
         await self._try(self._load)
         await self._write()
-        if self._failures or self._refused or (self._held is not None and self._held.rows):
+        if self._failures or self._refused or (self._held is not None and self._held.value):
             await self._try(self._keep)
         self._backlog(len(self._pending) + len(self._refused))
 
@@ -244,9 +245,9 @@ class History:
             if self._held is None:
                 self._adopt(await self._unwritten.load())
 
-    def _adopt(self, held: Held) -> None:
+    def _adopt(self, held: Kept[Mapping[str, Row]]) -> None:
         self._held = held
-        for run, row in held.rows.items():
+        for run, row in (held.value or {}).items():
             if run not in self._written and not self.unwritten(run):
                 self._pending[run] = row
                 self._absent[run] = None
@@ -258,7 +259,7 @@ class History:
             assert self._held is not None, "it has been read"
             tellers = {run: self._pending.get(run) or self._refused.get(run) for run in self._absent}
             wanted = {run: _row(teller) for run, teller in tellers.items() if teller is not None}
-            if set(wanted) == set(self._held.rows):
+            if set(wanted) == set(self._held.value or {}):
                 return
             try:
                 self._held = await self._unwritten.save(wanted, self._held.version)

@@ -16,17 +16,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from export_operator.adapters.cluster import Cluster, secret_data
-from export_operator.adapters.kept import Kept
+from export_operator.adapters.kept import FullError, Kept
 from export_operator.adapters.kube import ApiError
-from export_operator.adapters.metrics import Metrics
 from export_operator.adapters.notify import DeliveryError, Send
 from export_operator.adapters.outbox import OutboxStore
 from export_operator.counting import REMEMBERED, unrecorded
 from export_operator.domain.actions import Emit
 from export_operator.domain.channels import Channel, all_channels
 from export_operator.domain.model import Catalogue, Job, Key, parse_request
-from export_operator.domain.notifications import Notification, due, not_told_yet, turns_with_time
-from export_operator.domain.outbox import GIVE_UP, Outbox, Waiting
+from export_operator.domain.notifications import Notification, due, turns_with_time
+from export_operator.domain.outbox import DELIVERED, FAILED, GIVE_UP, Outbox, Tally, Waiting
 from export_operator.store import Store
 
 log = logging.getLogger(__name__)
@@ -37,6 +36,8 @@ LAST_SECONDS = 0.5  # for the last write: who takes over waits meanwhile
 FENCE_SECONDS = 1.0
 HORIZON_AGE = timedelta(hours=1)  # the one that is kept is brought up to date so often where nothing happens
 MAX_REFUSALS = 3  # of one notification, by a receiver that takes others
+GONE = timedelta(hours=1)
+"""A policy or channel that is replaced is away for a moment; one that is away for so long is gone."""
 BATCH = 500  # requests looked at before others have their turn
 
 
@@ -54,9 +55,19 @@ class Pace:
     """Before what a receiver has refused is tried again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """The way to one receiver: a task, who wakes it when something else waits, and who tells it that its channel is
+    another one now."""
+
+    task: asyncio.Task[None]
+    woken: asyncio.Event
+    mended: asyncio.Event
+
+
 class Notifications:
     """`jobs` gives every Job of ours, `senders` how to deliver by the channels' types; `fence` raises `ApiError` when
-    this process leads no more."""
+    this process leads no more. `show` is told what channels have delivered, as it is kept."""
 
     def __init__(
         self,
@@ -68,7 +79,7 @@ class Notifications:
         senders: Mapping[str, Send],
         fence: Callable[[float], None],
         clock: Callable[[], datetime],
-        metrics: Metrics,
+        show: Callable[[Mapping[str, Tally]], None],
         pace: Pace = Pace(),
     ) -> None:
         self._place = kept
@@ -78,31 +89,57 @@ class Notifications:
         self._senders = senders
         self._fence = fence
         self._clock = clock
-        self._metrics = metrics
+        self._show = show
         self._pace = pace
         self._outbox: Outbox | None = None
         self._version = ""
         self._saved = clock()
         self._dirty = False
+        self._full = False
         self._changed = asyncio.Event()
-        self._lanes: dict[str, tuple[asyncio.Task[None], asyncio.Event]] = {}
+        self._lanes: dict[str, Lane] = {}
         self._known: tuple[Catalogue | None, Mapping[str, Channel]] = (None, {})
+        self._whole = True
+        """Every request is to be looked at, for some may tell what could not be told before."""
+        self._absent: dict[str, datetime] = {}
+        """Channels that have a box and are gone: since when."""
         self._held: dict[str, datetime] = {}
         """By channel, until when all must be known of the first for which there was no room."""
         self._refused: dict[tuple[str, str], tuple[int, datetime]] = {}
         """How often a receiver has refused one, and when it is tried again: others go first until then."""
         self._troubles: dict[str, str] = {}
+        store.listen("exportpolicies", lambda _: self._policies_changed())
 
     def recorded(self, after: Document) -> None:
         """A request says something new. It is read here: it may say something else, or be gone, a moment later."""
         if self._outbox is not None and self._channels():
             self._take(self._due(after))
 
-    def trouble(self, policy: str) -> str | None:
-        """What hinders the channels of a policy, "" when nothing does; None where it has none."""
-        mine = [channel for channel in self._channels().values() if channel.policy == policy]
-        told = [f"{each.name}: {self._troubles[each.key]}" for each in mine if each.key in self._troubles]
-        return "; ".join(told) if mine else None
+    def _policies_changed(self) -> None:
+        """What happens from now on is told by a channel that is new, and what waits for one that was mended is tried
+        again at once."""
+        before, after = self._known[1], self._channels()
+        if self._outbox is None or before == after:
+            return
+        self._whole = True
+        self._dirty |= self._outbox.open(after, self._clock())
+        self._changed.set()
+        for key, lane in self._lanes.items():
+            if before.get(key) != after.get(key):
+                lane.mended.set()
+
+    def standing(self, policy: str) -> tuple[bool, str] | None:
+        """Whether the channels of a policy deliver, what hinders them and what was given up; None where it has none."""
+        mine = {channel.key: channel.name for channel in self._channels().values() if channel.policy == policy}
+        if not mine:
+            return None
+        hindered = "; ".join(f"{name}: {self._troubles[key]}" for key, name in mine.items() if key in self._troubles)
+        told = f"notifications wait: {hindered}" if hindered else "no channel is in trouble"
+        dead = [each for each in (self._outbox.dead if self._outbox is not None else ()) if each.channel in mine]
+        if dead:
+            last = dead[-1]
+            told += f"; {len(dead)} were given up, the last at {last.time} ({mine[last.channel]}: {last.why})"
+        return not hindered, told
 
     async def run(self) -> None:
         """As the leader, until cancelled."""
@@ -118,6 +155,19 @@ class Notifications:
             self._outbox = None
             self._lanes.clear()
 
+    async def follow(self) -> None:
+        """As a standby: show what the leader keeps, until cancelled."""
+        while True:
+            if not self._leads():
+                with contextlib.suppress(ApiError):
+                    kept = await self._place.load()
+                    if kept.value is not None and not self._leads():  # a leader knows better meanwhile
+                        self._show(kept.value.tallies())
+            await asyncio.sleep(self._pace.sweep)
+
+    def _leads(self) -> bool:
+        return self._outbox is not None
+
     async def _load(self) -> None:
         while True:
             try:
@@ -126,14 +176,15 @@ class Notifications:
             except ApiError as error:
                 log.warning("notifications cannot be read, again in %.0f s: %s", self._pace.sweep, error)
                 await asyncio.sleep(self._pace.sweep)
-        self._version, self._outbox = kept.version, kept.value or Outbox()
+        self._version, self._outbox, self._whole = kept.version, kept.value or Outbox(), True
+        self._show(self._outbox.tallies())
 
     async def _tell(self, group: asyncio.TaskGroup) -> None:
         loop = asyncio.get_running_loop()
         swept = None
         while True:
-            if swept is None or loop.time() - swept >= self._pace.sweep:
-                await self._sweep(whole=swept is None)
+            if self._whole or swept is None or loop.time() - swept >= self._pace.sweep:
+                await self._sweep()
                 swept = loop.time()
             self._open_lanes(group)
             if self._dirty:
@@ -141,34 +192,42 @@ class Notifications:
                     await self._save()
                 except ApiError as error:
                     log.warning("notifications cannot be kept, again in %.0f s: %s", self._pace.save, error)
-            self._show()
             await asyncio.sleep(self._pace.save)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(swept + self._pace.sweep - loop.time(), 0)):
-                    await self._changed.wait()
+            await _set_within(self._changed, max(swept + self._pace.sweep - loop.time(), 0))
             self._changed.clear()
 
-    async def _sweep(self, *, whole: bool) -> None:
-        """Look at the requests that may tell something new by now; at all of them when this process begins, and when
-        there was no room for what they told."""
+    async def _sweep(self) -> None:
+        """Look at the requests that may tell something new by now; at all of them when this process begins, when there
+        are other channels, and when there was no room for what they told."""
         assert self._outbox is not None
         now, channels = self._clock(), self._channels()
         self._dirty |= self._outbox.open(channels, now)  # kept at once: it says from when on the channel is told
-        whole, self._held = whole or bool(self._held), {}
+        self._close(channels, now)
+        whole, self._whole, self._held = self._whole or bool(self._held), False, {}
         found: list[tuple[Notification, tuple[str, ...]]] = []
         late = unrecorded(self._jobs(), self._store)
         for number, document in enumerate(list(self._store.requests.values()) if channels else ()):
             if whole or turns_with_time(document):
                 found += self._due(document)
-            if (moment := not_told_yet(document)) is not None:
-                late.append(moment)
             if number % BATCH == BATCH - 1:
                 await asyncio.sleep(0)
         self._take(sorted(found, key=lambda item: item[0].time))
         horizon = min([now - REMEMBERED, *late])
-        for key, box in self._outbox.boxes.items():
-            box.forget(min(horizon, self._held.get(key, horizon)))
+        for key in self._outbox.boxes.keys() - self._absent.keys():  # who is away may come back, and is told then
+            self._outbox.boxes[key].forget(min(horizon, self._held.get(key, horizon)))
         self._dirty |= bool(self._outbox.boxes) and now - self._saved >= HORIZON_AGE
+
+    def _close(self, channels: Mapping[str, Channel], now: datetime) -> None:
+        """Boxes of channels that are gone, once their lanes have given up what waited."""
+        assert self._outbox is not None
+        self._absent = {key: self._absent.get(key, now) for key in self._outbox.boxes if key not in channels}
+        for key in self._absent:
+            if self._gone(key, now) and not self._waiting(key):
+                del self._outbox.boxes[key]
+                self._dirty = True
+
+    def _gone(self, key: str, now: datetime) -> bool:
+        return now - self._absent.get(key, now) >= GONE
 
     def _due(self, document: Document) -> list[tuple[Notification, tuple[str, ...]]]:
         """What the document tells. No export shall hang on whether it can be told of."""
@@ -197,7 +256,7 @@ class Notifications:
         self._dirty = True
         self._changed.set()
         if key in self._lanes:
-            self._lanes[key][1].set()
+            self._lanes[key].woken.set()
 
     def _channels(self) -> Mapping[str, Channel]:
         """The same until a policy changes."""
@@ -209,13 +268,14 @@ class Notifications:
     def _open_lanes(self, group: asyncio.TaskGroup) -> None:
         """One for each channel in whose box something waits."""
         assert self._outbox is not None
-        self._lanes = {key: lane for key, lane in self._lanes.items() if not lane[0].done()}
+        self._lanes = {key: lane for key, lane in self._lanes.items() if not lane.task.done()}
         for key, box in self._outbox.boxes.items():
             if box.waiting and key not in self._lanes:
-                event = asyncio.Event()
-                self._lanes[key] = (group.create_task(self._lane(key, event), name=f"notify {key}"), event)
+                woken, mended = asyncio.Event(), asyncio.Event()
+                task = group.create_task(self._lane(key, woken, mended), name=f"notify {key}")
+                self._lanes[key] = Lane(task, woken, mended)
 
-    async def _lane(self, key: str, woken: asyncio.Event) -> None:
+    async def _lane(self, key: str, woken: asyncio.Event, mended: asyncio.Event) -> None:
         """Deliver what waits for a channel, one after the other, until nothing does."""
         failures = 0
         while self._waiting(key):
@@ -234,14 +294,14 @@ class Notifications:
                     self._fail(key, str(error))
                     if failures >= len(self._pace.pauses):
                         self._set_aside(key, waiting.notification, seconds)
-                    await asyncio.sleep(seconds)
+                    if await _set_within(mended, seconds):
+                        mended.clear()
+                        failures = 0
                 else:
                     failures = 0
                     self._settle(key, waiting.notification)
             elif seconds > 0:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(seconds):
-                        await woken.wait()
+                await _set_within(woken, seconds)
 
     def _waiting(self, key: str) -> Mapping[str, Waiting]:
         """By id."""
@@ -284,9 +344,8 @@ class Notifications:
 
     def _settle(self, key: str, found: Notification) -> None:
         assert self._outbox is not None
-        self._outbox.boxes[key].settle(found.id)
+        self._outbox.boxes[key].settle(found.id, DELIVERED)
         self._refused.pop((key, found.id), None)
-        self._metrics.notified(key, "delivered")
         if self._troubles.pop(key, None) is not None:
             log.info("notifications by %s are delivered again", key)
         self._note(key)
@@ -302,14 +361,19 @@ class Notifications:
             self._refused[key, found.id] = (refusals, self._clock() + timedelta(seconds=2 * seconds))
 
     def _fail(self, key: str, why: str) -> None:
-        self._metrics.notified(key, "failed")
+        self._count_failed(key)
         if self._troubles.get(key) != why:
             log.warning("notifications by %s wait: %s", key, why)
         self._troubles[key] = why
 
+    def _count_failed(self, key: str) -> None:
+        assert self._outbox is not None
+        self._outbox.boxes[key].counts[FAILED] += 1
+        self._dirty = True
+
     async def _refuse(self, key: str, found: Notification, why: str) -> None:
         """The receiver takes others, so this one steps aside."""
-        self._metrics.notified(key, "failed")
+        self._count_failed(key)
         times = self._refused.get((key, found.id), (0, None))[0] + 1
         self._refused[key, found.id] = (times, self._clock() + timedelta(seconds=self._pace.refused))
         if times >= MAX_REFUSALS:
@@ -317,15 +381,15 @@ class Notifications:
 
     async def _give_up_old(self, key: str) -> None:
         now = self._clock()
+        gone = self._gone(key, now)
         for waiting in list(self._waiting(key).values()):
-            if now - waiting.since >= GIVE_UP:
+            if gone or now - waiting.since >= GIVE_UP:
                 await self._bury(key, waiting.notification, self._troubles.get(key, "nobody took it in time"))
 
     async def _bury(self, key: str, found: Notification, why: str) -> None:
         assert self._outbox is not None
         dead = self._outbox.bury(key, found.id, why, self._clock())
         self._refused.pop((key, found.id), None)
-        self._metrics.notified(key, "dead")
         log.warning("notification %s of %s by %s is given up: %s", dead.id, dead.request, key, why)
         self._note(key)
         document = self._store.requests.get(Key(*dead.request.split("/", 1)))
@@ -338,7 +402,7 @@ class Notifications:
         """Raises `ApiError`; then the next call does it."""
         if self._outbox is None or not self._dirty:
             return
-        self._dirty = False
+        self._dirty, tallies = False, self._outbox.tallies()
         try:
             kept: Kept[Outbox] = await self._place.save(self._outbox, self._version)
         except ApiError as error:
@@ -346,14 +410,18 @@ class Notifications:
             if error.status in {404, 409}:  # somebody took it away or changed it: what is known here is written anew
                 self._version = (await self._place.load()).version
             raise
-        self._version, self._saved = kept.version, self._clock()
+        except FullError as error:
+            if not self._full:
+                log.warning("%s: notifications from now on may be lost or repeated if the operator ends", error)
+            self._full = True
+            return
+        self._version, self._saved, self._full = kept.version, self._clock(), False
+        self._show(tallies)
 
-    def _show(self) -> None:
-        assert self._outbox is not None
-        now = self._clock()
-        self._metrics.notifications_waiting(
-            {
-                key: (len(box.waiting), (now - box.oldest).total_seconds() if box.oldest else 0.0)
-                for key, box in self._outbox.boxes.items()
-            }
-        )
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for the event; whether it came."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()

@@ -26,7 +26,7 @@ class Store:
         recorded: Callable[[Document | None, Document], None] = lambda _before, _after: None,
     ) -> None:
         self._changed = changed
-        self._listeners: dict[str, list[Callable[[Key], None]]] = {kind: [] for kind in (REQUESTS, *BESIDE)}
+        self._listeners: dict[str, list[Callable[[Key], None]]] = {kind: [] for kind in (REQUESTS, *BESIDE, *CATALOGUE)}
         self._recorded = recorded
         self.census = Census()
         self.backlog = Backlog(changed)
@@ -75,8 +75,8 @@ class Store:
         return _phase(self.requests.get(key) or {}) in TERMINAL_PHASES
 
     def listen(self, kind: str, changed: Callable[[Key], None]) -> None:
-        """Call `changed` with the key of each object of `kind` (`REQUESTS` or one of `BESIDE`) that is new, says
-        something new, or is gone."""
+        """Call `changed` with the key of each object of `kind` (`REQUESTS`, one of `BESIDE` or of `CATALOGUE`) that is
+        new, says something new (of the catalogue: in its spec), or is gone."""
         self._listeners[kind].append(changed)
 
     def put_beside(self, kind: str, document: Document) -> None:
@@ -112,12 +112,14 @@ class Store:
         self._catalogue = None
         if before is None or before.get("spec") != document.get("spec"):
             self.wake_waiting()
+            self._tell(kind, Key("", name))
 
     def drop_named(self, kind: str, name: str) -> None:
         self._named[kind].pop(name, None)
         self._catalogue = None
         if self.documents[kind].pop(name, None) is not None:
             self.wake_waiting()
+            self._tell(kind, Key("", name))
 
     def wake_waiting(self) -> None:
         """Look again at every request that has no Job yet, oldest first, at the backlog's pace."""

@@ -172,6 +172,16 @@ CASES = {
         "The first of its notifications has waited for 30m 0s; each is given up after three days.",
         {"policy": "default", "channel": "ops"},
     ),
+    "ExportNotificationsGivenUp": Case(
+        {
+            **gauge("notifications_total", "0x5 2x200", policy="default", channel="ops", result="dead"),
+            **gauge("notifications_total", "0+3x200", policy="default", channel="ops", result="failed"),
+        },
+        *(5, 7, 80),
+        "Notifications by channel ops of policy default were given up.",
+        "Whom they were for does not know. What they were is kept, and is to be read.",
+        {"policy": "default", "channel": "ops", "result": "dead"},
+    ),
 }
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from export_operator.adapters.kept import FullError, Kept
 from export_operator.adapters.kube import ApiError, Kube
-from export_operator.adapters.unwritten import KEY, NAME, FullError, Held, Unwritten
+from export_operator.adapters.unwritten import KEY, NAME, Unwritten
 
 pytestmark = pytest.mark.integration
 
@@ -17,11 +18,11 @@ ROWS = {run: {"run": run, "requester": "zoë", "columns": ["a", "b"], "rows": 7}
 
 async def test_what_is_kept_is_read_by_whoever_comes_next(kube: Kube, namespace: str) -> None:
     place = Unwritten(kube, namespace)
-    assert await place.load() == Held()
+    assert await place.load() == Kept("", None)
     first = await place.save(ROWS, "")
-    assert await Unwritten(kube, namespace).load() == first == Held(first.version, ROWS)
+    assert await Unwritten(kube, namespace).load() == first == Kept(first.version, ROWS)
     second = await place.save({}, first.version)
-    assert await Unwritten(kube, namespace).load() == second == Held(second.version)
+    assert await Unwritten(kube, namespace).load() == second == Kept(second.version, {})
 
 
 async def test_of_two_writers_the_second_is_refused(kube: Kube, namespace: str) -> None:
@@ -39,9 +40,9 @@ async def test_what_somebody_has_damaged_is_replaced(kube: Kube, namespace: str,
     await kube.create(configmaps, damaged)
     place = Unwritten(kube, namespace)
     found = await place.load()
-    assert found.rows == {}
+    assert found.value is None
     await place.save(ROWS, found.version)
-    assert (await place.load()).rows == ROWS
+    assert (await place.load()).value == ROWS
 
 
 async def test_as_much_as_it_says_it_holds_the_api_server_takes(kube: Kube, namespace: str) -> None:
@@ -52,4 +53,4 @@ async def test_as_much_as_it_says_it_holds_the_api_server_takes(kube: Kube, name
     with pytest.raises(FullError):
         await Unwritten(kube, namespace).save(rows, "")
     fewer = dict(list(rows.items())[:1600])
-    assert (await Unwritten(kube, namespace).save(fewer, "")).rows == fewer
+    assert (await Unwritten(kube, namespace).save(fewer, "")).value == fewer

@@ -10,7 +10,6 @@ from typing import Any, Protocol, cast
 from export_contract import names
 from export_contract.report import Outcome
 from export_operator.adapters.history import HistoryError, HistoryTable
-from export_operator.adapters.kube import ApiError
 from export_operator.adapters.unwritten import NAME, Unwritten
 from export_operator.domain import times
 from export_operator.domain.history import Row
@@ -20,6 +19,7 @@ from export_operator.history import History
 from export_operator.store import REQUESTS, Store
 
 from .builders import NOW, SETTINGS, delivered, plan, spec
+from .configmaps import ConfigMaps
 from .world import Hand, unreachable
 
 Document = dict[str, Any]
@@ -35,7 +35,7 @@ class Cluster:
     requests: dict[Key, Document] = field(default_factory=dict)
     jobs: dict[str, Document] = field(default_factory=dict)
     pods: dict[str, list[Document]] = field(default_factory=dict)
-    unwritten: Document | None = None
+    kept: Document | None = None
 
     def next(self) -> str:
         self.version += 1
@@ -156,37 +156,12 @@ class Shelf:
         return self.hand.call(lambda: HistoryError("no answer within 20 s"))
 
 
-class ConfigMaps:
-    """The API server as far as the store of unwritten rows asks it."""
+class Api(ConfigMaps):
+    """The API server as far as the history asks it: of unwritten rows, and of Jobs."""
 
     def __init__(self, cluster: Cluster, hand: Hand) -> None:
+        super().__init__(cluster, hand, NAME)
         self._cluster = cluster
-        self._hand = hand
-
-    async def find(self, path: str) -> Document | None:
-        assert path.endswith(f"/namespaces/export-runs/configmaps/{NAME}")
-        with self._hand.call(unreachable):
-            return self._cluster.unwritten
-
-    async def create(self, _: str, body: Mapping[str, Any]) -> Document:
-        with self._hand.call(unreachable):
-            if self._cluster.unwritten is not None:
-                raise ApiError(409, "AlreadyExists", NAME)
-            return self._keep(body)
-
-    async def replace(self, path: str, body: Mapping[str, Any]) -> Document:
-        with self._hand.call(unreachable):
-            if self._cluster.unwritten is None:
-                raise ApiError(404, "NotFound", path)
-            if self._cluster.unwritten["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]:
-                raise ApiError(409, "Conflict", path)
-            return self._keep(body)
-
-    def _keep(self, body: Mapping[str, Any]) -> Document:
-        self._cluster.unwritten = {**body, "metadata": {**body["metadata"], "resourceVersion": self._cluster.next()}}
-        return self._cluster.unwritten
-
-    # The cluster, as far as the history asks it of Jobs.
 
     async def job(self, name: str) -> Document | None:
         with self._hand.call(unreachable):
@@ -203,7 +178,7 @@ class Process:
     def __init__(self, cluster: Cluster, table: Table, hand: Hand | None = None, *, leading: bool = True) -> None:
         self._cluster = cluster
         self.backlog: list[int] = []
-        place = cast("Any", ConfigMaps(cluster, hand or Hand()))
+        place = cast("Any", Api(cluster, hand or Hand()))
         self.history = History(
             cast("HistoryTable", table),
             Unwritten(place, "export-runs"),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import settings as hypothesis_settings
@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from kubernetes.aio import client
 
 from export_contract import names
-from export_operator.adapters import unwritten
+from export_operator.adapters import kept, unwritten
 from export_operator.adapters.elector import Elector
 from export_operator.adapters.history import Database, HistoryError
 from export_operator.adapters.kube import ApiError, Kube
@@ -31,7 +31,7 @@ from export_operator.history import MAX_ABSENT
 from export_operator.settings import read_settings
 
 from .builders import KEY, MANIFEST_URI, NOW, RUN, SETTINGS, SHA, UID, URI, later, request, seen, spec
-from .recording import Cluster, Notebook, Process, Shelf
+from .recording import Api, Cluster, Notebook, Process, Shelf
 from .world import Hand, Killed, Operator, World, finish, settle
 
 pytestmark = pytest.mark.unit
@@ -324,7 +324,7 @@ def test_a_run_that_ends_is_written_once(cluster: Cluster) -> None:
         finish(process.look())
     assert table.asked == asked
     assert not process.history.unwritten(run)
-    assert cluster.unwritten is None
+    assert cluster.kept is None
 
 
 def test_columns_too_many_for_a_status_are_told_by_the_job(cluster: Cluster) -> None:
@@ -361,7 +361,7 @@ def test_an_outage_holds_nothing_but_rows_and_is_caught_up_by_whoever_leads(clus
         cluster.end(name)
         finish(process.look())
     assert process.backlog == [1, 2, 3]
-    assert cluster.unwritten is None, "their requests tell of them"
+    assert cluster.kept is None, "their requests tell of them"
     table.away = False
     finish(Process(cluster, table).look())
     assert sorted(table.rows) == sorted(runs)
@@ -389,12 +389,12 @@ def test_what_is_deleted_meanwhile_is_kept_beside_the_jobs_until_it_is_written(c
     finish(process.look())
     del cluster.requests[Key("team-a", "a")], cluster.jobs[run]  # by a person
     finish(process.look())
-    assert cluster.unwritten is not None
+    assert cluster.kept is not None
     table.away = False
     successor = Process(cluster, table)
     finish(successor.look())
     assert list(table.rows) == [run]
-    assert unwritten._unpack(cluster.unwritten["binaryData"][unwritten.KEY]) == {}
+    assert finish(unwritten.Unwritten(cast("Any", Api(cluster, Hand())), "export-runs").load()).value == {}
 
 
 def test_what_a_new_run_overwrites_is_kept_first(cluster: Cluster) -> None:
@@ -468,7 +468,7 @@ def test_a_run_whose_request_was_deleted_under_it_is_told_by_its_job(cluster: Cl
     cluster.end_job(run)
     finish(process.part())
     assert {run: (row["told_by"], row["rows"]) for run, row in table.rows.items()} == {run: ("job", 100)}
-    assert cluster.unwritten is None, "it was written at once"
+    assert cluster.kept is None, "it was written at once"
 
 
 def test_of_two_who_tell_of_a_run_the_request_is_believed(cluster: Cluster) -> None:
@@ -538,13 +538,13 @@ async def test_a_bug_in_it_ends_neither_it_nor_the_process(
 def test_a_store_of_unwritten_rows_that_is_full_stops_nobody(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(unwritten, "MAX_BYTES", 100)
+    monkeypatch.setattr(kept, "MAX_BYTES", 100)
     table = Shelf(away=True)
     process = Process(cluster, table)
     run = cluster.run("a")
     cluster.end("a")
     finish(process.delete("a"))
-    assert "rows of the history take more than 100 bytes" in caplog.text
+    assert "ConfigMap export-operator-history holds 100 bytes" in caplog.text
     table.away = False
     cluster.now = later(600)
     finish(process.look())
@@ -553,7 +553,7 @@ def test_a_store_of_unwritten_rows_that_is_full_stops_nobody(
 
 def test_a_store_of_unwritten_rows_that_somebody_has_damaged_is_written_anew(cluster: Cluster) -> None:
     table = Shelf(away=True)
-    cluster.unwritten = {"metadata": {"resourceVersion": cluster.next()}, "binaryData": {unwritten.KEY: "nonsense"}}
+    cluster.kept = {"metadata": {"resourceVersion": cluster.next()}, "binaryData": {unwritten.KEY: "nonsense"}}
     process = Process(cluster, table)
     run = cluster.run("a")
     cluster.end("a")

@@ -12,9 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from export_operator.adapters.health import HealthServer
 from export_operator.adapters.kube import ApiError, Kube, path_of
-from export_operator.adapters.metrics import Metrics, ResourceCollector, TotalsCollector, purpose_of
+from export_operator.adapters.metrics import Metrics, OutboxCollector, ResourceCollector, TotalsCollector, purpose_of
 from export_operator.adapters.metrics.catalogue import GROUPS, Kind
 from export_operator.domain import times
+from export_operator.domain.outbox import Tally
 from export_operator.domain.series import Labels
 from export_operator.domain.totals import End, Totals
 from export_operator.store import Store
@@ -309,11 +310,25 @@ def test_counters_tell_the_totals_and_zero_for_what_never_happened(metrics: Metr
     assert samples(metrics, "retries_total") == {("UploadPart", "DestinationUnavailable"): 3.0}
 
 
+def test_channels_are_told_of_by_what_is_kept(metrics: Metrics) -> None:
+    collector = OutboxCollector(lambda: NOW)
+    metrics.register(collector)
+    assert samples(metrics, "notifications_waiting") == {}
+    collector.show({"default/ops": Tally({"delivered": 3, "failed": 2, "dead": 0}, 4, later(-90))})
+    found = {name: samples(metrics, f"notifications_{name}") for name in ("total", "waiting", "oldest_age_seconds")}
+    assert found == {
+        "total": {("ops", "default", "delivered"): 3, ("ops", "default", "failed"): 2, ("ops", "default", "dead"): 0},
+        "waiting": {("ops", "default"): 4},
+        "oldest_age_seconds": {("ops", "default"): 90},
+    }
+
+
 def test_everything_that_is_exposed_is_in_the_catalogue_with_its_labels(metrics: Metrics, store: Store) -> None:
     collector = TotalsCollector(store)
     collector.show(Totals(0))
     metrics.register(collector)
     metrics.register(ResourceCollector(store, lambda: 0, 0, lambda: NOW))
+    metrics.register(OutboxCollector(lambda: NOW))
     body, _ = metrics.render("")
     told = {
         family.name: (family.type, family.documentation)

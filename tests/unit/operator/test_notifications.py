@@ -21,6 +21,7 @@ from .builders import KEY, NOW, RUN, SHA, UID, URI, later, spec
 pytestmark = pytest.mark.unit
 
 EVERY = [event.value for event in Event]
+EFFECTIVE = {"policy": "default", "source": "app-db", "dataset": "users", "destination": "bucket"}
 
 
 def channel(name: str = "ops", **changes: Any) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def ended(phase: str = "Succeeded", reason: str = "Delivered", **changes: Any) -
         "reason": reason,
         "message": "delivered 100 rows (2048 bytes)",
         "completionTime": times.render(NOW),
-        "effective": {"policy": "default", "source": "app-db", "dataset": "users", "destination": "bucket"},
+        "effective": EFFECTIVE,
         "result": {"uri": URI, "rows": 100, "bytes": 2048, "sha256": SHA},
     }
     return document(status | changes)
@@ -89,10 +90,14 @@ def test_a_result_that_is_taken_over_was_told_of_before() -> None:
     assert told(ended(reason="Adopted")) == []
 
 
-def test_a_run_is_told_of_when_it_starts() -> None:
-    running = document({"phase": "Running", "startTime": times.render(NOW)})
-    assert events(running) == ["Started"]
-    assert events(document({"phase": "Pending", "startTime": times.render(NOW)})) == []
+def test_a_run_is_told_of_when_it_starts_with_the_same_bytes_whenever_that_is_found() -> None:
+    start = {"startTime": times.render(NOW)}
+    (first,) = told(document({"phase": "Pending", "effective": EFFECTIVE, **start}))
+    assert (first.event, first.id, first.time) == (Event.STARTED, f"{RUN}-started", NOW)
+    (running,) = told(document({"phase": "Running", "reason": "Exporting", "effective": EFFECTIVE, **start}))
+    late, end = told(ended(**start))
+    assert end.event == Event.SUCCEEDED
+    assert [first.cloud_event()] * 2 == [running.cloud_event(), late.cloud_event()]
 
 
 def test_a_request_that_waits_is_told_of_when_it_has_waited_for_long() -> None:

@@ -37,7 +37,7 @@ class Place:
 
     def __init__(self) -> None:
         self.seconds = 100.0
-        self.trouble: str | None = None
+        self.delivery: tuple[bool, str] | None = None
         self.written: list[str] = []
         self.refuse: ApiError | None = None
         self.items: dict[str, Usage] = {}
@@ -50,7 +50,7 @@ class Place:
             defaults=Defaults(),
             clock=lambda: NOW,
             timer=lambda: self.seconds,
-            trouble=lambda _: self.trouble,
+            delivery=lambda _: self.delivery,
         )
 
     @property
@@ -110,9 +110,9 @@ async def test_a_new_policy_is_judged_at_once_and_then_left_alone(place: Place) 
 
 async def test_a_policy_with_channels_says_whether_they_deliver(place: Place) -> None:
     place.apply("mine")
-    place.trouble = ""
+    place.delivery = (True, "no channel is in trouble")
     assert await place.look() == ["mine"]
-    place.trouble = "ops: HTTP 503"
+    place.delivery = (False, "notifications wait: ops: HTTP 503")
     assert await place.look() == ["mine"]
     (_, told) = place.status("mine")["conditions"]
     assert {name: told[name] for name in ("type", "status", "reason", "message")} == {
@@ -122,7 +122,7 @@ async def test_a_policy_with_channels_says_whether_they_deliver(place: Place) ->
         "message": "notifications wait: ops: HTTP 503",
     }
     assert await place.look() == []
-    place.trouble = None
+    place.delivery = None
     assert await place.look() == ["mine"]
     assert place.status("mine")["conditions"] == [ACCEPTED]
 

@@ -4,10 +4,12 @@ be delivered is not repeated."""
 from __future__ import annotations
 
 import asyncio
+import base64
+import gzip
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -16,17 +18,17 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from export_operator.adapters import kept
 from export_operator.adapters.kube import ApiError
-from export_operator.adapters.metrics import Metrics
 from export_operator.adapters.notify import DeliveryError
-from export_operator.adapters.outbox import NAME, OutboxStore
+from export_operator.adapters.outbox import KEY, NAME, OutboxStore
 from export_operator.domain import times
 from export_operator.domain.actions import Emit
 from export_operator.domain.channels import Channel
 from export_operator.domain.model import Job, Key, Request
 from export_operator.domain.notifications import Notification
-from export_operator.domain.outbox import GIVE_UP, MAX_BOX, Outbox
-from export_operator.notifications import MAX_REFUSALS, Notifications, Pace
+from export_operator.domain.outbox import GIVE_UP, MAX_BOX, Outbox, Tally
+from export_operator.notifications import GONE, MAX_REFUSALS, Notifications, Pace
 from export_operator.store import Store
 
 from .builders import NOW, spec
@@ -39,6 +41,8 @@ Document = dict[str, Any]
 BOUND = 20.0  # seconds, for what takes milliseconds
 JUMPS = (0, 1, 60, 590, 610, 7200)
 """Seconds: below and beyond what is known of the past one by one."""
+WELL = (True, "no channel is in trouble")
+NAMES = ("one", "two", "three")
 PACE = Pace(save=0.001, sweep=0.005, pauses=(0.001,), refused=0.0)
 
 
@@ -109,7 +113,11 @@ class Cluster:
 
     @property
     def outbox(self) -> Outbox:
-        return Outbox() if self.kept is None else Outbox.parse(next(iter(self.kept["data"].values())))
+        return (
+            Outbox()
+            if self.kept is None
+            else Outbox.parse(gzip.decompress(base64.b64decode(self.kept["binaryData"][KEY])).decode())
+        )
 
 
 class Process:
@@ -118,13 +126,13 @@ class Process:
     run_namespace = "runs"
     task: asyncio.Task[None]
 
-    def __init__(self, cluster: Cluster, hand: Hand | None = None) -> None:
+    def __init__(self, cluster: Cluster, hand: Hand | None = None, pace: Pace = PACE) -> None:
         self.cluster = cluster
         self.hand = hand or Hand()
         self.dead = False
         self.sweeps = 0
         self.store = Store(lambda _: None, lambda _, after: self.notifications.recorded(after))
-        self.metrics = Metrics()
+        self.shown: Mapping[str, Tally] = {}
         self.notifications = Notifications(
             kept=OutboxStore(cast("Any", ConfigMaps(cluster, self.hand, NAME)), "runs"),
             store=self.store,
@@ -133,8 +141,8 @@ class Process:
             senders={"Webhook": self._send},
             fence=self._fence,
             clock=lambda: cluster.now,
-            metrics=self.metrics,
-            pace=PACE,
+            show=self._shown,
+            pace=pace,
         )
 
     def look(self) -> None:
@@ -156,6 +164,9 @@ class Process:
         seen = self.sweeps
         await until(lambda: self.sweeps > seen or self.task.done())
 
+    def _shown(self, tallies: Mapping[str, Tally]) -> None:
+        self.shown = tallies
+
     def _fence(self, _: float) -> None:
         if self.dead:
             raise ApiError(0, "NotLeading", "it is dead")
@@ -171,9 +182,9 @@ class Process:
 
 
 @asynccontextmanager
-async def leading(cluster: Cluster, hand: Hand | None = None) -> AsyncIterator[Process]:
+async def leading(cluster: Cluster, hand: Hand | None = None, pace: Pace = PACE) -> AsyncIterator[Process]:
     """An operator that knows what there is, until it is told to stop or is killed."""
-    process = Process(cluster, hand)
+    process = Process(cluster, hand, pace)
     process.look()
     process.task = asyncio.create_task(process.notifications.run())
     try:
@@ -259,15 +270,15 @@ async def test_a_receiver_that_is_away_or_hangs_holds_up_no_other_and_loses_noth
         process.look()
         await until(lambda: len(cluster.delivered) == 5)
         assert {channel for channel, _ in cluster.delivered} == {"chat"}
-        assert process.notifications.trouble("p") == ""
+        assert process.notifications.standing("p") == WELL
     cluster.hangs.clear()
     cluster.trouble["ops"] = DeliveryError("HTTP 503")
     async with leading(cluster) as process:
-        await until(lambda: process.notifications.trouble("p") == "ops: HTTP 503")
+        await until(lambda: process.notifications.standing("p") == (False, "notifications wait: ops: HTTP 503"))
         cluster.trouble.clear()
         cluster.now += timedelta(minutes=10)
         await until(lambda: len(cluster.delivered) == 10)
-        await until(lambda: process.notifications.trouble("p") == "")
+        await until(lambda: process.notifications.standing("p") == WELL)
     assert Counter(cluster.delivered) == Counter(
         {(channel, f"run-r{number}-succeeded"): 1 for channel in ("ops", "chat") for number in range(5)}
     )
@@ -278,8 +289,8 @@ async def test_a_secret_that_is_not_there_is_waited_for(cluster: Cluster) -> Non
     async with leading(cluster) as process:
         cluster.ends("one", "ops")
         process.look()
-        problem = "ops: Secret 'ops' does not exist in namespace 'runs'; create it there"
-        await until(lambda: process.notifications.trouble("p") == problem)
+        problem = "notifications wait: ops: Secret 'ops' does not exist in namespace 'runs'; create it there"
+        await until(lambda: process.notifications.standing("p") == (False, problem))
         cluster.secrets.add("ops")
         await until(lambda: len(cluster.delivered) == 1)
 
@@ -293,11 +304,13 @@ async def test_what_a_receiver_refuses_steps_aside_is_given_up_and_shown(cluster
         await until(lambda: cluster.events == [("bad", "NotificationNotDelivered")])
         await until(lambda: cluster.delivered == [("ops", "run-good-succeeded")])
         await at_rest(process)
-        shown = process.metrics.render("")[0].decode()
-        assert 'notifications_total{channel="ops",policy="p",result="dead"} 1.0' in shown
+        await until(lambda: process.shown["p/ops"] == Tally({"delivered": 1, "failed": 3, "dead": 1}, 0, None))
+        why = f"refused {MAX_REFUSALS} times: HTTP 400"
+        told = f"no channel is in trouble; 1 were given up, the last at {times.render(NOW)} (ops: {why})"
+        assert process.notifications.standing("p") == (True, told)
     (dead,) = cluster.outbox.dead
     assert (dead.id, dead.channel, dead.request) == ("run-bad-succeeded", "p/ops", "team-a/bad")
-    assert dead.why == f"refused {MAX_REFUSALS} times: HTTP 400"
+    assert dead.why == why
 
 
 async def test_one_that_a_receiver_chokes_on_holds_up_the_others_for_a_while_only(cluster: Cluster) -> None:
@@ -351,24 +364,84 @@ async def test_time_alone_makes_a_request_wait_for_long(cluster: Cluster) -> Non
         await until(lambda: cluster.delivered == [("ops", "run-one-queuedlong")])
 
 
-async def test_a_run_whose_pod_is_long_in_coming_is_told_of_when_it_starts(cluster: Cluster) -> None:
-    cluster.policies["p"]["spec"]["notifications"]["channels"][0]["events"] = ["Started"]
+async def test_what_a_policy_that_comes_or_changes_adds_is_told_from_that_moment_on(cluster: Cluster) -> None:
+    """However long it takes until anything else is told."""
+    cluster.policies.clear()
+    async with leading(cluster) as process:
+        await process.swept()
+        cluster.policy("ops")
+        process.look()
+        cluster.ends("one", "ops")
+        cluster.now += timedelta(hours=1)
+        process.look()
+        await until(lambda: cluster.delivered == [("ops", "run-one-succeeded")])
+        cluster.policy("ops", "chat")
+        cluster.ends("two", "chat")
+        process.look()
+        await until(lambda: cluster.delivered[1:] == [("chat", "run-two-succeeded")])
+
+
+async def test_what_ends_while_its_policy_is_being_replaced_is_told(cluster: Cluster) -> None:
+    policies = dict(cluster.policies)
     async with leading(cluster) as process:
         await until(lambda: cluster.kept is not None)
+        cluster.policies.clear()
+        process.look()
         cluster.ends("one", "ops")
-        request = cluster.requests[Key("team-a", "one")]
-        request["status"] = {"phase": "Pending", "run": "run-one", "startTime": times.render(cluster.now)}
         process.look()
-        cluster.now += timedelta(hours=1)
+        cluster.now += GONE / 2
         await process.swept()
         await process.swept()
-        cluster.requests[Key("team-a", "one")] = {
-            **request,
-            "metadata": request["metadata"] | {"resourceVersion": cluster.next()},
-            "status": request["status"] | {"phase": "Running"},
-        }
+        cluster.policies.update(policies)
         process.look()
-        await until(lambda: cluster.delivered == [("ops", "run-one-started")])
+        await until(lambda: cluster.delivered == [("ops", "run-one-succeeded")])
+
+
+async def test_what_waits_for_a_channel_that_is_gone_is_given_up_in_an_hour(cluster: Cluster) -> None:
+    cluster.trouble["ops"] = DeliveryError("HTTP 503")
+    async with leading(cluster) as process:
+        cluster.ends("one", "ops")
+        process.look()
+        await until(lambda: cluster.tried["ops"] > 0)
+        cluster.policy("chat")
+        process.look()
+        await process.swept()
+        cluster.now += GONE
+        await until(lambda: set(cluster.outbox.boxes) == {"p/chat"})
+    assert [(dead.id, dead.why) for dead in cluster.outbox.dead] == [
+        ("run-one-succeeded", "the policy has no such channel any more")
+    ]
+
+
+async def test_a_channel_that_is_mended_is_tried_at_once(cluster: Cluster) -> None:
+    cluster.trouble["ops"] = DeliveryError("HTTP 503")
+    async with leading(cluster, pace=replace(PACE, pauses=(3600.0,))) as process:
+        cluster.ends("one", "ops")
+        process.look()
+        await until(lambda: cluster.tried["ops"] == 1)
+        cluster.trouble.clear()
+        cluster.policy("chat", "ops")
+        cluster.policies["p"]["spec"]["notifications"]["channels"][1]["allowPlainHTTP"] = True
+        process.look()
+        await until(lambda: cluster.delivered == [("ops", "run-one-succeeded")])
+
+
+async def test_an_outbox_that_is_full_stops_nobody(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with leading(cluster) as process:
+        await until(lambda: cluster.kept is not None)
+        monkeypatch.setattr(kept, "MAX_BYTES", 100)
+        cluster.ends("one", "ops")
+        cluster.ends("two", "ops")
+        process.look()
+        await until(lambda: len(cluster.delivered) == 2)
+        await process.swept()
+        monkeypatch.undo()
+        cluster.ends("three", "ops")
+        process.look()
+        await until(lambda: cluster.outbox.boxes["p/ops"].settled.keys() >= {f"run-{each}-succeeded" for each in NAMES})
+    assert caplog.text.count("ConfigMap export-operator-notifications holds 100 bytes") == 1
 
 
 async def test_an_end_that_is_noticed_late_is_told(cluster: Cluster) -> None:
@@ -410,6 +483,27 @@ async def test_a_document_that_nobody_understands_breaks_nothing(cluster: Cluste
         cluster.ends("one", "ops")
         process.look()
         await until(lambda: cluster.delivered == [("ops", "run-one-succeeded")])
+
+
+async def test_what_is_counted_outlives_the_operator_and_a_standby_tells_it_too(cluster: Cluster) -> None:
+    cluster.trouble["chat"] = DeliveryError("HTTP 503")
+    async with leading(cluster) as process:
+        cluster.ends("one", "ops", "chat")
+        process.look()
+        await until(lambda: len(cluster.delivered) == 1 and cluster.tried["chat"] > 1)
+        await until(lambda: cluster.outbox.boxes["p/ops"].counts["delivered"] == 1)
+    kept_by_then = cluster.outbox.tallies()
+    assert kept_by_then["p/ops"] == Tally({"delivered": 1, "failed": 0, "dead": 0}, 0, None)
+    assert (kept_by_then["p/chat"].waiting, kept_by_then["p/chat"].oldest) == (1, NOW)
+    standby = Process(cluster)
+    task = asyncio.create_task(standby.notifications.follow())
+    await until(lambda: standby.shown == kept_by_then)
+    task.cancel()
+    cluster.trouble.clear()
+    async with leading(cluster) as process:
+        await until(lambda: process.shown.get("p/chat", kept_by_then["p/chat"]).counts["delivered"] == 1)
+        assert process.shown["p/ops"] == kept_by_then["p/ops"]
+        assert process.shown["p/chat"].counts["failed"] >= kept_by_then["p/chat"].counts["failed"]
 
 
 async def test_without_channels_nothing_is_kept(cluster: Cluster) -> None:
@@ -472,7 +566,7 @@ class Histories(RuleBasedStateMachine):
         self.process = Process(self.cluster)
         self.process.look()
         finish(self.process.notifications._load())
-        finish(self.process.notifications._sweep(whole=True))
+        finish(self.process.notifications._sweep())
 
     @rule()
     def keep(self) -> None:
@@ -502,9 +596,9 @@ class Histories(RuleBasedStateMachine):
             finished=self.cluster.now,
         )
         self.cluster.jobs = [job]
-        finish(self.process.notifications._sweep(whole=False))
+        finish(self.process.notifications._sweep())
         self.cluster.now += timedelta(seconds=late)
-        finish(self.process.notifications._sweep(whole=False))
+        finish(self.process.notifications._sweep())
         version = {"resourceVersion": self.cluster.next()}
         self.cluster.requests[key] = {**ended, "metadata": ended["metadata"] | version}
         self.cluster.jobs = []
@@ -516,7 +610,7 @@ class Histories(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from(JUMPS))
     def wait(self, seconds: int) -> None:
         self.cluster.now += timedelta(seconds=seconds)
-        finish(self.process.notifications._sweep(whole=False))
+        finish(self.process.notifications._sweep())
 
     @rule(most=st.integers(1, 5))
     def deliver(self, most: int) -> None:

@@ -7,11 +7,11 @@ from export_operator.adapters.kube import Kube
 from export_operator.domain.outbox import Outbox
 
 NAME = "export-operator-notifications"
-KEY = "outbox.json.gz.b64"
+KEY = "outbox.json.gz"
 
 
 class OutboxStore(KeptStore[Outbox]):
     """Reads and replaces the object."""
 
     def __init__(self, kube: Kube, namespace: str) -> None:
-        super().__init__(kube, namespace, NAME, KEY, Outbox.parse)
+        super().__init__(kube, namespace, NAME, KEY, render=Outbox.render, parse=Outbox.parse)

@@ -40,11 +40,11 @@ class PolicyReporter:
         defaults: Defaults,
         clock: Callable[[], datetime],
         timer: Callable[[], float],
-        trouble: Callable[[str], str | None] = lambda _: None,
+        delivery: Callable[[str], tuple[bool, str] | None] = lambda _: None,
     ) -> None:
-        """`clock` is the time of day in UTC, `timer` seconds that only go forward. `trouble` tells what hinders the
-        channels of a policy, "" for nothing; None where it has none."""
-        self._trouble = trouble
+        """`clock` is the time of day in UTC, `timer` seconds that only go forward. `delivery` tells of a policy whether
+        its channels deliver, and what there is to say of it; None where it has none."""
+        self._delivery = delivery
         self._cluster = cluster
         self._store = store
         self._ledger = ledger
@@ -121,13 +121,11 @@ class PolicyReporter:
             {"observedGeneration": generation}, list(known.get("conditions") or ()), generation, self._clock()
         )
         made.condition("Accepted", found.accepted, found.reason, found.message)
-        hindered = self._trouble(name)
-        if hindered is None:
+        delivery = self._delivery(name)
+        if delivery is None:
             made.drop_condition(DELIVERED)
-        elif hindered:
-            made.condition(DELIVERED, False, "DeliveryFailing", f"notifications wait: {hindered}")
         else:
-            made.condition(DELIVERED, True, "Delivering", "no channel is in trouble")
+            made.condition(DELIVERED, delivery[0], "Delivering" if delivery[0] else "DeliveryFailing", delivery[1])
         usage = self._tally.as_status(name) if self._tally is not None else None
         if (shown := usage or known.get("usage")) is not None:
             made.fields["usage"] = shown

@@ -14,4 +14,4 @@ class TotalsStore(KeptStore[Totals]):
     """Reads and replaces the object."""
 
     def __init__(self, kube: Kube, namespace: str) -> None:
-        super().__init__(kube, namespace, NAME, KEY, Totals.parse)
+        super().__init__(kube, namespace, NAME, KEY, render=Totals.render, parse=Totals.parse)

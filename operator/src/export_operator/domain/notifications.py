@@ -27,7 +27,13 @@ MAX_TEXT = 512  # bytes of each text among the facts
 NOT_NEW = frozenset({"Adopted", "RunIDUsed"})
 """Reasons of an end that repeats an earlier one, of which people were told then."""
 
-
+OF_THE_END = frozenset(
+    {
+        *("phase", "reason", "message", "failureClass", "advice", "completionTime"),
+        *("rows", "bytes", "uri", "manifestURI", "expirationTime"),
+    }
+)
+"""Facts that a start is told without: it says the same whenever it is found."""
 TITLES: Mapping[Event, str] = {
     Event.QUEUED_LONG: "Export ${namespace}/${name} still waits",
     Event.STARTED: "Export ${namespace}/${name} has started",
@@ -130,12 +136,6 @@ def due(
     ]
 
 
-def not_told_yet(document: Mapping[str, Any]) -> datetime | None:
-    """When something happened of which the document tells only later: a run began, and its pod is long in coming."""
-    told = document.get("status") or {}
-    return times.parse(told.get("startTime")) if told.get("phase") == "Pending" else None
-
-
 def turns_with_time(document: Mapping[str, Any]) -> bool:
     """Whether the document may tell something later that it does not tell now."""
     told = document.get("status") or {}
@@ -156,7 +156,7 @@ def _happened(request: Request, policy: Policy, now: datetime) -> Iterator[Notif
             yield _notification(request, Event.QUEUED_LONG, late)
     yield from _near(request, int(settings.get("quotaNearPercent") or QUOTA_NEAR_PERCENT))
     started = times.parse(told.get("startTime"))
-    if phase == "Running" and started is not None:
+    if started is not None:  # also of a run that has ended meanwhile: whoever counts starts and ends finds both
         yield _notification(request, Event.STARTED, started)
     completed = times.parse(told.get("completionTime"))
     if not ended or completed is None:
@@ -232,7 +232,8 @@ def _notification(
         **{name: told.get(name) for name in ("queuedTime", "startTime", "completionTime")},
         **(more or {}),
     }
-    clean = {name: _clean(value) for name, value in facts.items() if value not in (None, "")}
+    left_out = OF_THE_END if event is Event.STARTED else frozenset()
+    clean = {name: _clean(value) for name, value in facts.items() if value not in (None, "") and name not in left_out}
     return Notification(identity, event, moment, until or moment, clean)
 
 

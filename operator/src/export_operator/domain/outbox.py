@@ -7,8 +7,6 @@ is in it whole, for the request may be deleted meanwhile. A new channel is told 
 
 from __future__ import annotations
 
-import base64
-import gzip
 import json
 from collections import deque
 from collections.abc import Iterable
@@ -24,6 +22,8 @@ FORMAT = 1  # it rises when an older operator could not read what a newer one wr
 MAX_WAITING = 3000  # in all boxes together: an object of the API server holds 1 MiB
 MAX_BOX = 500
 MAX_DEAD = 100
+CLOCKS = timedelta(seconds=10)
+"""By which those of two nodes may differ: what happens right after a channel was made is not taken for earlier."""
 GIVE_UP = timedelta(days=3)
 """A weekend in which nobody mends a receiver loses nothing."""
 
@@ -49,6 +49,18 @@ class Dead(NamedTuple):
     why: str
 
 
+DELIVERED, FAILED, DEAD = RESULTS = ("delivered", "failed", "dead")
+"""What came of deliveries, as they are counted."""
+
+
+class Tally(NamedTuple):
+    """Of one channel: how often each result was there, how many wait, and since when the first does."""
+
+    counts: dict[str, int]
+    waiting: int
+    oldest: datetime | None
+
+
 @dataclass(slots=True)
 class Box:
     """Of one channel."""
@@ -57,13 +69,15 @@ class Box:
     settled: dict[str, datetime] = field(default_factory=dict)
     """Ids that need not be told any more, until the horizon has passed this."""
     waiting: dict[str, Waiting] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RESULTS, 0))
 
     def knows(self, found: Notification) -> bool:
         """It waits, or need not be told."""
         return found.until < self.horizon or found.id in self.settled or found.id in self.waiting
 
-    def settle(self, identity: str) -> None:
+    def settle(self, identity: str, result: str) -> None:
         """It was delivered, or given up."""
+        self.counts[result] += 1
         done = self.waiting.pop(identity)
         self.settled[identity] = done.notification.until
 
@@ -72,9 +86,10 @@ class Box:
         self.horizon = max(self.horizon, horizon)
         self.settled = {name: until for name, until in self.settled.items() if until >= self.horizon}
 
-    @property
-    def oldest(self) -> datetime | None:
-        return min((item.since for item in self.waiting.values()), default=None)
+    def tally(self) -> Tally:
+        return Tally(
+            dict(self.counts), len(self.waiting), min((item.since for item in self.waiting.values()), default=None)
+        )
 
 
 @dataclass(slots=True)
@@ -85,15 +100,11 @@ class Outbox:
     dead: deque[Dead] = field(default_factory=lambda: deque(maxlen=MAX_DEAD))
 
     def open(self, channels: Iterable[str], now: datetime) -> bool:
-        """A box for each channel that has none; whether that has changed anything. Boxes of channels that are gone go
-        when nothing waits in them: a policy that is replaced is away for a moment only."""
-        present, before = set(channels), set(self.boxes)
-        for key in present - set(self.boxes):
-            self.boxes[key] = Box(times.whole(now) - timedelta(seconds=1))
-        for key in set(self.boxes) - present:
-            if not self.boxes[key].waiting:
-                del self.boxes[key]
-        return set(self.boxes) != before
+        """A box for each channel that has none; whether there was such a channel."""
+        new = set(channels) - set(self.boxes)
+        for key in new:
+            self.boxes[key] = Box(now - CLOCKS)
+        return bool(new)
 
     def add(self, found: Notification, channel: str, now: datetime) -> bool:
         """Let it wait. False when there is no room: it is to be found again later."""
@@ -113,12 +124,16 @@ class Outbox:
         box = self.boxes[channel]
         facts = box.waiting[identity].notification.facts
         dead = Dead(times.render(now), channel, identity, f"{facts['namespace']}/{facts['name']}", why[:200])
-        box.settle(identity)
+        box.settle(identity, DEAD)
         self.dead.append(dead)
         return dead
 
+    def tallies(self) -> dict[str, Tally]:
+        """By channel's key."""
+        return {key: box.tally() for key, box in self.boxes.items()}
+
     def render(self) -> str:
-        """Compressed and in base64: what is in it is much alike."""
+        """As JSON. What waits in several boxes is in it once."""
         notifications = {
             item.notification.id: item.notification for box in self.boxes.values() for item in box.waiting.values()
         }
@@ -129,20 +144,20 @@ class Outbox:
                     "horizon": _stamp(box.horizon),
                     "settled": {name: _stamp(until) for name, until in sorted(box.settled.items())},
                     "waiting": {name: _stamp(item.since) for name, item in box.waiting.items()},
+                    "counts": {result: box.counts[result] for result in RESULTS},
                 }
                 for key, box in sorted(self.boxes.items())
             },
             "notifications": {name: _plain(each) for name, each in sorted(notifications.items())},
             "dead": list(self.dead),
         }
-        text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-        return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
     @staticmethod
     def parse(text: str) -> Outbox:
         """Raises `OutboxError`. What only a newer release knows to tell of is left out."""
         try:
-            document = json.loads(gzip.decompress(base64.b64decode(text)))
+            document = json.loads(text)
             if document["version"] != FORMAT:
                 raise OutboxError(f"its version is {document['version']}")
             notifications = {
@@ -159,11 +174,12 @@ class Outbox:
                         for name, since in box["waiting"].items()
                         if name in notifications
                     },
+                    {result: int(box["counts"][result]) for result in RESULTS},
                 )
                 for key, box in document["boxes"].items()
             }
             return Outbox(boxes, deque((Dead(*each) for each in document["dead"]), maxlen=MAX_DEAD))
-        except (AttributeError, EOFError, KeyError, OSError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise OutboxError(f"{type(error).__name__}: {error}"[:200]) from error
 
 

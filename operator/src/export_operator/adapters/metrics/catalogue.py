@@ -209,21 +209,22 @@ HISTORY_BACKLOG = Family(
     "Ended runs whose row is not in the history's table yet; 0 where there is no history.",
 )
 
-# Notifications.
+# Notifications: read off the outbox that is kept in the run namespace.
 NOTIFICATIONS = Family(
     "notifications",
     _C,
-    Scope.LEADER,
-    "Deliveries to channels: delivered; failed, which are tried again; dead, which were given up after that.",
+    Scope.CLUSTER,
+    "Deliveries to channels: delivered; failed, which are tried again; dead, which were given up after that. Each is"
+    " there from the channel's start, at 0.",
     ("policy", "channel", "result"),
 )
 NOTIFICATIONS_WAITING = Family(
-    "notifications_waiting", _G, Scope.LEADER, "Notifications that wait to be delivered.", ("policy", "channel")
+    "notifications_waiting", _G, Scope.CLUSTER, "Notifications that wait to be delivered.", ("policy", "channel")
 )
 NOTIFICATIONS_AGE = Family(
     "notifications_oldest_age_seconds",
     _G,
-    Scope.LEADER,
+    Scope.CLUSTER,
     "How long the first of those that wait has waited; 0 when none does.",
     ("policy", "channel"),
 )

@@ -61,9 +61,6 @@ class Metrics:
         self._reconcile_errors = counter(catalogue.RECONCILE_ERRORS)
         self._decision = histogram(catalogue.DECISION)
         self._api_calls = counter(catalogue.API_CALLS)
-        self._notifications = counter(catalogue.NOTIFICATIONS)
-        self._notifications_waiting = gauge(catalogue.NOTIFICATIONS_WAITING)
-        self._notifications_age = gauge(catalogue.NOTIFICATIONS_AGE)
 
     def leader(self, leads: Callable[[], bool]) -> None:
         """`leads` is asked at each scrape."""
@@ -134,18 +131,6 @@ class Metrics:
                 self._breaker_state.remove(kind, name, each)
             else:
                 self._breaker_state.labels(kind, name, each).set(each == state)
-
-    def notified(self, channel: str, result: str) -> None:
-        """A notification was `delivered`, `failed` once, or is `dead`. `channel` is policy/name."""
-        self._notifications.labels(*channel.split("/", 1), result).inc()
-
-    def notifications_waiting(self, boxes: Mapping[str, tuple[int, float]]) -> None:
-        """How many wait, and for how many seconds the first has, by channel."""
-        self._notifications_waiting.clear()
-        self._notifications_age.clear()
-        for channel, (number, seconds) in boxes.items():
-            self._notifications_waiting.labels(*channel.split("/", 1)).set(number)
-            self._notifications_age.labels(*channel.split("/", 1)).set(seconds)
 
     def register(self, collector: Collector) -> None:
         """Tell what it collects as well."""
