@@ -191,7 +191,7 @@ CONTESTANTS: tuple[Contestant, ...] = (
     *(_shipped(form) for form in ("CSV", "NDJSON", "Parquet", "JSON")),
     Contestant("ordered-csv", "as shipped CSV, by key", "shipped", "CSV", ordered=True),
     Contestant("checkpoint-csv", "as shipped CSV, by key, checkpoints", "shipped", "CSV", resume="Always"),
-    *(_duckdb(form, threads) for form in ("CSV", "Parquet") for threads in (1, 2)),
+    *(_duckdb(form, threads) for form in ("CSV", "NDJSON", "Parquet") for threads in (1, 2)),
     *(_polars("adbc", "ADBC", form) for form in ("CSV", "Parquet")),
     *(_polars("connectorx", "connectorx", form) for form in ("CSV", "Parquet")),
     Contestant(CURSOR, "cursor and csv module", "peer", "CSV", library="cursor", tells_null=False),

@@ -25,7 +25,9 @@ RATIOS: dict[str, float] = {
     "shipped-parquet": 1.00,
 }
 """Wall time, as a ratio to `psql \\copy csv`, on the whole of users."""
-AGAINST_DUCKDB = {f"bare-{form}-{count}": f"duckdb-{form}-{count}" for form in ("csv", "parquet") for count in (1, 2)}
+AGAINST_DUCKDB = {
+    f"bare-{form}-{count}": f"duckdb-{form}-{count}" for form in ("csv", "ndjson", "parquet") for count in (1, 2)
+}
 TIMES_FASTER = 8.0
 BARE_CPU, SHIPPED_CPU = 2.0, 3.0
 """Of the client, in seconds per million rows."""

@@ -21,6 +21,7 @@ from tests.cluster.problem import Problem
 from tests.integration.exporter.runner import BUCKET, Exporter
 from tests.services import host
 from tests.services.processes import children
+from tests.services.tls import Authority
 
 FOREIGN_SHARE = 0.05
 """Of the machine's time: a run beside more is void."""
@@ -97,9 +98,11 @@ def _world(options: Options) -> Iterator["World"]:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="export-operator-bench-", dir=root)))
         directory.chmod(0o755)
         postgres = stack.enter_context(host.postgres_server(settings=tables.SETTINGS))
-        s3 = stack.enter_context(host.s3_server(directory / "s3"))
+        authority = Authority(directory)
+        s3 = stack.enter_context(host.s3_server(directory / "s3", tls=authority.issue("s3", "IP:127.0.0.1")))
         s3.create_bucket(BUCKET)
-        yield World(postgres, s3, directory, "tmpfs" if root == Path("/dev/shm") else "disk")  # noqa: S108 - not /tmp
+        exporter = Exporter(postgres, s3, directory, {"AWS_CA_BUNDLE": str(authority.certificate)})
+        yield World(exporter, directory, "tmpfs" if root == Path("/dev/shm") else "disk")  # noqa: S108 - not /tmp
 
 
 def _roomy(scale: int) -> Path:
@@ -113,12 +116,12 @@ def _roomy(scale: int) -> Path:
 class World:
     """Servers, a directory for output, and what is known of the tables."""
 
-    def __init__(self, postgres: host.PostgresServer, s3: host.S3Server, directory: Path, file_system: str) -> None:
-        self.postgres = postgres
+    def __init__(self, exporter: Exporter, directory: Path, file_system: str) -> None:
+        self.postgres = exporter.postgres
         self.file_system = file_system
         self._directory = directory
-        self._exporter = Exporter(postgres, s3, directory)
-        self._gauge = Gauge(postgres.pid, s3.pid, directory)
+        self._exporter = exporter
+        self._gauge = Gauge(exporter.postgres.pid, exporter.s3.pid, directory)
         self._tried: dict[str, float] = {}
         self._scales: dict[str, float] = {}
 

@@ -6,7 +6,7 @@ order. What may differ between contestants is only how a value is written:
 
 - booleans as `t`, `true` or `True`, instants in any of ISO 8601's forms, numerics with more zeros, floats in any text
   that reads back the same: by the cast;
-- json with other blanks: it is parsed and written anew on both sides;
+- json with other blanks, or as a string within JSON: it is parsed and written anew on both sides;
 - arrays as lists of another notation: they are brought into PostgreSQL's own;
 - NULL and the empty text alike, by the csv module: then they are compared so on both sides, and the report says it.
 
@@ -153,6 +153,8 @@ def _value(name: str, kind: str, seen: str, contestant: Contestant, tells_null: 
     """The column as its type has it, whatever was seen of it."""
     value = f'"{name}"'
     if kind == "jsonb":
+        if contestant.library == "duckdb" and contestant.form == "NDJSON":
+            value = f"({value} ->> '$')"  # a string that holds the document
         return f"json({value})::VARCHAR"
     if kind.endswith("[]"):
         if seen == "VARCHAR" and contestant.library == "duckdb":

@@ -27,10 +27,11 @@ def duckdb(output_format: str, threads: int, query: str, table: str, out: Path) 
         database.execute(f"LOAD '{extension}'")
         database.execute("ATTACH '' AS source (TYPE postgres, READ_ONLY)")
         database.execute("SET TimeZone = 'UTC'")
-        options = ", HEADER" if output_format == "CSV" else ", COMPRESSION uncompressed"
+        form = "JSON" if output_format == "NDJSON" else output_format
+        options = ", HEADER" if form == "CSV" else ", COMPRESSION uncompressed"
         # Not by its own query function: the scan of a table is what it reads in parallel.
         columns = query.removeprefix("SELECT ").rpartition(" FROM ")[0]
-        database.execute(f"COPY (SELECT {columns} FROM source.{table}) TO '{out}' (FORMAT {output_format}{options})")
+        database.execute(f"COPY (SELECT {columns} FROM source.{table}) TO '{out}' (FORMAT {form}{options})")
 
 
 def adbc(output_format: str, query: str, out: Path) -> None:

@@ -190,6 +190,7 @@ class Exporter:
             endpoint_url=self.s3.endpoint,
             aws_access_key_id=self.s3.access_key,
             aws_secret_access_key=self.s3.secret_key,
+            verify=self.environment.get("AWS_CA_BUNDLE"),
             config=Config(s3={"addressing_style": "path"}),
         )
 
