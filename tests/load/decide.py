@@ -27,11 +27,11 @@ NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 ENFORCED = Enforcement(enforced=True, message="", good=NOW)
 
 TITLES = {
-    "decide": "from the facts to a plan",
-    "window": "its place in each window, with those of the same person in it",
-    "put": "into the queue",
-    "take": "out of it again, when its turn comes",
-    "whole": "**all of these: a decision**",
+    "decide": "**deciding**: from the facts about a request to what it asks of the ledger",
+    "window": "then its place in each window, with those of the same person in it",
+    "put": "then into the queue",
+    "take": "then out of it again, when its turn comes",
+    "whole": "all of these",
     "waiting": "besides: the status of one that waits",
     "launch": "besides: the status and the Job of one whose turn it is",
 }

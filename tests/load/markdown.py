@@ -103,7 +103,8 @@ def _deciding(deciding: Deciding) -> str:
         rows.append([timing.title, *spread, str(found.count)])
     text = (
         f"The pure part (`domain`) with {deciding.queued:,} requests in the queue, in microseconds for each; the"
-        f" goal is {GOAL_MICROSECONDS} for a whole decision.\n\n- {_line(deciding.where)}"
+        f" goal is {GOAL_MICROSECONDS} for the first line, which each event costs; the others come once or twice in a"
+        f" request's life. CPU time, the garbage collector's included.\n\n- {_line(deciding.where)}"
     )
     return f"## Deciding\n\n{text}\n\n" + table(["", "median µs", "least–most", "IQR", "rounds"], rows)
 

@@ -117,8 +117,9 @@ class Settlement:
 def counting(page: Page, window: Window, now: datetime) -> list[Entry | Bucket]:
     """What counts at `now`."""
     begins = window.begins(now)
-    items: tuple[Entry | Bucket, ...] = page.folded + page.entries
-    return [item for item in items if item.until >= begins]
+    counted: list[Entry | Bucket] = [bucket for bucket in page.folded if bucket.until >= begins]
+    counted += [entry for entry in page.entries if entry.time >= begins]
+    return counted
 
 
 def used(items: Iterable[Entry | Bucket], resource: str) -> int:
@@ -144,7 +145,7 @@ def reserve(page: Page, entry: Entry, demand: Demand, limit: WindowLimit, now: d
     if held is not None and (held.state is not State.RESERVED or _covered(held, limit)):
         states = _states(limit, totals(counting(page, limit.window, now)))
         return Reservation(True, False, page, states, held)
-    others = replace(page, entries=release(page.entries, entry.run))
+    others = page if held is None else replace(page, entries=release(page.entries, entry.run))
     counted = counting(others, limit.window, now)
     before = totals(counted)
     needs = {"rows": demand.rows.least(limit.rows or 0), "bytes": demand.bytes.least(limit.bytes or 0)}

@@ -30,12 +30,12 @@ class Turn:
     def run(self) -> str:
         return self.request.run
 
-    @property
+    @cached_property
     def known(self) -> Mapping[str, Any]:
         """What status already says of this run; nothing when the run is new."""
         return self.request.status if self.request.phase and self.request.status.get("run") == self.run else {}
 
-    @property
+    @cached_property
     def owner(self) -> Subject:
         """Whom the request counts against."""
         return subject_of(self.request)
@@ -57,7 +57,7 @@ class Turn:
         """All of a request that its policy and limits follow from."""
         return self.request.requester, self.request.groups, self.request.key.namespace
 
-    @property
+    @cached_property
     def waiting_since(self) -> datetime:
         """Since when the run waits for its turn. The time for which its owner suspended it does not count: the wait
         begins anew afterwards."""
@@ -92,9 +92,12 @@ class Turn:
             destination=found.effective.destination,
             policy=self.policy.name,
         )
+        # In this catalogue the policy, the source and the destination have one limit each.
+        key = ("levels", entry.user, entry.request.namespace, entry.policy, entry.source, entry.destination)
+        limits = found.slot_limits
         return queue.Waiting(
             entry=entry,
-            levels=slots.levels_of(entry, found.slot_limits),
+            levels=self.seen.catalogue.memo.once((*key, limits.total), lambda: slots.levels_of(entry, limits)),
             owner=self.owner,
             since=self.waiting_since,
             weight=self.policy.weight,
