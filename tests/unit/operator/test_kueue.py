@@ -25,7 +25,7 @@ from export_operator.domain.model import Catalogue, Job, Named, parse_job
 from export_operator.domain.quota import Admission
 
 from .builders import NOW, RUN, SETTINGS, UID, catalogue, job, later, pod, request, running_pod, seen
-from .test_decisions import summary
+from .deciding import summary
 
 pytestmark = pytest.mark.unit
 

@@ -15,7 +15,7 @@ from export_operator.domain.manifests import Sought
 from export_operator.domain.model import Pod
 
 from .builders import RUN, SETTINGS, ended_pod, failure, job, later, request, running_pod, seen
-from .test_decisions import LAUNCHED, ROOM, SUSPENDED, answered
+from .deciding import LAUNCHED, ROOM, SUSPENDED, answered
 
 pytestmark = pytest.mark.unit
 
