@@ -52,6 +52,18 @@ integration: .venv cluster-up ## Against a real PostgreSQL, S3 server and API se
 e2e: .venv cluster-up ## On a real cluster, as tenants and platform teams use it
 	@$(PYTEST) tests/e2e
 
+# Releases beside the newest; each is built once, some minutes.
+OLDER := 1.35
+
+.PHONY: e2e-older
+e2e-older: .venv ## Mode Declared, what the API server refuses, a request's life: on each older Kubernetes (OLDER=1.35)
+	@for release in $(OLDER); do \
+	  export CLUSTER=local KUBERNETES_VERSION=$$release; \
+	  $(RUN) python -m tests.cluster up; \
+	  $(PYTEST) tests/e2e -m older; \
+	  $(RUN) python -m tests.cluster down; \
+	done
+
 .PHONY: bench
 bench: .venv ## Measure beside psql, DuckDB and others: about an hour (ROWS, REPEATS, SUITES, ONLY; python -m tests.bench --help)
 	@UV="$(UV)" $(RUN) python -m tests.bench

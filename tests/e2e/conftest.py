@@ -12,7 +12,7 @@ from tests.e2e import furniture
 from tests.e2e.furniture import PLENTY
 from tests.e2e.killer import Killer, killer
 from tests.e2e.team import Team
-from tests.platform import install, tenants
+from tests.platform import chart, install, tenants
 from tests.platform.database import Database, database
 from tests.platform.names import LABEL_REQUEST_UID, NAMESPACE, OPERATOR, RUN_NAMESPACE
 from tests.platform.storage import Storage, storage
@@ -29,6 +29,8 @@ class World:
     platform: install.Platform
     storage: Storage
     database: Database
+    attests: bool
+    """The cluster writes down who asks; else whoever asks does."""
     teams: list[Team] = field(default_factory=list)
 
     def team(self, *groups: str, user: str = "", label: str = "e2e") -> Team:
@@ -38,7 +40,8 @@ class World:
         tenants.namespace(self.platform.api, name)
         tenants.let_edit(self.platform.api, name, user)
         kubectl = tenants.UserKubectl(self.platform.cluster, name, user, groups)
-        made = Team(name, user, self.platform.api, self.platform.api.as_user(user, *groups), kubectl)
+        api = self.platform.api
+        made = Team(name, user, api, api.as_user(user, *groups), kubectl, declares=not self.attests)
         self.teams.append(made)
         return made
 
@@ -56,7 +59,7 @@ def world() -> Iterator[World]:
     with database(platform.services) as postgres, storage(platform.services) as s3:
         install.load(platform.services, postgres)
         furniture.furnish(platform, s3)
-        yield World(platform, s3, postgres)
+        yield World(platform, s3, postgres, chart.attests(platform.cluster))
         furniture.unfurnish(platform.api)
 
 
@@ -94,6 +97,7 @@ def team(teams: MakeTeam) -> Team:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "older: also run on each older Kubernetes, by `make e2e-older`")
     config.addinivalue_line("markers", "late: waits for what takes its time by itself, so it runs after the others")
 
 

@@ -24,6 +24,8 @@ class Team:
     admin: Api
     api: Api
     kubectl: Kubectl
+    declares: bool = False
+    """Requests name their requester, for the cluster does not."""
     asked: dict[str, str] = field(default_factory=dict)
     """UIDs of the requests that were created here, by name."""
 
@@ -33,6 +35,7 @@ class Team:
             "source": {"name": SOURCE, "dataset": dataset},
             "destination": {"name": DESTINATION},
             "output": {"format": "CSV"},
+            **({"requester": {"username": self.user}} if self.declares else {}),
             **spec,
         }
         metadata = {"name": name, "namespace": self.namespace}

@@ -1,18 +1,16 @@
 """A request's life: cancelled, suspended, run anew, forgotten, applied over and over, and gone after its time."""
 
-from time import monotonic
-
 import pytest
 import yaml
 
 from tests.e2e.conftest import World
-from tests.e2e.furniture import FEW, PLENTY
+from tests.e2e.furniture import FEW
 from tests.e2e.team import Team, one_object
 from tests.platform.api import Json
 from tests.platform.names import RUN_NAMESPACE
 from tests.platform.waiting import until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.older]
 
 SLOW: Json = {"source": {"name": "e2e-db", "dataset": "slow", "parameters": {"rows": "400"}}}
 """Eight seconds: long enough to do something to it."""
@@ -100,9 +98,9 @@ def test_after_its_time_to_live_job_and_pods_go_and_the_object_stays(world: Worl
 def test_deleting_a_running_request_ends_its_run(world: World, team: Team) -> None:
     team.ask("forget", **SLOW)
     team.until("forget", "Running")
-    began = monotonic()
+    # Nothing holds it up: it goes at once, whoever is away.
+    assert "finalizers" not in team.get("forget")["metadata"]
     team.kubectl.run("delete", "exportrequest", "forget", "--timeout=30s")
-    assert monotonic() - began < 5
     until("Job and pods to go", lambda: gone(team, "forget"), 60)
     bucket, folder = bucket_and_folder(team, "forget")
     assert world.storage.keys(bucket, folder) == []
@@ -137,7 +135,7 @@ def test_a_loop_of_server_side_applies_changes_nothing(world: World, team: Team)
     assert after["status"] == before["status"]
     assert len(team.jobs("synced")) == 1
     one_object(world.storage, result)
-    assert PLENTY in after["spec"]["submittedBy"]["groups"]
+    assert after["spec"]["requester"] == {"username": team.user}
 
 
 def test_kubectl_wait_returns_at_its_end(team: Team) -> None:

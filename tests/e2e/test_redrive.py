@@ -33,7 +33,7 @@ def robot(team: Team) -> Team:
     }
     team.admin.apply(binding)
     user = f"system:serviceaccount:{where}:{ROBOT}"
-    return Team(where, user, team.admin, team.admin.as_user(user), team.kubectl, team.asked)
+    return Team(where, user, team.admin, team.admin.as_user(user), team.kubectl, asked=team.asked)
 
 
 def redrive(operator: Kubectl, credentials: str, *words: str) -> tuple[int, Any]:

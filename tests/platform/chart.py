@@ -1,5 +1,7 @@
 """The chart, by helm: installed, upgraded, removed."""
 
+import json
+
 from tests.cluster import images, providers, say, shell, tools
 from tests.cluster.kubectl import Kubectl
 from tests.platform.names import CHART, NAMESPACE, RELEASE
@@ -9,8 +11,17 @@ def helm(cluster: providers.Cluster, *args: str) -> str:
     return shell.run([tools.path("helm"), *args], env=providers.environment(cluster), timeout=300).stdout
 
 
+def attests(cluster: providers.Cluster) -> bool:
+    """Can the cluster write down who asks? Before Kubernetes 1.36 it serves no MutatingAdmissionPolicy."""
+    found = Kubectl(cluster, NAMESPACE).output("get", "--raw", "/apis/admissionregistration.k8s.io/v1")
+    return any(each["kind"] == "MutatingAdmissionPolicy" for each in json.loads(found)["resources"])
+
+
 def install(cluster: providers.Cluster, built: images.Images, *settings: str) -> None:
-    """Have the chart installed, from this working tree and with images of it. `settings` are helm's `--set`."""
+    """Have the chart installed, from this working tree and with images of it, in a mode that the cluster can.
+    `settings` are helm's `--set`."""
+    if not attests(cluster):
+        settings = ("identity.mode=Declared", *settings)
     values = [
         *image("image", built.operator),
         *image("runner.image", built.exporter),

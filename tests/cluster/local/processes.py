@@ -99,7 +99,7 @@ class Processes:
         """The directories of other clusters in this network, alive or dead: what one left mounted holds addresses."""
         alive = {directory: pid for directory, pid in clusters() if directory != self.directory}
         elsewhere = {directory for directory, pid in alive.items() if not _shares_network(pid)}
-        found = re.findall(rf" (/\S*/{paths.PRODUCT}/local)/", mountinfo)
+        found = re.findall(rf" (/\S*/{paths.PRODUCT}/local(?:-[\d.]+)?)/", mountinfo)
         dead = {Path(each.encode().decode("unicode_escape")) for each in found}  # odd characters are octal numbers
         return sorted((alive.keys() | dead) - elsewhere - {self.directory})
 

@@ -19,13 +19,19 @@ REST = ("log", "etc", "containerd", "pki", "kubeconfig", "kubelet-pki")
 """Directories that the next start would make again."""
 
 
+def place() -> Path:
+    """Where the cluster's state is: each release has its own, for none reads what a newer one has written."""
+    release = program.release()
+    return paths.cache() / ("local" if release == program.NEWEST else f"local-{release}")
+
+
 class Local:
     """A single-node cluster; see the modules beside this one for how each part is done."""
 
     name = "local"
 
     def __init__(self, directory: Path | None = None) -> None:
-        self._directory = directory or paths.cache() / "local"
+        self._directory = directory or place()
 
     @cached_property
     def settings(self) -> settings.Settings:

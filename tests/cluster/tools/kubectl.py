@@ -20,9 +20,15 @@ def path() -> Path:
     def build(directory: Path) -> None:
         output = ["-o", str(directory / "kubectl")]
         title = f"building kubectl {version} from its Go module (once)"
-        golang.build(title, [*args, *output], cwd=program.SOURCE, package="k8s.io/kubernetes/cmd/kubectl")
+        golang.build(
+            title,
+            [*args, *output],
+            cwd=program.SOURCE,
+            package="k8s.io/kubernetes/cmd/kubectl",
+            modfile=program.modfile(),
+        )
 
-    key = digests.of_files(program.SOURCE, ["go.mod", "go.sum"])
+    key = digests.of_files(program.SOURCE, program.pins())
     return locks.built(paths.cache() / "tools" / f"kubectl-{key}", build) / "kubectl"
 
 

@@ -8,6 +8,9 @@ from typing import Any
 
 Object = dict[str, Any]
 
+ASKING = frozenset({"ExportRequest", "ScheduledExport", "ExportDownload"})
+"""Kinds that somebody asks by."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -48,9 +51,12 @@ class Kubectl:
     namespace: str = "default"
     user: str = ""
     groups: tuple[str, ...] = ()
+    declares: str = ""
+    """Whom what is created names as its requester, where the cluster does not: oneself."""
 
     def as_user(self, user: str, *groups: str) -> "Kubectl":
-        return replace(self, user=user, groups=("system:authenticated", *groups))
+        own = user if self.declares else ""
+        return replace(self, user=user, groups=("system:authenticated", *groups), declares=own)
 
     def __call__(self, *args: str, stdin: Object | str | None = None) -> Answer:
         who = ["--as", self.user, *(f"--as-group={group}" for group in self.groups)] if self.user else []
@@ -58,11 +64,16 @@ class Kubectl:
         return run(["kubectl", "--namespace", self.namespace, *who, *args], self.environment, given)
 
     def apply(self, obj: Object, *options: str) -> Answer:
-        return self("apply", "-f", "-", *options, stdin=obj)
+        return self("apply", "-f", "-", *options, stdin=self._signed(obj))
 
     def dry_run(self, obj: Object) -> Answer:
         """Ask the server what it would make of an object; nothing is kept."""
-        return self("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=obj)
+        return self("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=self._signed(obj))
+
+    def _signed(self, obj: Object) -> Object:
+        if not self.declares or obj["kind"] not in ASKING or "requester" in obj["spec"]:
+            return obj
+        return {**obj, "spec": {**obj["spec"], "requester": {"username": self.declares}}}
 
     def patch(
         self,

@@ -49,6 +49,7 @@ def may_act_as_bob(who: Kubectl, namespace: str) -> bool:
     return bool(who("create", "--validate=false", "-f", "-", "-o", "json", stdin=review).json()["status"]["allowed"])
 
 
+@pytest.mark.older
 @pytest.mark.parametrize("name", ["check-identity", "guard-status", "warn-act-as"])
 def test_the_policies_compile_without_a_warning(admin: Kubectl, name: str) -> None:
     policy = admin.get("validatingadmissionpolicy", f"{name}.export-operator.io")

@@ -110,9 +110,11 @@ def test_a_cluster_that_died_with_something_mounted_is_found() -> None:
         r"22 1 0:21 / /with\040space/export-operator/local/containerd/state/netns/cni-1 rw - nsfs nsfs rw",
         "23 1 0:21 / /mine/export-operator/local/containerd/state/netns/cni-2 rw - nsfs nsfs rw",
         "24 1 0:21 / /elsewhere/local/state rw - tmpfs tmpfs rw",
+        "25 1 0:21 / /mine/export-operator/local-1.35/containerd/state rw - tmpfs tmpfs rw",
     )
     mine = processes.Processes(Path("/mine/export-operator/local"))
-    assert Path("/with space/export-operator/local") in (found := mine.others("\n".join(lines)))
+    found = mine.others("\n".join(lines))
+    assert {Path("/with space/export-operator/local"), Path("/mine/export-operator/local-1.35")} <= set(found)
     assert not {mine.directory, Path("/elsewhere/local")} & set(found)
 
 
@@ -131,6 +133,21 @@ def test_the_end_of_a_component_is_told_with_its_last_words(tmp_path: Path) -> N
 )
 def test_go_versions_are_compared_as_numbers(text: str, version: tuple[int, ...]) -> None:
     assert golang.version_of(text) == version
+
+
+@pytest.mark.parametrize("release", ["", program.NEWEST, *program.OLDER])
+def test_each_release_is_pinned_and_has_a_state_of_its_own(release: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBERNETES_VERSION", release)
+    wanted = release or program.NEWEST
+    assert program.kubernetes().startswith(f"v{wanted}.")
+    assert {name: (program.SOURCE / name).exists() for name in program.pins()} == dict.fromkeys(program.pins(), True)
+    assert provider.place().name == ("local" if wanted == program.NEWEST else f"local-{wanted}")
+
+
+def test_a_release_that_nobody_pins_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBERNETES_VERSION", "1.29")
+    with pytest.raises(Problem, match=r"KUBERNETES_VERSION is '1\.29'; there are: 1\.36, 1\.35"):
+        program.release()
 
 
 def test_digests_frame_their_parts() -> None:
