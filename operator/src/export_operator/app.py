@@ -16,7 +16,7 @@ from typing import Any
 
 import kopf
 
-from export_operator.adapters import recall, storage
+from export_operator.adapters import artifact_tables, recall, storage
 from export_operator.adapters.canary import Canary
 from export_operator.adapters.cells import LedgerError
 from export_operator.adapters.cluster import Cluster, request_path
@@ -55,7 +55,8 @@ from export_operator.schedules import Schedules
 from export_operator.settings import ProcessSettings
 from export_operator.startup import check_served
 from export_operator.store import CATALOGUE, REQUESTS, Document, Store
-from export_operator.sweeper import Report, Sweeper
+from export_operator.sweep_report import Report
+from export_operator.sweeper import Sweeper
 from export_operator.takeover import take_over
 from export_operator.workqueue import WorkQueue
 
@@ -126,7 +127,8 @@ class App:
             kube,
             decisions.pods.namespace,
             settings.watch_namespaces,
-            opened,
+            partial(opened, own_identity=settings.sweep_own_identity),
+            partial(artifact_tables.opened, kube, decisions.pods.namespace, fence=elector.fence),
             clock=now,
             grace=settings.sweep_grace,
         )

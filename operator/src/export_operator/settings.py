@@ -45,9 +45,11 @@ class ProcessSettings:
     kueue: bool = False
     """Read Kueue's Workloads in the run namespace."""
     sweep_every: timedelta = timedelta(hours=6)
-    """Between two sweeps of the buckets; 0: none."""
+    """Between two sweeps; 0: none."""
     sweep_grace: timedelta = timedelta(days=1)
     """What is younger is left alone by sweeps."""
+    sweep_own_identity: bool = False
+    """A bucket without a Secret is swept by the identity of the operator's own service account."""
     history: Database | None = None
     """Where runs that have ended are recorded."""
     workers: int = 8
@@ -87,6 +89,7 @@ def read_settings(environ: Mapping[str, str]) -> ProcessSettings:
         http_port=_number(environ, "HTTP_PORT", 8080, low=1),
         sweep_every=timedelta(seconds=_number(environ, "SWEEP_SECONDS", 21_600, low=0)),
         sweep_grace=timedelta(seconds=_number(environ, "SWEEP_GRACE_SECONDS", 86_400, low=3600)),
+        sweep_own_identity=_choice(environ, "SWEEP_OWN_IDENTITY", ("false", "true")) == "true",
         kueue=_choice(environ, "KUEUE", ("false", "true")) == "true",
         history=read_history(environ),
     )

@@ -1,4 +1,5 @@
-"""The sweeper: finds what lies in the buckets to no use, and removes what is ours, past its grace and needed by nobody.
+"""The sweeper: finds what lies in buckets, and in the tables of fallbacks, to no use, and removes what is ours, past
+its grace and needed by nobody.
 
 It is the net below the cleaner, for what no Job tells of any more: Jobs that were deleted by hand, pods that woke up
 late, keys that could not delete when it was time. One place after another, page by page, a bounded number of pages and
@@ -11,20 +12,24 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from export_contract.names import CHECKPOINTS
+from export_contract.names import ARTIFACT_PARTS, CHECKPOINTS
+from export_contract.runspec import FallbackDatabase
+from export_operator.adapters.artifact_tables import OWNER, Tables
 from export_operator.adapters.kube import ApiError, Kube, path_of
 from export_operator.adapters.runs import OURS
 from export_operator.adapters.storage import DENIED, Bucket, StorageError
-from export_operator.adapters.witnesses import places
 from export_operator.cleaner import Opened
 from export_operator.domain import sweep
 from export_operator.domain.model import GROUP, VERSION, Key, parse_job, parse_named, parse_request
-from export_operator.domain.sweep import REMOVED, Finding, Folders, Kind, Known
+from export_operator.domain.salvage import read_usage
+from export_operator.domain.sweep import REMOVED, Finding, Folders, Known
+from export_operator.sweep_report import Place, Report, Totals, Where, places
 
 log = logging.getLogger(__name__)
 
@@ -32,82 +37,16 @@ FIRST_SECONDS = 600.0  # after the start, when everything else has settled
 RETRY_SECONDS = 600.0
 MAX_PAGES = 1000  # of a thousand keys, of one place in one pass
 MAX_REMOVED = 10_000  # keys and uploads, of one place in one pass
-MAX_TOLD = 1000  # findings kept to be told; all are counted
 CLAIM = f"{CHECKPOINTS}/owner.json"
 CLAIM_BYTES = 1024
+OTHERS = "another installation does. Delete it if none does"
 
-Where = tuple[str, str, str]
-"""Endpoint, bucket and prefix."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A prefix in a bucket, to be looked at once, whatever destinations share it. `spec` has a destination's fields."""
-
-    destination: str
-    title: str
-    spec: Mapping[str, Any]
-    data: bool = True
-
-    @property
-    def prefix(self) -> str:
-        """With a slash at its end, unless it is empty."""
-        given = (self.spec.get("prefix") or "").strip("/")
-        return f"{given}/" if given else ""
-
-    @property
-    def where(self) -> Where:
-        return (self.spec.get("endpoint") or "", self.spec["bucket"], self.prefix)
-
-    def inside(self, other: Place) -> bool:
-        """Of the same bucket, under the other's prefix."""
-        return (
-            self.where[:2] == other.where[:2] and self.prefix != other.prefix and self.prefix.startswith(other.prefix)
-        )
-
-
-@dataclass
-class Total:
-    """How many findings of a kind there are, their bytes, and how many of these went."""
-
-    count: int = 0
-    bytes: int = 0
-    removed: int = 0
-
-
-Totals = dict[Kind, Total]
-
-
-@dataclass
-class Report:
-    """What a pass has found. `totals` are of each destination's last whole round; `whole` are the destinations that
-    were looked at to the end, `blind` says where that could not be, `partial` where there is more than a pass takes."""
-
-    findings: list[tuple[Place, Finding]] = field(default_factory=list)
-    totals: dict[str, Totals] = field(default_factory=dict)
-    whole: set[str] = field(default_factory=set)
-    removed: int = 0
-    removed_bytes: int = 0
-    blind: list[str] = field(default_factory=list)
-    partial: list[str] = field(default_factory=list)
-
-    def not_seen(self, place: Place, why: str) -> None:
-        self.whole.discard(place.destination)
-        self.blind.append(f"{place.title} {why}")
-
-    @property
-    def orphaned(self) -> dict[tuple[str, str], int]:
-        """Bytes that are there to no use and were not removed, by destination and kind."""
-        return {
-            (destination, kind): total.bytes - total.removed
-            for destination, totals in self.totals.items()
-            for kind, total in totals.items()
-        }
+OpenedTables = Callable[[FallbackDatabase, Mapping[str, Any]], AbstractAsyncContextManager[Tables]]
 
 
 class Sweeper:
-    """`opened` gives the bucket of a place. Remembers only how far it came in places that take
-    several passes."""
+    """`opened` gives the bucket of a place, `tables` those of a fallback. Remembers only how far it came in places that
+    take several passes."""
 
     def __init__(
         self,
@@ -115,6 +54,7 @@ class Sweeper:
         run_namespace: str,
         namespaces: Sequence[str],
         opened: Opened,
+        tables: OpenedTables,
         *,
         clock: Callable[[], datetime],
         grace: timedelta,
@@ -123,6 +63,7 @@ class Sweeper:
         self._run_namespace = run_namespace
         self._namespaces = tuple(namespaces)
         self._opened = opened
+        self._tables = tables
         self._clock = clock
         self._grace = grace
         self._reached: dict[Where, str] = {}
@@ -159,41 +100,41 @@ class Sweeper:
             pause = RETRY_SECONDS if report.partial else every
 
     async def sweep(self, *, dry_run: bool = False) -> Report:
-        """One pass over all places. Raises `ApiError`; a bucket that cannot be searched is named in the report."""
+        """One pass over all places. Raises `ApiError`; a place that cannot be searched is named in the report."""
         report = Report()
         found, known, delivered = await self._known()
         owner = await self._owner()
         report.whole = {place.destination for place in found}
         for place in found:
-            sweeping = _Pass(
-                place,
-                replace(known, delivered=delivered.get(place.where, {}) if place.data else {}),
-                [other.prefix for other in found if other.inside(place)],
-                owner=owner,
-                report=report,
-                totals=self._rounds.setdefault(place.where, {}),
-            )
+            totals = self._rounds.setdefault(place.where, {})
+            here = replace(known, delivered=delivered.get(place.where, {}) if place.data else {})
+            inner = [other.prefix for other in found if other.inside(place)]
+            after = self._reached.get(place.where, "")
             try:
-                async with self._opened(place.spec) as bucket:
-                    reached = await sweeping.run(bucket, self._reached.get(place.where, ""), dry_run=dry_run)
+                if place.tables is not None:
+                    async with self._tables(place.tables, place.spec) as tables:
+                        reached = await _sweep_tables(
+                            place, tables, here, owner=owner, report=report, totals=totals, dry_run=dry_run
+                        )
+                else:
+                    sweeping = _Pass(place, here, inner, owner=owner, report=report, totals=totals)
+                    async with self._opened(place.spec) as bucket:
+                        reached = await sweeping.run(bucket, after, dry_run=dry_run)
             except StorageError as error:
                 report.not_seen(place, f"could not be swept: {error}")
             else:
                 if reached:
                     self._reached[place.where] = reached
-                    report.whole.discard(place.destination)
-                    report.partial.append(f"{place.title} has more than one pass takes: it was swept up to {reached!r}")
+                    report.unfinished(place, reached)
                 else:
                     self._reached.pop(place.where, None)
                     self._whole[place.where] = self._rounds.pop(place.where)
-            for kind, total in (self._whole.get(place.where) or self._rounds.get(place.where) or {}).items():
-                of = report.totals.setdefault(place.destination, {}).setdefault(kind, Total())
-                of.count, of.bytes = of.count + total.count, of.bytes + total.bytes
-                of.removed += total.removed
+            report.add(place, self._whole.get(place.where) or self._rounds.get(place.where) or {})
         return report
 
     async def _known(self) -> tuple[list[Place], Known, dict[Where, dict[str, Key]]]:
-        """The places to look at, what is known of runs, and what requests tell of being delivered where."""
+        """The places to look at, what is known of runs, and what requests and tombstones tell of being delivered
+        where."""
         now = self._clock()
         specs = {
             each.name: each.spec
@@ -201,12 +142,14 @@ class Sweeper:
                 parse_named(each) async for each in self._listed(path_of(GROUP, VERSION, "exportdestinations"))
             ]
         }
+        every = [place for name, spec in sorted(specs.items()) for place in places(name, spec)]
+        found = list({place.where: place for place in reversed(every)}.values())
         jobs = {
             parse_job(document).run
             async for document in self._listed(path_of("batch", "v1", "jobs", namespace=self._run_namespace), OURS)
         }
         requests: set[Key] = set()
-        delivered: dict[Where, dict[str, Key]] = {}
+        delivered = await self._remembered(found, now)
         for namespace in self._namespaces or ("",):
             async for document in self._listed(path_of(GROUP, VERSION, "exportrequests", namespace=namespace)):
                 request = parse_request(document)
@@ -216,8 +159,19 @@ class Sweeper:
                     place = Place(destination, "", specs[destination])
                     delivered.setdefault(place.where, {})[run] = request.key
         known = Known(now, self._grace, frozenset(jobs), frozenset(requests), {}, frozenset(self._namespaces))
-        every = (place for name, spec in sorted(specs.items()) for place in _places(name, spec))
-        return list({place.where: place for place in reversed(list(every))}.values()), known, delivered
+        return found, known, delivered
+
+    async def _remembered(self, found: Sequence[Place], now: datetime) -> dict[Where, dict[str, Key]]:
+        """What tombstones tell of. They name no destination, so only what can be in one place alone counts."""
+        delivered: dict[Where, dict[str, Key]] = {}
+        async for document in self._listed(path_of(GROUP, VERSION, "exportusages", namespace=self._run_namespace)):
+            for stone in read_usage(document).page.tombstones.stones:
+                uri = sweep.remembered(stone, self._grace, now)
+                holding = [place for place in found if uri and place.holds(uri)]
+                innermost = [each for each in holding if not any(other.inside(each) for other in holding)]
+                if uri and len(innermost) == 1:
+                    delivered.setdefault(innermost[0].where, {})[sweep.run_of(uri)] = stone.request
+        return delivered
 
     async def _listed(self, path: str, selector: str = "") -> AsyncIterator[dict[str, Any]]:
         async for page in self._kube.pages(path, **({"labelSelector": selector} if selector else {})):
@@ -260,7 +214,7 @@ class _Pass:
         reached = await self._objects(bucket, after)
         if not after and not reached:
             for finding in sweep.missing(self._known, self._delivered):
-                self._tell(finding)
+                self._report.tell(self._place, finding, self._totals)
         return reached
 
     async def _claimed_by_others(self, bucket: Bucket, *, dry_run: bool) -> str:
@@ -277,7 +231,7 @@ class _Pass:
             return f"the key may not write or read {key!r}: {error}"
 
     def _strange(self, key: str, claim: bytes) -> str:
-        return "" if claim == self._owner else f"{key!r} says that another installation does. Delete it if none does"
+        return "" if claim == self._owner else f"{key!r} says that {OTHERS}"
 
     async def _uploads(self, bucket: Bucket) -> None:
         async for page in bucket.uploads(self._place.prefix):
@@ -286,7 +240,7 @@ class _Pass:
                 if finding is None or self._left <= 0:
                     continue
                 finding = replace(finding, bytes=await bucket.size(upload))
-                self._tell(finding)
+                self._report.tell(self._place, finding, self._totals)
                 if self._remove:
                     await bucket.abort(upload)
                     self._removed(finding)
@@ -315,22 +269,44 @@ class _Pass:
         finding = sweep.judge(folder, self._known)
         if finding is None:
             return
-        self._tell(finding)
+        self._report.tell(self._place, finding, self._totals)
         if self._remove and finding.kind in REMOVED:
             await bucket.delete(finding.keys)
             self._removed(finding)
 
-    def _tell(self, finding: Finding) -> None:
-        total = self._totals.setdefault(finding.kind, Total())
-        total.count, total.bytes = total.count + 1, total.bytes + finding.bytes
-        if len(self._report.findings) < MAX_TOLD:
-            self._report.findings.append((self._place, finding))
-
     def _removed(self, finding: Finding) -> None:
         self._left -= len(finding.keys)
-        self._report.removed += len(finding.keys)
-        self._report.removed_bytes += finding.bytes
-        self._totals[finding.kind].removed += finding.bytes
+        self._report.gone(finding, self._totals, len(finding.keys))
+
+
+async def _sweep_tables(
+    place: Place, tables: Tables, known: Known, *, owner: bytes, report: Report, totals: Totals, dry_run: bool
+) -> str:
+    """One look at the tables of a fallback. The answer is the last run that was seen, "" when that is all.
+    Raises `StorageError`, `psycopg.Error`."""
+    totals.clear()
+    if not await tables.there():
+        return ""
+    if not dry_run:
+        await tables.claim(owner)
+    if await tables.claimed() not in {None, owner}:
+        report.not_seen(place, f"are not swept: the row of run {OWNER!r} in {ARTIFACT_PARTS} says that {OTHERS}")
+        return ""
+    loose = await tables.loose(MAX_REMOVED)
+    for parts in loose:
+        if finding := sweep.judge_parts(parts, known):
+            report.tell(place, finding, totals)
+            if not dry_run:
+                report.gone(finding, totals, await tables.remove(parts.run))
+    waiting = await tables.waiting(MAX_REMOVED)
+    for artifact in waiting:
+        if finding := sweep.judge_artifact(artifact, known):
+            report.tell(place, finding, totals)
+    unnoted = [each.run for each in loose if each.seen is None and each.run not in known.jobs]
+    if unnoted and not dry_run:
+        await tables.see(unnoted, known.now)
+    seen = [each.run for each in loose], [each.run for each in waiting]
+    return next((runs[-1] for runs in seen if len(runs) >= MAX_REMOVED), "")
 
 
 class _AbsentError(Exception):
@@ -344,11 +320,3 @@ async def _read(bucket: Bucket, key: str) -> bytes:
         if error.code not in DENIED | {"NoSuchKey"}:
             raise
         raise _AbsentError(str(error)) from None
-
-
-def _places(name: str, spec: Mapping[str, Any]) -> Iterator[Place]:
-    for each in places(name, spec):
-        yield Place(name, each.title, each.spec)
-    if spec.get("checkpointBucket"):
-        title = f"the checkpoint bucket of ExportDestination {name!r}"
-        yield Place(name, title, {**spec, "bucket": spec["checkpointBucket"]}, data=False)

@@ -38,6 +38,7 @@ def test_the_least_environment_gives_these_defaults() -> None:
         kueue=False,
         sweep_every=timedelta(hours=6),
         sweep_grace=timedelta(days=1),
+        sweep_own_identity=False,
         workers=8,
     )
 
@@ -60,6 +61,7 @@ def test_every_variable_is_read() -> None:
         "KUEUE": "true",
         "SWEEP_SECONDS": "0",
         "SWEEP_GRACE_SECONDS": "3600",
+        "SWEEP_OWN_IDENTITY": "true",
         "HISTORY_HOST": "audit.db.svc",
         "HISTORY_PORT": "5433",
         "HISTORY_DATABASE": "audit",
@@ -98,6 +100,7 @@ def test_every_variable_is_read() -> None:
         kueue=True,
         sweep_every=timedelta(),
         sweep_grace=timedelta(hours=1),
+        sweep_own_identity=True,
         history=Database(
             host="audit.db.svc",
             port=5433,

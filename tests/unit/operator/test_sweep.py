@@ -15,18 +15,24 @@ from hypothesis import strategies as st
 from export_contract.leftovers import Owned, owned
 from export_operator.domain.model import Key
 from export_operator.domain.sweep import (
+    Artifact,
     Finding,
     Folder,
     Folders,
     Known,
+    Parts,
     Stored,
     delivered,
     judge,
+    judge_artifact,
+    judge_parts,
     judge_upload,
     missing,
+    remembered,
 )
 
 from .builders import KEY, NOW, RUN, URI, request
+from .test_tombstones import stone
 
 pytestmark = pytest.mark.unit
 
@@ -165,6 +171,52 @@ TOLD: dict[str, tuple[Mapping[str, Any], tuple[str, str] | None]] = {
 @pytest.mark.parametrize(("status", "expected"), TOLD.values(), ids=list(TOLD))
 def test_a_request_tells_of_its_export(status: Mapping[str, Any], expected: tuple[str, str] | None) -> None:
     assert delivered(request(status=status), DAY, NOW) == expected
+
+
+BURIED: dict[str, tuple[Mapping[str, Any], str | None]] = {
+    "delivered": ({"result": {"uri": URI}}, URI),
+    "not delivered": ({"result": {}}, None),
+    "delivered to the fallback": ({"result": {"uri": URI, "usedFallback": True}}, None),
+    "ended just now": ({"result": {"uri": URI}, "ended": NOW}, None),
+    "with its objects": ({"result": {"uri": URI, "expirationTime": "2026-11-20T12:00:00Z", "deleted": True}}, None),
+}
+
+
+@pytest.mark.parametrize(("changes", "expected"), BURIED.values(), ids=list(BURIED))
+def test_a_tombstone_tells_of_the_export_that_would_be_taken_over(
+    changes: Mapping[str, Any], expected: str | None
+) -> None:
+    assert remembered(stone(time=OLD, **changes), DAY, NOW) == expected
+
+
+LOOSE: dict[str, tuple[Parts, Known, Finding | None]] = {
+    "known for a grace": (Parts(RUN, 9, NOW - DAY), KNOWN, Finding("Unfinished", RUN, RUN, bytes=9)),
+    "seen for the first time": (Parts(RUN, 9), KNOWN, None),
+    "known for less": (Parts(RUN, 9, NOW), KNOWN, None),
+    "of a run that has a Job": (Parts(RUN, 9, OLD), replace(KNOWN, jobs={RUN}), None),
+}
+
+
+@pytest.mark.parametrize(("parts", "known", "expected"), LOOSE.values(), ids=list(LOOSE))
+def test_rows_that_are_no_export_are_judged(parts: Parts, known: Known, expected: Finding | None) -> None:
+    assert judge_parts(parts, known) == expected
+
+
+HELD: dict[str, tuple[Artifact, Known, Finding | None]] = {
+    "whose request is gone": (
+        Artifact(RUN, KEY, 9, OLD),
+        KNOWN,
+        Finding("Delivered", RUN, RUN, bytes=9, request=KEY),
+    ),
+    "whose request is there": (Artifact(RUN, KEY, 9, OLD), replace(KNOWN, requests={KEY}), None),
+    "of a namespace that is not served": (Artifact(RUN, KEY, 9, OLD), replace(KNOWN, namespaces={"team-b"}), None),
+    "of today": (Artifact(RUN, KEY, 9, NOW), KNOWN, None),
+}
+
+
+@pytest.mark.parametrize(("artifact", "known", "expected"), HELD.values(), ids=list(HELD))
+def test_an_export_in_tables_is_judged(artifact: Artifact, known: Known, expected: Finding | None) -> None:
+    assert judge_artifact(artifact, known) == expected
 
 
 def test_an_export_that_its_request_tells_of_and_that_is_not_there_is_missing() -> None:

@@ -12,6 +12,8 @@ from export_contract.runspec import EXTENSIONS, SUFFIXES, Fallback, FallbackData
 MANIFEST = "manifest.json"
 CHECKPOINTS = ".export-operator"
 """The folder of all checkpoints under a destination's prefix."""
+ARTIFACTS, ARTIFACT_PARTS = "export_artifacts", "export_artifact_parts"
+"""The tables of a fallback that is a database."""
 
 RUN_SPAN = "run"
 """The span of a run from its Job to the Job's end."""
@@ -120,4 +122,4 @@ def artifact_uri(database: FallbackDatabase, run: str) -> str:
     stands in brackets."""
     host = f"[{database.host}]" if ":" in database.host else database.host
     name, schema = (quote(each, safe="") for each in (database.database, database.schema))
-    return f"postgresql://{host}:{database.port}/{name}/{schema}.export_artifacts/{run}"
+    return f"postgresql://{host}:{database.port}/{name}/{schema}.{ARTIFACTS}/{run}"

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from psycopg import sql
 
+from export_contract.names import ARTIFACT_PARTS as PARTS
+from export_contract.names import ARTIFACTS
 from export_runner.source.connect import Connection
 
-ARTIFACTS = "export_artifacts"
-PARTS = "export_artifact_parts"
+__all__ = ["ARTIFACTS", "MAX_PIECE", "PARTS", "exist", "script", "table"]
+
 MAX_PIECE = 8 * 1024 * 1024
 """Bytes of one row's data: what the server and the client hold of it at once stays small."""
 

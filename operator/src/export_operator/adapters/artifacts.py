@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from export_contract.names import ARTIFACTS
 from export_contract.runspec import FallbackDatabase
 from export_operator.adapters import postgres
 from export_operator.adapters.kube import Kube
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
     Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
 
-TABLE = "export_artifacts"
-"""As the exporter makes it."""
 BATCH = 1000  # rows of which the manifests are here at once
 SETTINGS = {"default_transaction_read_only": "on", "statement_timeout": "60s"}
 
@@ -45,28 +44,36 @@ async def artifacts(
     import psycopg
     from psycopg import sql
 
-    table = sql.Identifier(database.schema, TABLE)
+    table = sql.Identifier(database.schema, ARTIFACTS)
     statement = sql.SQL(
         "SELECT run, manifest::pg_catalog.text, coalesce(destination->>'name', ''), created_at FROM {}"
         " WHERE created_at > %s ORDER BY run"
     ).format(table)
     try:
-        async with _connection(await secret_values(kube, run_namespace, secret), database) as connection:
+        async with connected(await secret_values(kube, run_namespace, secret), database, SETTINGS) as connection:
             asked = await connection.execute("SELECT pg_catalog.to_regclass(%s)", [table.as_string(connection)])
             if await asked.fetchone() == (None,):
                 return
-            async with connection.cursor(name=TABLE) as cursor:
+            async with connection.cursor(name=ARTIFACTS) as cursor:
                 cursor.itersize = BATCH
                 await cursor.execute(statement, [since])
                 async for run, manifest, destination, created in cursor:
                     yield Artifact(run, manifest.encode(), destination, created)
     except psycopg.Error as error:
-        text = (str(error).strip().splitlines() or [type(error).__name__])[0]  # what follows may quote a row
-        raise StorageError(f"database {database.database!r}: {text}", passing=True) from None
+        raise refused(error, database) from None
+
+
+def refused(error: psycopg.Error, database: FallbackDatabase) -> StorageError:
+    """What went wrong there."""
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0]  # what follows may quote a row
+    return StorageError(f"database {database.database!r}: {text}", passing=True)
 
 
 @asynccontextmanager
-async def _connection(secret: Mapping[str, str], database: FallbackDatabase) -> AsyncIterator[Connection]:
+async def connected(
+    secret: Mapping[str, str], database: FallbackDatabase, settings: Mapping[str, str], *, autocommit: bool = False
+) -> AsyncIterator[Connection]:
+    """A connection with what the Secret holds, and PostgreSQL's `settings`. Raises `psycopg.Error`."""
     import psycopg
 
     with tempfile.TemporaryDirectory() as folder:
@@ -81,7 +88,7 @@ async def _connection(secret: Mapping[str, str], database: FallbackDatabase) -> 
             user=secret.get(postgres.USERNAME, ""),
             password=secret.get(postgres.PASSWORD, ""),
             authority=authority if trusted else None,
-            settings=SETTINGS,
+            settings=settings,
         )
-        async with await psycopg.AsyncConnection.connect(**given) as connection:
+        async with await psycopg.AsyncConnection.connect(**given, autocommit=autocommit) as connection:
             yield connection

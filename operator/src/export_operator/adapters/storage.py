@@ -178,10 +178,7 @@ class Bucket:
                 raise
 
     def _pass_fence(self) -> None:
-        try:
-            self._fence(WRITE_SECONDS)
-        except ApiError as error:
-            raise StorageError(f"bucket {self.name!r}: {error.message}") from None
+        pass_fence(self._fence, f"bucket {self.name!r}")
 
     async def read(self, key: str, most: int) -> bytes:
         """A whole object. One of more than `most` bytes is none that its reader can want: `StorageError`."""
@@ -237,36 +234,54 @@ class Bucket:
             raise StorageError(f"bucket {self.name!r}: {type(error).__name__}", passing=True) from None
 
 
+def pass_fence(fence: Fence, where: str) -> None:
+    """Before what changes something there. Raises `StorageError`."""
+    try:
+        fence(WRITE_SECONDS)
+    except ApiError as error:
+        raise StorageError(f"{where}: {error.message}") from None
+
+
 @asynccontextmanager
 async def opened(
-    kube: Kube, run_namespace: str, place: Mapping[str, Any], *, fence: Fence = lambda _: None
+    kube: Kube,
+    run_namespace: str,
+    place: Mapping[str, Any],
+    *,
+    fence: Fence = lambda _: None,
+    own_identity: bool = False,
 ) -> AsyncIterator[Bucket]:
-    """The bucket of `place`, the spec of an ExportDestination or what has its fields. Raises `StorageError`; reaches
-    nobody but the API server yet, for the Secrets."""
+    """The bucket of `place`, the spec of an ExportDestination or what has its fields. With `own_identity`, one without
+    a Secret is reached by what the platform gives this process's own service account, as AWS's SDKs find it.
+
+    Raises `StorageError`; reaches nobody but the API server yet, for the Secrets, and for an own identity STS."""
     name = str(place["bucket"])
-    secret = (place.get("credentialsSecret") or {}).get("name")
-    if not secret:
+    named = (place.get("credentialsSecret") or {}).get("name")
+    if not named and not own_identity:
         raise StorageError(f"bucket {name!r}: no Secret; only the service account of export pods has access")
-    keys = await secret_values(kube, run_namespace, secret)
+    keys = await secret_values(kube, run_namespace, named) if named else {}
     access, secret_key, token = (
         keys.get(each, "")
         for each in (environment.AWS_ACCESS_KEY_ID, environment.AWS_SECRET_ACCESS_KEY, environment.AWS_SESSION_TOKEN)
     )
-    if not (access and secret_key):
-        raise StorageError(f"bucket {name!r}: Secret {secret!r} in namespace {run_namespace!r} holds no access key")
+    if named and not (access and secret_key):
+        raise StorageError(f"bucket {name!r}: Secret {named!r} in namespace {run_namespace!r} holds no access key")
     authority = (place.get("caSecret") or {}).get("name")
     until = times.parse(keys.get(EXPIRATION))
     if keys.get(EXPIRATION) and until is None:
-        raise StorageError(f"bucket {name!r}: {EXPIRATION} in Secret {secret!r} is no time")
+        raise StorageError(f"bucket {name!r}: {EXPIRATION} in Secret {named!r} is no time")
     trusted = (await secret_values(kube, run_namespace, authority)).get(CA, "") if authority else ""
     with tempfile.TemporaryDirectory() as folder:
         if trusted:
             (Path(folder) / CA).write_text(trusted)
         client = await asyncio.to_thread(
-            make_client, place, (access, secret_key, token or None), str(Path(folder) / CA) if trusted else True
+            make_client,
+            place,
+            (access, secret_key, token or None) if named else None,
+            str(Path(folder) / CA) if trusted else True,
         )
         try:
-            yield Bucket(client, name, temporary=bool(token), until=until, fence=fence)
+            yield Bucket(client, name, temporary=bool(token) or not named, until=until, fence=fence)
         finally:
             client.close()
 
@@ -280,13 +295,18 @@ async def secret_values(kube: Kube, namespace: str, name: str) -> dict[str, str]
     return {key: base64.b64decode(value).decode("utf-8", "replace") for key, value in (found.get("data") or {}).items()}
 
 
-def make_client(place: Mapping[str, Any], keys: tuple[str, str, str | None], verify: bool | str) -> S3Client:
-    """The import alone takes longer than most commands: it waits until it is needed."""
+def make_client(place: Mapping[str, Any], keys: tuple[str, str, str | None] | None, verify: bool | str) -> S3Client:
+    """`keys` None: those that AWS's SDKs find in a pod. The import alone takes longer than most commands: it waits
+    until it is needed."""
     import botocore.config
     import botocore.session
     from botocore.exceptions import BotoCoreError
 
-    access, secret, token = keys
+    access, secret_key, token = keys or (None, None, None)
+    variables = _OF_NOBODY
+    if keys is None:  # STS is trusted by the same authority, as export pods do
+        ours = ("profile", "config_file", "credentials_file")
+        variables = {name: _OF_NOBODY[name] for name in ours} | {"ca_bundle": (None, None, _path(verify), None)}
     config = botocore.config.Config(
         signature_version="s3v4",
         connect_timeout=CONNECT_SECONDS,
@@ -296,12 +316,12 @@ def make_client(place: Mapping[str, Any], keys: tuple[str, str, str | None], ver
         s3={"addressing_style": "path" if place.get("pathStyle") else "auto"},
     )
     try:
-        made = botocore.session.Session(_OF_NOBODY).create_client(
+        made = botocore.session.Session(variables).create_client(
             "s3",
             region_name=place.get("region") or "us-east-1",
             endpoint_url=place.get("endpoint") or None,
             aws_access_key_id=access,
-            aws_secret_access_key=secret,
+            aws_secret_access_key=secret_key,
             aws_session_token=token,
             verify=verify,
             config=config,
@@ -309,3 +329,7 @@ def make_client(place: Mapping[str, Any], keys: tuple[str, str, str | None], ver
     except (BotoCoreError, ValueError) as error:
         raise StorageError(f"bucket {place['bucket']!r}: {type(error).__name__}") from None
     return cast("S3Client", made)
+
+
+def _path(verify: bool | str) -> str | None:
+    return verify if isinstance(verify, str) else None

@@ -8,23 +8,25 @@ import functools
 import json
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-from export_operator.adapters import storage
+from export_operator.adapters import artifact_tables, storage
 from export_operator.adapters.kube import ApiError, Kube
 from export_operator.commands.options import INTERRUPTED, add_shared
 from export_operator.domain.sweep import REMOVED, Finding
-from export_operator.settings import PREFIX, read_settings
-from export_operator.sweeper import Place, Report, Sweeper
+from export_operator.settings import PREFIX, ProcessSettings, read_settings
+from export_operator.sweep_report import Place, Report
+from export_operator.sweeper import Sweeper
 
 FINE, UNSEEN, UNABLE = 0, 1, 2
 EXIT_CODES = "Exit codes: 0 everything was swept, 1 something could not be or is more than one pass takes, 2 none was."
 
 DESCRIPTION = """\
-Looks through the buckets of all ExportDestinations, as the operator does every few hours, and removes what is the
-exporter's, older than the grace and of no use to anybody: uploads and checkpoints of runs that have no Job any more,
-and objects that no manifest makes an export. An export itself is never removed; one whose request is gone is told.
+Looks through the buckets of all ExportDestinations and the tables of their fallbacks, as the operator does every few
+hours, and removes what is the exporter's, older than the grace and of no use to anybody: uploads and checkpoints of
+runs that have no Job any more, and objects that no manifest makes an export. An export itself is never removed; one
+whose request is gone is told.
 
 It uses KUBECONFIG as kubectl does, or runs inside the operator's pod:
 
@@ -57,18 +59,23 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     needed = {f"{PREFIX}RUNNER_IMAGE": "none", **environ, f"{PREFIX}RUN_NAMESPACE": options.run_namespace, **given}
     settings = read_settings(needed)
     try:
-        return asyncio.run(_run(options, settings.watch_namespaces, settings.sweep_grace))
+        return asyncio.run(_run(options, settings))
     except KeyboardInterrupt:
         return INTERRUPTED
 
 
-async def _run(options: argparse.Namespace, namespaces: tuple[str, ...], grace: timedelta) -> int:
+async def _run(options: argparse.Namespace, settings: ProcessSettings) -> int:
     try:
         kube = await Kube.connect(context=options.context)
         try:
-            opened = functools.partial(storage.opened, kube, options.run_namespace)
+            there, own = (kube, options.run_namespace), settings.sweep_own_identity
             sweeper = Sweeper(
-                kube, options.run_namespace, namespaces, opened, clock=lambda: datetime.now(UTC), grace=grace
+                *there,
+                settings.watch_namespaces,
+                functools.partial(storage.opened, *there, own_identity=own),
+                functools.partial(artifact_tables.opened, *there),
+                clock=lambda: datetime.now(UTC),
+                grace=settings.sweep_grace,
             )
             report = await sweeper.sweep(dry_run=options.dry_run)
         finally:
@@ -102,8 +109,9 @@ def _fields(place: Place, finding: Finding) -> dict[str, Any]:
     return {
         "kind": finding.kind,
         "destination": place.destination,
-        "bucket": place.spec["bucket"],
+        "bucket": place.spec.get("bucket"),
         "folder": finding.folder,
+        "uri": place.uri(finding.folder),
         "run": finding.run,
         "request": str(finding.request) if finding.request else None,
         "keys": list(finding.keys),
@@ -122,7 +130,7 @@ def as_text(report: Report, *, dry_run: bool) -> str:
     lines.append(
         "dry run: nothing was removed"
         if dry_run
-        else f"removed: {report.removed} keys and uploads, {report.removed_bytes} bytes"
+        else f"removed: {report.removed} keys, uploads and rows, {report.removed_bytes} bytes"
     )
     return "\n".join(lines)
 
@@ -130,4 +138,4 @@ def as_text(report: Report, *, dry_run: bool) -> str:
 def _line(place: Place, finding: Finding, *, dry_run: bool) -> str:
     what = "stays" if finding.kind not in REMOVED else "would go" if dry_run else "removed"
     whose = f" of {finding.request}" if finding.request else ""
-    return f"{what}: {finding.kind} s3://{place.spec['bucket']}/{finding.folder}{whose}, {finding.bytes} bytes"
+    return f"{what}: {finding.kind} {place.uri(finding.folder)}{whose}, {finding.bytes} bytes"

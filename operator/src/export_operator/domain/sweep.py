@@ -9,23 +9,25 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from export_contract.leftovers import Owned, owned
 from export_operator.domain import times
 from export_operator.domain.model import Key, Request
+from export_operator.domain.tombstones import Tombstone
 
 Kind = Literal["Upload", "Checkpoint", "Unfinished", "Delivered", "Missing"]
 """An upload that nobody will complete; what only a run in progress needs; objects that no manifest makes an export; an
-export whose request is gone, which stays; an export that its request tells of and that is not there."""
+export whose request is gone, which stays; an export that its request, or the tombstone of one, tells of and that is
+not there."""
 KINDS: tuple[Kind, ...] = ("Upload", "Checkpoint", "Unfinished", "Delivered", "Missing")
 REMOVED: frozenset[Kind] = frozenset({"Upload", "Checkpoint", "Unfinished"})
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the cluster knows. `jobs` are the runs that have one, `delivered` the runs whose requests tell of an export
-    in the place that is looked at. `namespaces` empty: all are served."""
+    """What the cluster knows. `jobs` are the runs that have one, `delivered` the runs whose requests or tombstones tell
+    of an export in the place that is looked at. `namespaces` empty: all are served."""
 
     now: datetime
     grace: timedelta
@@ -33,6 +35,10 @@ class Known:
     requests: Collection[Key] = frozenset()
     delivered: Mapping[str, Key] = field(default_factory=dict)
     namespaces: Collection[str] = frozenset()
+
+    def expects(self, request: Key) -> bool:
+        """What the request delivered is somebody's: it is there, or not ours to know."""
+        return request in self.requests or bool(self.namespaces and request.namespace not in self.namespaces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,25 @@ class Folder:
     of: Owned
     objects: tuple[Stored, ...]
     manifest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Rows of a run in a fallback's tables that are no export; `seen` is when a sweep first found them so."""
+
+    run: str
+    bytes: int
+    seen: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """An export in a fallback's tables that was not moved out of them."""
+
+    run: str
+    request: Key
+    bytes: int
+    created: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +138,28 @@ def judge(folder: Folder, known: Known) -> Finding | None:
         kind: Kind = "Checkpoint"
     elif not folder.manifest:
         kind = "Unfinished"
-    elif request in known.requests or (known.namespaces and request.namespace not in known.namespaces):
+    elif known.expects(request):
         return None
     else:
         kind = "Delivered"
     keys = tuple(each.key for each in folder.objects)
     return Finding(kind, of.run, of.folder, keys, sum(each.size for each in folder.objects), request)
+
+
+def judge_parts(parts: Parts, known: Known) -> Finding | None:
+    """Likewise of rows of a fallback's tables that no artifact makes an export. They have no age of their own: what
+    counts is since when a sweep knows of them."""
+    if parts.run in known.jobs or parts.seen is None or parts.seen > known.now - known.grace:
+        return None
+    return Finding("Unfinished", parts.run, parts.run, bytes=parts.bytes)
+
+
+def judge_artifact(artifact: Artifact, known: Known) -> Finding | None:
+    """Likewise of an export in a fallback's tables."""
+    request = artifact.request
+    if artifact.created > known.now - known.grace or known.expects(request):
+        return None
+    return Finding("Delivered", artifact.run, artifact.run, bytes=artifact.bytes, request=request)
 
 
 def judge_upload(key: str, begun: datetime, prefix: str, known: Known) -> Finding | None:
@@ -133,20 +174,33 @@ def delivered(request: Request, grace: timedelta, now: datetime) -> tuple[str, s
     """The ExportDestination in which the request says its export is, and its run; None when it says no such thing, or
     has said so for less than the grace, or when the export went elsewhere or its time is over."""
     status = request.status
-    result = status.get("result") or {}
-    completed, expires = times.parse(status.get("completionTime")), times.parse(result.get("expirationTime"))
-    if not result.get("uri") or result.get("usedFallback") or request.phase == "Expired":
-        return None
-    if completed is None or completed > now - grace or (expires is not None and expires < now + grace):
-        return None
+    result: Mapping[str, Any] = status.get("result") or {}
     destination = str((status.get("effective") or {}).get("destination") or "")
-    # Of an adopted export the folder names the run that made it.
-    run = str(result["uri"]).rpartition("/")[0].rpartition("/")[2]
-    return (destination, run) if destination else None
+    if request.phase == "Expired" or not destination:
+        return None
+    told = _lasts(result, times.parse(status.get("completionTime")), grace, now)
+    return (destination, run_of(str(result["uri"]))) if told else None
+
+
+def remembered(stone: Tombstone, grace: timedelta, now: datetime) -> str | None:
+    """Where the export is, by its URI, that a request which is made again would take over; None likewise."""
+    return str(stone.result["uri"]) if _lasts(stone.result, stone.ended, grace, now) else None
+
+
+def run_of(uri: str) -> str:
+    """The run whose folder an object is in. Of an adopted export that is the run that made it."""
+    return uri.rpartition("/")[0].rpartition("/")[2]
+
+
+def _lasts(result: Mapping[str, Any], completed: datetime | None, grace: timedelta, now: datetime) -> bool:
+    expires = times.parse(result.get("expirationTime"))
+    if not result.get("uri") or result.get("usedFallback"):
+        return False
+    return completed is not None and completed <= now - grace and (expires is None or expires >= now + grace)
 
 
 def missing(known: Known, seen: Collection[str]) -> Iterator[Finding]:
-    """Exports that requests tell of and that a whole listing has not shown."""
+    """Exports that somebody tells of and that a whole listing has not shown."""
     for run, request in sorted(known.delivered.items()):
         if run not in seen:
             yield Finding("Missing", run, "", request=request)
