@@ -2,14 +2,12 @@
 
 import textwrap
 
+from tests.demo.download import PORT
 from tests.demo.follow import Followed, paint, size
 from tests.demo.proof import Check
 from tests.demo.stage import ALICE, ANYBODY_ELSE, TEAM, Clock
-from tests.platform import install
 from tests.platform.api import Json
-from tests.platform.storage import storage_at
 
-PORT = 7070
 BOUND_SECONDS = 8.0
 STEPS = ["connect", "firstRow", "read", "encode", "upload", "commit"]
 """Of the exporter, in the order in which they begin."""
@@ -80,9 +78,8 @@ def quota(request: Json) -> None:
         print(f"  {ALICE}: {used} in this window, by policy {window['policy']!r}; without a policy it would be 5 a day")
 
 
-def next_steps(platform: install.Platform, request: Json) -> None:
-    name, uri = request["metadata"]["name"], request["status"]["result"]["uri"]
-    with_link = storage_at(platform.services, f"http://127.0.0.1:{PORT}").link(uri)
+def next_steps(request: Json, link: str) -> None:
+    name = request["metadata"]["name"]
     tenant = f"kubectl -n {TEAM} --as {ALICE}"
     title("Try next")
     print('  eval "$(python3 -m tests.cluster env)"     # this shell: kubectl, pointed at the cluster')
@@ -96,7 +93,9 @@ def next_steps(platform: install.Platform, request: Json) -> None:
             f'for n in 1 2 3 4 5 6; do sed "s/users-now/{ANYBODY_ELSE}-$n/" manifests/samples/request-minimal.yaml |'
             f" kubectl -n {TEAM} --as {ANYBODY_ELSE} apply -f -; done; kubectl -n {TEAM} get exreq"
         ),
-        "download": f"kubectl -n demo-services port-forward service/s3 {PORT} & curl -so users.csv.gz '{with_link}'",
+        "download, by the link that the ExportDownload gave, for an hour": (
+            f"kubectl -n demo-services port-forward service/s3 {PORT} & sleep 1; curl -so users.csv.gz '{link}'"
+        ),
         "what the platform team made": "kubectl get exportsources,exportdestinations,exportpolicies",
         "remove all of it": "make demo-down",
     }.items():

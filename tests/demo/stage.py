@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tests.cluster import images
+from tests.demo.download import PUBLIC
 from tests.platform import catalogue, chart, install, tenants
 from tests.platform.api import Api
 from tests.platform.database import Database
@@ -60,12 +61,14 @@ def furnish(platform: install.Platform, storage: Storage, database: Database) ->
     catalogue.reader(api, platform.services, source["spec"]["credentialsSecret"]["name"], "exporter")
     catalogue.writer(api, platform.services, destination["spec"]["credentialsSecret"]["name"])
     storage.have_bucket(destination["spec"]["bucket"])
+    destination["spec"]["publicEndpoint"] = PUBLIC
     for document in (source, destination):
         api.apply(document)
     api.apply(catalogue.named("ExportPolicy", "demo", policy(destination["metadata"]["name"])))
     tenants.namespace(api, TEAM)
     for user in (ALICE, ANYBODY_ELSE):
         tenants.let_edit(api, TEAM, user)
+    tenants.let_link(api, TEAM)
 
 
 def policy(destination: str) -> dict[str, object]:

@@ -4,8 +4,8 @@ import time
 from datetime import UTC, datetime
 
 from tests.cluster.problem import Problem
-from tests.demo import proof, report, stage
-from tests.demo.follow import Followed, follow
+from tests.demo import download, proof, report, stage
+from tests.demo.follow import Followed, Logs, follow
 from tests.demo.stage import ALICE, TEAM, Clock
 from tests.platform.api import Api, Json
 from tests.platform.database import database
@@ -39,28 +39,30 @@ def run() -> int:
             stage.furnish(platform, s3, postgres)
         name = f"users-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         with clock.step("export"):
-            followed = _export(UserKubectl(platform.cluster, TEAM, ALICE), alice, name)
+            followed = _export(UserKubectl(platform.cluster, TEAM, ALICE), alice, platform.api, name)
         request = followed.request
         result = _delivered(request)
+        with clock.step("link"):
+            link = download.link(alice, TEAM, name)
         with clock.step("check"):
-            checks = proof.check(result, s3, postgres)
+            checks = [*proof.check(result, s3, postgres), download.check(link, s3, result)]
         report.delivered(request)
         report.checks(checks)
         report.times(clock, followed, result.get("timings") or {})
         report.quota(request)
-        report.next_steps(platform, request)
+        report.next_steps(request, link)
     if wrong := [each.claim for each in checks if not each.holds]:
         raise Problem(f"what was delivered is not what was promised: {'; '.join(wrong)}")
     return 0
 
 
-def _export(kubectl: UserKubectl, alice: Api, name: str) -> Followed:
+def _export(kubectl: UserKubectl, alice: Api, platform: Api, name: str) -> Followed:
     """Apply the request as the tenant and follow it; its seconds begin with the apply."""
     manifest = REQUEST.format(name=name)
     report.asking(manifest)
     began = time.monotonic()
     kubectl.run("apply", "-f", "-", stdin=manifest)
-    return follow(lambda: alice.get("ExportRequest", name, TEAM), began, WAIT_SECONDS)
+    return follow(lambda: alice.get("ExportRequest", name, TEAM), began, WAIT_SECONDS, Logs(platform).latest)
 
 
 def _delivered(request: Json) -> Json:

@@ -5,27 +5,16 @@ from typing import Any
 
 import urllib3
 
-from tests.cluster.kubectl import Kubectl
 from tests.e2e.furniture import destination
 from tests.e2e.team import Team
 from tests.platform.api import Api, Json
 from tests.platform.install import Platform
-from tests.platform.names import API_VERSION, NAMESPACE
+from tests.platform.names import API_VERSION
 from tests.platform.storage import Storage
 from tests.platform.waiting import TooLong, until
 
 KIND = "ExportDownload"
 SECONDS = 30.0
-
-
-def let_link(platform: Platform, namespace: str) -> None:
-    """What the guide tells the platform team to do for a namespace that was made after the installation."""
-    kubectl = Kubectl(platform.cluster, namespace)
-    account = f"{NAMESPACE}:export-operator"
-    role = "--clusterrole=export-operator-downloads"
-    kubectl.run("create", "rolebinding", "export-operator-downloads", role, f"--serviceaccount={account}")
-    question = ("auth", "can-i", "create", "secrets", f"--as=system:serviceaccount:{account}")
-    until("the right to create Secrets", lambda: kubectl.run(*question, check=False).returncode == 0, 15)
 
 
 def public(storage: Storage) -> str:

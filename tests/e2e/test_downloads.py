@@ -44,7 +44,7 @@ def team(world: World) -> Iterator[Team]:
 @pytest.fixture(scope="module")
 def linked(world: World, team: Team) -> Team:
     """The same, where the operator may create Secrets."""
-    links.let_link(world.platform, team.namespace)
+    tenants.let_link(world.platform.api, team.namespace)
     return team
 
 
@@ -68,7 +68,7 @@ def test_a_namespace_in_which_no_secret_may_be_made_says_so_and_goes_on_when_one
     links.ask(team, "early", REQUEST)
     told = links.until_it_says(team, "early", "Pending", "SecretsForbidden")
     assert "downloads.namespaces" in told["message"]
-    links.let_link(world.platform, team.namespace)
+    tenants.let_link(world.platform.api, team.namespace)
     # It would look again within a minute; a change makes it look now.
     world.platform.api.patch("ExportDownload", "early", team.namespace, {"metadata": {"labels": {"look": "now"}}})
     assert links.ready(team, "early")

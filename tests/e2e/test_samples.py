@@ -11,7 +11,7 @@ from tests.e2e import links
 from tests.e2e.conftest import World
 from tests.e2e.furniture import MASK_KEY, PLENTY
 from tests.e2e.team import Team, one_object
-from tests.platform import catalogue
+from tests.platform import catalogue, tenants
 from tests.platform.api import Json
 from tests.platform.names import SAMPLES
 from tests.platform.waiting import until
@@ -81,7 +81,7 @@ def test_a_sample_of_a_schedule_is_accepted_and_waits_for_its_time(team: Team, f
 @pytest.mark.parametrize("file", of("ExportDownload"))
 def test_a_sample_of_a_download_gets_links(world: World, team: Team, file: Path) -> None:
     sample = document(file)
-    links.let_link(world.platform, team.namespace)
+    tenants.let_link(world.platform.api, team.namespace)
     team.api.create({**sample, "metadata": {**sample["metadata"], "namespace": team.namespace}})
     assert set(links.ready(team, sample["metadata"]["name"])) == {"urls", "manifestURL", "SHA256SUMS", "curl"}
 

@@ -25,12 +25,6 @@ class Storage:
         place = urlsplit(uri)
         return self.client.get_object(Bucket=place.netloc, Key=place.path.lstrip("/"))["Body"].read()
 
-    def link(self, uri: str, seconds: int = 3600) -> str:
-        """A presigned URL."""
-        place = urlsplit(uri)
-        where = {"Bucket": place.netloc, "Key": place.path.lstrip("/")}
-        return self.client.generate_presigned_url("get_object", Params=where, ExpiresIn=seconds)
-
     def keys(self, bucket: str, prefix: str = "") -> list[str]:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         return [each["Key"] for page in pages for each in page.get("Contents", [])]
