@@ -164,9 +164,14 @@ OVERVIEW = Dashboard(
             unit="s",
         ),
         Panel(
+            "Links made and refused (an hour)",
+            {"{{phase}} {{reason}}": one("increase(export_operator_downloads_total[1h])")},
+        ),
+        Panel(
             "Fallback, refunds, near the deadline (an hour)",
             {
                 "fallback {{destination}}": one("increase(export_operator_fallback_deliveries_total[1h])"),
+                "moved out of it {{destination}}": one("increase(export_operator_redeliveries_total[1h])"),
                 "refunds {{policy}}": one("increase(export_operator_refunds_total[1h])"),
                 "near deadline {{source}}": one("increase(export_operator_runs_near_deadline_total[1h])"),
             },

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from export_operator.adapters.totals import NAME as TOTALS
 from tests.cluster.kubectl import Kubectl
 from tests.e2e import links
 from tests.e2e.conftest import World
 from tests.e2e.furniture import BUCKET, DESTINATION, FEW, FICKLE, PLENTY, address, destination
 from tests.e2e.team import Team, one_object
-from tests.platform import catalogue
+from tests.platform import catalogue, tenants
 from tests.platform.api import Json
 from tests.platform.names import RUN_NAMESPACE, SAMPLES
 from tests.platform.storage import Storage, storage
@@ -21,6 +22,8 @@ from tests.platform.waiting import until
 
 pytestmark = pytest.mark.e2e
 
+REDELIVERS = {"app.kubernetes.io/component": "redeliver"}
+"""What the guide labels pods with that move exports."""
 SPARE, SCHEMA, SECRET = "e2e_spare", "exports", "e2e-spare"
 """The database of the fallback, and where its tables are; and the Secret of the role that writes there."""
 
@@ -115,7 +118,7 @@ def test_links_lead_to_the_fallback_bucket_and_wait_for_what_is_in_a_database(
     world: World, team: Team, returned: Storage
 ) -> None:
     del returned  # a bucket that is there, and has nothing yet
-    links.let_link(world.platform, team.namespace)
+    tenants.let_link(world.platform.api, team.namespace)
     for name in ("e2e-or-bucket", "e2e-or-database"):
         links.ask(team, name, name)
     (url,) = links.ready(team, "e2e-or-bucket")["urls"].split()
@@ -140,7 +143,7 @@ def test_a_fallback_bucket_is_read_like_any_other_and_moved_by_the_runs_own_job(
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {"name": f"redeliver-{status['run']}", "namespace": RUN_NAMESPACE},
-        "spec": {"backoffLimit": 3, "template": {"spec": pod}},
+        "spec": {"backoffLimit": 3, "template": {"metadata": {"labels": REDELIVERS}, "spec": pod}},
     }
     said = run_job(runs, f"redeliver-{status['run']}", json.dumps(moved))
     assert "redelivered to s3://e2e/tests/" in said
@@ -179,6 +182,14 @@ def test_a_fallback_database_is_emptied_by_the_samples_cronjob(
     world.platform.api.patch("ExportDownload", "e2e-or-database", team.namespace, {"metadata": {"labels": {"x": "y"}}})
     linked = links.until_it_says(team, "e2e-or-database", "Ready", "LinksMade")
     assert "their host" in linked["message"], "it is known in the cluster alone"
+
+
+def test_what_was_moved_is_counted(runs: Kubectl) -> None:
+    def counted() -> dict[str, float]:
+        kept = json.loads(runs.output("get", "configmap", TOTALS, "-o", r"jsonpath={.data.totals\.json}"))
+        return {key[1]: number for key, number in kept.get("facts", []) if key[0] == "redeliveries"}
+
+    until("both to be counted", lambda: {"e2e-or-bucket", "e2e-or-database"} <= counted().keys(), 30)
 
 
 def test_a_request_that_says_so_takes_along_what_it_left_in_a_fallback(world: World, team: Team) -> None:

@@ -7,7 +7,9 @@ import os
 import sys
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -16,6 +18,7 @@ from export_contract.codec import ContractError
 from export_contract.failures import Failure
 from export_contract.logs import About
 from export_contract.names import export_uri
+from export_contract.report import Redelivered
 from export_contract.runspec import RunSpec, SSLMode
 from export_runner import log
 from export_runner.clock import Deadline, Stop
@@ -26,7 +29,7 @@ from export_runner.retry import Retrier
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from export_runner.redeliver import Beat
+    from export_runner.redeliver import Beat, Moved
 
 DEADLINE = 24 * 3600.0
 """Seconds: nobody waits for these commands but a person or a Job, who have their own patience."""
@@ -213,15 +216,23 @@ def _redeliver_all(options: argparse.Namespace) -> int:
     return _each(runs, lambda run: redeliver.from_database(database, run, retrier, keep=options.keep, beat=beat))
 
 
-def _each(runs: list[str], move: Callable[[str], str]) -> int:
-    """Goes on after a failure; the exit code is that of the first."""
-    code = 0
-    for run in runs:
-        try:
-            print(f"{run} {move(run)}", flush=True)
-        except ExportError as error:
-            _say(error, run)
-            code = code or error.kind.exit_code
+def _each(runs: list[str], move: Callable[[str], Moved]) -> int:
+    """Goes on after a failure; the exit code is that of the first. A pod says at its end what it has moved."""
+    code, moved = 0, Counter[str]()
+    try:
+        for run in runs:
+            try:
+                done = move(run)
+            except ExportError as error:
+                _say(error, run)
+                code = code or error.kind.exit_code
+            else:
+                print(f"{run} {done.words}", flush=True)
+                moved.update([done.destination] if done.destination else [])
+    finally:
+        if told := os.environ.get(environment.TERMINATION_LOG):
+            with suppress(OSError):
+                Path(told).write_text(Redelivered(moved=dict(moved)).to_json(), encoding="utf-8")
     return code
 
 

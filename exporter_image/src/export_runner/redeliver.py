@@ -54,8 +54,16 @@ def waiting(database: Database) -> list[Waiting]:
     ]
 
 
-def from_database(database: Database, run: str, retrier: Retrier, *, keep: bool, beat: Beat) -> str:
-    """Moves one artifact; what became of it, in words. Another process that moves the same one does not wait for us.
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What became of an export, in words; and the destination that it was moved to, "" if it was not."""
+
+    words: str
+    destination: str = ""
+
+
+def from_database(database: Database, run: str, retrier: Retrier, *, keep: bool, beat: Beat) -> Moved:
+    """Moves one artifact. Another process that moves the same one does not wait for us.
 
     Raises `ExportError`, `Stopped`.
     """
@@ -69,7 +77,7 @@ def from_database(database: Database, run: str, retrier: Retrier, *, keep: bool,
 
 def _locked(
     connection: Connection, target: FallbackDatabase, run: str, retrier: Retrier, *, keep: bool, beat: Beat
-) -> str:
+) -> Moved:
     def read(function: Callable[[Connection], object]) -> object:
         return function(connection)
 
@@ -77,12 +85,12 @@ def _locked(
     if found is None:
         if artifact(read, target, run) is None:
             raise absent(f"{target.schema}.{tables.ARTIFACTS} for run {run}")
-        return "is being redelivered by another process"
+        return Moved("is being redelivered by another process")
     if found.redelivered:
-        return "was redelivered before"
+        return Moved("was redelivered before")
     manifest = move(found, found.destination, retrier, beat=beat)
     _mark(connection, found, manifest, keep=keep)
-    return f"redelivered to {export_uri(found.destination.bucket, found.destination.key, manifest.layout)}"
+    return _moved(found.destination, manifest)
 
 
 def _mark(connection: Connection, found: Artifact, manifest: Manifest, *, keep: bool) -> None:
@@ -97,8 +105,13 @@ def _mark(connection: Connection, found: Artifact, manifest: Manifest, *, keep: 
         connection.execute(sql.SQL("DELETE FROM {} WHERE run = %s").format(tables.table(schema, tables.PARTS)), (run,))
 
 
-def from_bucket(spec: RunSpec, retrier: Retrier, *, keep: bool, beat: Beat) -> str:
-    """Moves the export of one run; what became of it, in words. Raises `ExportError`, `Stopped`."""
+def _moved(destination: Destination, manifest: Manifest) -> Moved:
+    uri = export_uri(destination.bucket, destination.key, manifest.layout)
+    return Moved(f"redelivered to {uri}", destination.name)
+
+
+def from_bucket(spec: RunSpec, retrier: Retrier, *, keep: bool, beat: Beat) -> Moved:
+    """Moves the export of one run. Raises `ExportError`, `Stopped`."""
     chosen = spec.destination.fallback
     if chosen is None or chosen.bucket is None:
         raise ExportError(Failure.INVALID_RUN_SPEC, "The spec's destination has no fallback bucket.")
@@ -108,7 +121,7 @@ def from_bucket(spec: RunSpec, retrier: Retrier, *, keep: bool, beat: Beat) -> s
         found = in_bucket(caller, there.manifest_key)
     except ExportError as error:
         if error.failure is Failure.ARTIFACT_NOT_FOUND and layouts.bucket(spec, retrier).find() is not None:
-            return "was redelivered before, or never needed to be"
+            return Moved("was redelivered before, or never needed to be")
         raise
     if found.manifest.run.id != spec.run.id:
         raise absent(f"s3://{there.bucket}/{there.manifest_key} for run {spec.run.id}")
@@ -117,7 +130,7 @@ def from_bucket(spec: RunSpec, retrier: Retrier, *, keep: bool, beat: Beat) -> s
         # The manifest goes first: what it tells of is never missing.
         for key in (there.manifest_key, *(each.key for each in found.manifest.objects)):
             caller("DeleteObject", lambda key=key: caller.client.delete_object(Bucket=there.bucket, Key=key))  # type: ignore[misc]
-    return f"redelivered to {export_uri(spec.destination.bucket, spec.destination.key, manifest.layout)}"
+    return _moved(spec.destination, manifest)
 
 
 def move(stored: Stored, destination: Destination, retrier: Retrier, *, beat: Beat) -> Manifest:

@@ -24,6 +24,7 @@ from export_operator.adapters.elector import Elector
 from export_operator.adapters.finder import Finder
 from export_operator.adapters.health import HealthServer
 from export_operator.adapters.history import HistoryTable
+from export_operator.adapters.informer import Informer
 from export_operator.adapters.kube import ApiError, Kube, path_of
 from export_operator.adapters.ledger import Ledger
 from export_operator.adapters.metrics import Metrics, OutboxCollector, ResourceCollector, TotalsCollector
@@ -32,7 +33,7 @@ from export_operator.adapters.outbox import OutboxStore
 from export_operator.adapters.policies import PolicyReporter
 from export_operator.adapters.probe import Prober
 from export_operator.adapters.progress import ProgressPoller
-from export_operator.adapters.runs import Runs
+from export_operator.adapters.runs import REDELIVER, Runs
 from export_operator.adapters.totals import TotalsStore
 from export_operator.adapters.unwritten import Unwritten
 from export_operator.adapters.workloads import Workloads
@@ -40,7 +41,7 @@ from export_operator.cleaner import Cleaner
 from export_operator.counting import Counting
 from export_operator.domain.breaker import DESTINATION, Breaker
 from export_operator.domain.identity import Enforcement, Subject
-from export_operator.domain.model import GROUP, VERSION, Key
+from export_operator.domain.model import GROUP, VERSION, Key, parse_pod
 from export_operator.downloads import Downloads
 from export_operator.gates import Gates
 from export_operator.handlers import make_registry
@@ -54,7 +55,7 @@ from export_operator.resync import Resync
 from export_operator.schedules import Schedules
 from export_operator.settings import ProcessSettings
 from export_operator.startup import check_served
-from export_operator.store import CATALOGUE, REQUESTS, Document, Store
+from export_operator.store import CATALOGUE, DOWNLOADS, REQUESTS, Document, Store
 from export_operator.sweep_report import Report
 from export_operator.sweeper import Sweeper
 from export_operator.takeover import take_over
@@ -139,6 +140,8 @@ class App:
             TotalsStore(kube, decisions.pods.namespace), self._store, self._runs.all, totals.show, now
         )
         metrics.register(totals)
+        self._store.listen(DOWNLOADS, self._counting.answered)
+        self._redeliveries = Informer(kube, self._cluster.pods_path, parse_pod, self._counting.pod_changed, REDELIVER)
         self._overdue = Overdue(self._store, self._runs.all, metrics.ttl_lag, now)
         metrics.register(
             ResourceCollector(self._store, lambda: len(self._ledger.slots()), decisions.max_concurrent_runs, now)
@@ -210,6 +213,7 @@ class App:
             Work("pods", self._runs.pods.run),
             Work("ledger", self._ledger.informer.run),
             *kueue,
+            Work("redeliveries", self._redeliveries.run),
             Work("totals", self._counting.follow),
             Work("outbox", self._notifications.follow),
             Work("admission policies", self._canary.watch),
@@ -270,8 +274,8 @@ class App:
                 async with asyncio.timeout(KUEUE_SECONDS):
                     await self._workloads.informer.synced.wait()
         async with asyncio.timeout(START_SECONDS):
-            for synced in (self._runs.jobs.synced, self._runs.pods.synced, self._ledger.informer.synced):
-                await synced.wait()
+            for cache in (self._runs.jobs, self._runs.pods, self._redeliveries, self._ledger.informer):
+                await cache.synced.wait()
             await self._resync.once()
 
     async def _begin(self) -> None:

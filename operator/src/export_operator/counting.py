@@ -15,9 +15,9 @@ from typing import Any
 from export_operator.adapters.kept import Kept
 from export_operator.adapters.kube import ApiError
 from export_operator.adapters.totals import TotalsStore
-from export_operator.domain.model import TERMINAL_PHASES, Job, Named
-from export_operator.domain.totals import End, Totals, end_of, minute_of
-from export_operator.store import Store
+from export_operator.domain.model import TERMINAL_PHASES, Job, Key, Named, Pod
+from export_operator.domain.totals import End, Fact, Totals, answer_of, end_of, minute_of, moves_of
+from export_operator.store import DOWNLOADS, Store
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +47,9 @@ class Counting:
         self._clock = clock
         self._kept: Kept[Totals] | None = None
         self._leading = False
-        self._ended: dict[str, tuple[Document, bool]] = {}
-        """Documents of runs that have ended and may not be in the totals yet; whether the leader saw the end come."""
+        self._ended: dict[str, tuple[Document | Fact, bool]] = {}
+        """Documents of runs that have ended, and facts, that may not be in the totals yet; whether the leader saw the
+        end come."""
 
     def recorded(self, before: Document | None, after: Document) -> None:
         """A request says something new. Its end is taken note of here: it may be deleted before it is counted."""
@@ -61,6 +62,19 @@ class Counting:
             self._ended.setdefault(run, (after, False))
         else:
             self._ended[run] = (after, self._leading)
+
+    def answered(self, download: Key) -> None:
+        """An ExportDownload says something new."""
+        document = self._store.beside[DOWNLOADS].get(download)
+        self._note(None if document is None else answer_of(document))
+
+    def pod_changed(self, _: Pod | None, pod: Pod | None) -> None:
+        """A pod that redelivers says something new."""
+        self._note(None if pod is None else moves_of(pod))
+
+    def _note(self, fact: Fact | None) -> None:
+        if fact is not None:
+            self._ended.setdefault(fact.run, (fact, False))
 
     async def run(self) -> None:
         """As the leader: count and keep, until cancelled."""
@@ -134,10 +148,12 @@ class Counting:
                 del self._ended[run]
 
     @staticmethod
-    def _missing(document: Document, came: bool, totals: Totals, policies: Mapping[str, Named]) -> End | None:
-        """The end that the document tells, if it is not in the totals. One that the leader saw come counts however long
-        ago it was, for it was in none before."""
-        end = end_of(document, policies)
+    def _missing(
+        noted: Document | Fact, came: bool, totals: Totals, policies: Mapping[str, Named]
+    ) -> End | Fact | None:
+        """What is noted, if it is not in the totals. One that the leader saw come counts however long ago it was, for
+        it was in none before."""
+        end = noted if isinstance(noted, Fact) else end_of(noted, policies)
         if end is None or (totals.holds(end) if came else totals.knows(end)):
             return None
         return end

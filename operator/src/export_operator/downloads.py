@@ -25,12 +25,12 @@ from export_operator.domain.links import Object
 from export_operator.domain.manifests import MAX_BYTES, NotAManifestError
 from export_operator.domain.model import GROUP, VERSION, Key, Request, parse_request, parse_stamped
 from export_operator.logs import concerning
-from export_operator.store import REQUESTS, Document, Store
+from export_operator.store import DOWNLOADS, REQUESTS, Document, Store
 from export_operator.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
 
-KIND = "exportdownloads"
+KIND = DOWNLOADS
 WORKERS = 2  # a herd of downloads is no load for a bucket, and one that is away holds up few
 
 Open = Callable[[Mapping[str, Any]], AbstractAsyncContextManager[Bucket]]

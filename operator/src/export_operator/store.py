@@ -132,7 +132,8 @@ class Store:
 
 
 REQUESTS = "exportrequests"
-BESIDE = ("scheduledexports", "exportdownloads")
+DOWNLOADS = "exportdownloads"
+BESIDE = ("scheduledexports", DOWNLOADS)
 """The other kinds that tenants write, each with a controller of its own."""
 CATALOGUE = ("exportsources", "exportdestinations", "exportpolicies")
 

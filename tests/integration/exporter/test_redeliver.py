@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from export_contract.failures import FAILURES, Failure
+from export_contract.report import Redelivered
 from export_contract.runspec import RunSpec
 from tests.integration.exporter.runner import BUCKET, Exporter, Finished
 from tests.integration.exporter.spare import PASSWORD, ROLE, SCHEMA, Spare
@@ -67,8 +69,11 @@ def test_redelivered_artifacts_are_in_s3_to_the_byte_with_a_manifest_that_says_s
 ) -> None:
     spec = back.specs["moved"]
     command = ("redeliver", "--from", spare.uri(spec), "--run", spec.run.id)
+    told = [back.exporter.directory / f"told-{number}" for number in range(2)]
     with ThreadPoolExecutor() as pool:
-        both = list(pool.map(lambda _: back.command(*command), range(2)))
+        both = list(pool.map(lambda at: back.command(*command, EXPORT_TERMINATION_LOG=str(at)), told))
+    said = [Redelivered.from_json(each.read_text()).moved for each in told]
+    assert sum((Counter(each) for each in said), Counter()) == {spec.destination.name: 1}
     assert [each.returncode for each in both] == [0, 0], both
     assert b"redelivered to s3://" in b"".join(each.stdout for each in both)
     assert back.in_s3("moved") == back.told("moved")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from export_contract import names
+from export_contract.report import Redelivered
 from export_operator.adapters.kube import ApiError
 from export_operator.adapters.totals import KEY, NAME, TotalsStore
 from export_operator.counting import REMEMBERED, Counting
@@ -21,7 +22,7 @@ from export_operator.domain.model import Job, Key
 from export_operator.domain.totals import Totals
 from export_operator.store import Store
 
-from .builders import NOW, spec
+from .builders import NOW, ended_pod, spec
 from .configmaps import ConfigMaps
 from .world import Hand, Killed, finish
 
@@ -222,6 +223,34 @@ def test_an_end_that_an_operator_wrote_and_could_not_count_is_counted_by_the_nex
     second = Process(cluster)
     second.save()
     assert second.told == {"Succeeded": 2}
+
+
+def download(cluster: Cluster, uid: str = "d", phase: str = "Ready") -> Document:
+    told = {"type": {"Ready": "Ready", "Failed": "Stalled"}[phase], "lastTransitionTime": times.render(cluster.now)}
+    return {
+        "metadata": {"namespace": "team-a", "name": uid, "uid": uid, "resourceVersion": cluster.next()},
+        "status": {"phase": phase, "reason": "LinksMade", "conditions": [told]},
+    }
+
+
+def facts(cluster: Cluster) -> Mapping[tuple[str, ...], float]:
+    """As they are kept."""
+    assert cluster.kept is not None
+    return Totals.parse(cluster.kept["data"][KEY]).facts
+
+
+def test_a_download_and_what_was_redelivered_count_once_whoever_is_killed_meanwhile(cluster: Cluster) -> None:
+    moved = ended_pod(0, Redelivered(moved={"bucket": 2}).to_json(), finished=cluster.now)
+    answered = download(cluster)
+    for _ in range(3):  # each an operator that is killed after it has kept them
+        process = Process(cluster)
+        process.store.listen("exportdownloads", process.counting.answered)
+        for _ in range(2):
+            process.store.put_beside("exportdownloads", answered)
+            process.counting.pod_changed(None, moved)
+            process.save()
+        cluster.now += timedelta(hours=1)
+    assert facts(cluster) == {("downloads", "Ready", "LinksMade"): 1, ("redeliveries", "bucket"): 2}
 
 
 def test_a_job_that_was_over_hours_before_anybody_noticed_is_counted_once(cluster: Cluster) -> None:

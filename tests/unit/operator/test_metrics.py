@@ -17,7 +17,7 @@ from export_operator.adapters.metrics.catalogue import GROUPS, Kind
 from export_operator.domain import times
 from export_operator.domain.outbox import Tally
 from export_operator.domain.series import Labels
-from export_operator.domain.totals import End, Totals
+from export_operator.domain.totals import DOWNLOADS, REDELIVERIES, End, Fact, Totals
 from export_operator.store import Store
 from tests.services.processes import free_port
 
@@ -294,7 +294,11 @@ def test_counters_tell_the_totals_and_zero_for_what_never_happened(metrics: Metr
             },
         )
     )
+    totals.add(Fact("download", 1, {(DOWNLOADS, "Failed", "NotAllowed"): 1}))
+    totals.add(Fact("redelivery", 1, {(REDELIVERIES, "bucket"): 2}))
     collector.show(totals)
+    assert samples(metrics, "downloads_total") == {("Failed", "NotAllowed"): 1.0, ("Ready", "LinksMade"): 0.0}
+    assert samples(metrics, "redeliveries_total")[("bucket",)] == 2.0
     assert samples(metrics, "runs_ended_total") == {
         ("Source", "bucket", "CSV", "Failed", "default", "SourceUnavailable", "app-db"): 1.0
     }

@@ -9,15 +9,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from export_contract.report import Redelivered
 from export_operator.domain import times
-from export_operator.domain.model import Named
+from export_operator.domain.model import Named, Pod
 from export_operator.domain.series import MAX_SERIES, MAX_TENANTS, OTHER, Labels
-from export_operator.domain.totals import DURATION, End, Totals, TotalsError, end_of, minute_of
+from export_operator.domain.totals import (
+    DOWNLOADS,
+    DURATION,
+    MAX_FACTS,
+    REDELIVERIES,
+    End,
+    Fact,
+    Totals,
+    TotalsError,
+    answer_of,
+    end_of,
+    minute_of,
+    moves_of,
+)
 
-from .builders import NOW, later, spec
+from .builders import NOW, ended_pod, later, running_pod, spec
 
 pytestmark = pytest.mark.unit
 
+AT = times.render(NOW)
 MINUTE = minute_of(later(125))
 DELIVERED: dict[str, Any] = {
     "phase": "Succeeded",
@@ -147,8 +162,16 @@ ENDS = st.builds(
 )
 
 
-@given(st.lists(ENDS), st.integers(0, 40))
-def test_totals_are_read_as_they_were_written(ends: list[End], horizon: int) -> None:
+FACTS = st.builds(
+    Fact,
+    st.text("abcdef0123456789", min_size=20, max_size=20),
+    st.integers(0, 40),
+    st.dictionaries(st.sampled_from([(DOWNLOADS, "Ready", "LinksMade"), (REDELIVERIES, "ü")]), st.integers(1, 2**40)),
+)
+
+
+@given(st.lists(ENDS | FACTS), st.integers(0, 40))
+def test_totals_are_read_as_they_were_written(ends: list[End | Fact], horizon: int) -> None:
     totals = Totals(0)
     for end in ends:
         totals.add(end)
@@ -159,8 +182,8 @@ def test_totals_are_read_as_they_were_written(ends: list[End], horizon: int) -> 
     assert all(totals.knows(end) for end in ends)
 
 
-@given(st.lists(ENDS, unique_by=lambda end: end.run))
-def test_the_order_of_ends_changes_nothing(ends: list[End]) -> None:
+@given(st.lists(ENDS | FACTS, unique_by=lambda end: end.run))
+def test_the_order_of_ends_changes_nothing(ends: list[End | Fact]) -> None:
     one, other = Totals(0), Totals(0)
     for end in ends:
         one.add(end)
@@ -182,7 +205,61 @@ def test_the_largest_totals_fit_into_their_object() -> None:
         name = f"{number}".rjust(40, "n")
         labels = Labels("PartiallySucceeded", f"Reason{number}", "", name, name, name, "CSV")
         totals.add(End(f"{number:020}", number % 10, f"{number}".rjust(63, "t"), labels, most))
+        totals.add(Fact(f"fact-{number}", number % 10, {(REDELIVERIES, name.rjust(253, "n")): 2.0**53}))
     assert len(totals.rows) == MAX_SERIES + 1
     assert len(totals.tenants) == MAX_TENANTS + 1
     assert totals.rows[Labels("PartiallySucceeded", OTHER, "", "", "", "", "")]["runs"] > 0
+    assert (len(totals.facts), totals.facts[REDELIVERIES, OTHER] > 0) == (MAX_FACTS + 1, True)
     assert len(totals.render()) < 1_000_000
+
+
+DOWNLOADED: dict[str, tuple[dict[str, Any], dict[tuple[str, ...], float] | None]] = {
+    "links were made": (
+        {"phase": "Ready", "reason": "LinksMade", "conditions": [{"type": "Ready", "lastTransitionTime": AT}]},
+        {(DOWNLOADS, "Ready", "LinksMade"): 1},
+    ),
+    "there will be none": (
+        {
+            "phase": "Failed",
+            "reason": "NotAllowed",
+            "conditions": [
+                {"type": "Ready", "lastTransitionTime": "2026-11-24T09:00:00Z"},
+                {"type": "Stalled", "lastTransitionTime": AT},
+            ],
+        },
+        {(DOWNLOADS, "Failed", "NotAllowed"): 1},
+    ),
+    "it waits": ({"phase": "Pending", "conditions": [{"type": "Ready", "lastTransitionTime": AT}]}, None),
+    "the links have ended": ({"phase": "Expired", "conditions": [{"type": "Expired", "lastTransitionTime": AT}]}, None),
+    "nobody has looked": ({}, None),
+    "without a time": ({"phase": "Ready", "conditions": [{"type": "Ready"}]}, None),
+}
+
+
+@pytest.mark.parametrize(("status", "adds"), DOWNLOADED.values(), ids=list(DOWNLOADED))
+def test_a_download_tells_how_it_was_answered(
+    status: dict[str, Any], adds: dict[tuple[str, ...], float] | None
+) -> None:
+    expected = None if adds is None else Fact("download-d", minute_of(NOW), adds)
+    assert answer_of({"metadata": {"uid": "d"}, "status": status}) == expected
+
+
+SAID: dict[str, tuple[Pod, dict[tuple[str, ...], float] | None]] = {
+    "that it has moved some": (
+        ended_pod(0, Redelivered(moved={"bucket": 3, "other": 0}).to_json()),
+        {(REDELIVERIES, "bucket"): 3},
+    ),
+    "the same, though one failed": (
+        ended_pod(81, Redelivered(moved={"bucket": 3}).to_json()),
+        {(REDELIVERIES, "bucket"): 3},
+    ),
+    "nothing yet": (running_pod(), None),
+    "that there was none": (ended_pod(0, Redelivered(moved={}).to_json()), None),
+    "nonsense": (ended_pod(0, '{"type":"redelivered","moved":{"bucket":-1}}'), None),
+    "nothing": (ended_pod(1), None),
+}
+
+
+@pytest.mark.parametrize(("pod", "adds"), SAID.values(), ids=list(SAID))
+def test_a_pod_that_redelivers_says_what_it_has_moved(pod: Pod, adds: dict[tuple[str, ...], float] | None) -> None:
+    assert moves_of(pod) == (None if adds is None else Fact("redelivery-pod-uid", minute_of(later(5)), adds))

@@ -14,6 +14,8 @@ from export_contract.codec import ContractError, dumps, loads
 MAX_TERMINATION_BYTES = 4096  # the kubelet cuts a termination message there
 MAX_COUNT = 2**53  # of rows and bytes: every JSON reader keeps such a number exactly
 MAX_SECONDS = 10.0**8  # three years
+MAX_NAME = 253  # characters of an object's name
+MAX_MOVED = 12  # destinations that a call of redeliver tells of
 MAX_RETRIED = 8  # kinds of calls and failures that an outcome tells of
 
 EstimateSource = Literal["", "Statistics", "StaleStatistics", "Planner"]
@@ -55,6 +57,28 @@ class Progress:
             return loads(Progress, line, strict=False)
         except ContractError:
             return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redelivered:
+    """What a call of `redeliver` has moved out of a fallback: how many exports, by the name of the destination."""
+
+    type: Literal["redelivered"] = "redelivered"
+    moved: dict[str, int]
+
+    def __post_init__(self) -> None:
+        if not all(len(name) <= MAX_NAME and 0 <= count <= MAX_COUNT for name, count in self.moved.items()):
+            raise ContractError("a name or a count is out of range")
+
+    def to_json(self) -> str:
+        """At most 4096 bytes, as much as a termination message holds: of many destinations, those of most exports."""
+        most = sorted(self.moved.items(), key=lambda item: (-item[1], item[0]))[:MAX_MOVED]
+        return dumps(dataclasses.replace(self, moved=dict(most)))
+
+    @staticmethod
+    def from_json(text: str) -> Redelivered:
+        """Raises `ContractError`."""
+        return loads(Redelivered, text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

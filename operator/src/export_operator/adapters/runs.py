@@ -15,6 +15,8 @@ from export_operator.domain.model import LABEL_MANAGED_BY, LABEL_RUN, MANAGED_BY
 
 OURS = f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_RUN}"
 """Jobs and pods of runs, and not those that undo them."""
+REDELIVER = "app.kubernetes.io/component=redeliver"
+"""Pods that move exports out of a fallback, made by the platform team."""
 
 
 class Runs:

@@ -15,11 +15,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from export_contract.codec import ContractError
 from export_contract.failures import Failure
+from export_contract.report import Redelivered
 from export_operator.domain import refunds, times
-from export_operator.domain.model import TERMINAL_PHASES, Named, parse_request
+from export_operator.domain.model import TERMINAL_PHASES, Named, Pod, parse_request
 from export_operator.domain.policy import FALLBACKS, select
-from export_operator.domain.series import LABELS, TENANT_LABELS, Labels, Tenant, bounded, bounded_tenant, labels_of
+from export_operator.domain.series import (
+    LABELS,
+    OTHER,
+    TENANT_LABELS,
+    Labels,
+    Tenant,
+    bounded,
+    bounded_tenant,
+    labels_of,
+)
 
 FORMAT = 1  # it rises when an older operator could not add to what a newer one wrote
 NEAR = 0.8  # of the run deadline
@@ -29,6 +40,10 @@ OF_TENANTS = ("runs", "rows", "bytes")
 """The numbers that are kept by namespace as well."""
 RETRIES = "retries:"
 """What the names of such numbers begin with; a call and a failure follow, as in `status.retries`."""
+DOWNLOADS, REDELIVERIES = "downloads", "redeliveries"
+"""Names of facts: of downloads by phase and reason, of redeliveries by destination."""
+MAX_FACTS = 200
+"""Told apart by name and labels; what is beyond is summed up."""
 NOT_RUN = frozenset({"Adopted"})
 """Reasons of an end that repeats what an earlier run delivered."""
 
@@ -71,6 +86,42 @@ class End(NamedTuple):
     tenant: str
     labels: Labels
     numbers: Mapping[str, float]
+
+
+class Fact(NamedTuple):
+    """What else is counted, once: `run` names it, as a run's end is named. `adds` are numbers by their name, with
+    labels."""
+
+    run: str
+    minute: int
+    adds: Mapping[tuple[str, ...], float]
+
+
+def answer_of(download: Mapping[str, Any]) -> Fact | None:
+    """That an ExportDownload was answered; None while it was not. One that has expired was counted before."""
+    status = download.get("status") or {}
+    told = {"Ready": "Ready", "Failed": "Stalled"}.get(str(status.get("phase")))
+    turned: Mapping[str, Any] = next((each for each in status.get("conditions") or () if each.get("type") == told), {})
+    moment = times.parse(turned.get("lastTransitionTime"))
+    if told is None or moment is None:
+        return None
+    name = (DOWNLOADS, str(status["phase"]), str(status.get("reason") or ""))
+    return Fact(f"download-{download['metadata']['uid']}", minute_of(moment), {name: 1})
+
+
+def moves_of(pod: Pod) -> Fact | None:
+    """What a pod that ran `export-runner redeliver` has moved, as it said at its end; None while it runs, and when it
+    says nothing that can be believed."""
+    if pod.finished is None:
+        return None
+    try:
+        moved = Redelivered.from_json(pod.exit_message).moved
+    except ContractError:
+        return None
+    adds: dict[tuple[str, ...], float] = {
+        (REDELIVERIES, destination): number for destination, number in moved.items() if number
+    }
+    return Fact(f"redelivery-{pod.uid}", minute_of(pod.finished), adds) if adds else None
 
 
 def end_of(document: Mapping[str, Any], policies: Mapping[str, Named]) -> End | None:
@@ -128,29 +179,37 @@ class TotalsError(ValueError):
 
 @dataclass(slots=True)
 class Totals:
-    """Numbers by labels, and some by namespace. `counted` has the runs that ended in each minute since `horizon`."""
+    """Numbers by labels, and some by namespace; and `facts`, by name and labels. `counted` has what happened in each
+    minute since `horizon`: runs that ended, and facts."""
 
     horizon: int
     counted: dict[int, set[str]] = field(default_factory=dict)
     rows: dict[Labels, Numbers] = field(default_factory=dict)
     tenants: dict[Tenant, Numbers] = field(default_factory=dict)
+    facts: dict[tuple[str, ...], float] = field(default_factory=dict)
 
-    def holds(self, end: End) -> bool:
+    def holds(self, end: End | Fact) -> bool:
         """It tells of this very run that it is in."""
         return end.run in self.counted.get(end.minute, ())
 
-    def knows(self, end: End) -> bool:
+    def knows(self, end: End | Fact) -> bool:
         """It is in already."""
         return end.minute < self.horizon or self.holds(end)
 
-    def add(self, end: End) -> None:
+    def add(self, end: End | Fact) -> None:
         """Add what is not in it yet."""
+        self.counted.setdefault(end.minute, set()).add(end.run)
+        if isinstance(end, Fact):
+            for name, number in end.adds.items():
+                room = name in self.facts or len(self.facts) < MAX_FACTS
+                key = name if room else (name[0], *(OTHER for _ in name[1:]))
+                self.facts[key] = self.facts.get(key, 0) + number
+            return
         labels = bounded(end.labels, self.rows)
         _add(self.rows.setdefault(labels, defaultdict(float)), end.numbers)
         tenant = bounded_tenant(Tenant(end.tenant, end.labels.phase), self.tenants)
         few = {name: end.numbers[name] for name in OF_TENANTS if name in end.numbers}
         _add(self.tenants.setdefault(tenant, defaultdict(float)), few)
-        self.counted.setdefault(end.minute, set()).add(end.run)
 
     def forget(self, horizon: int) -> None:
         """No end before this minute will be added any more."""
@@ -163,6 +222,7 @@ class Totals:
             {minute: set(runs) for minute, runs in self.counted.items()},
             {labels: numbers.copy() for labels, numbers in self.rows.items()},
             {tenant: numbers.copy() for tenant, numbers in self.tenants.items()},
+            dict(self.facts),
         )
 
     def retries(self) -> Mapping[tuple[str, ...], Numbers]:
@@ -174,6 +234,10 @@ class Totals:
                     call, _, failure = name.removeprefix(RETRIES).partition("/")
                     _add(found.setdefault((call, failure), defaultdict(float)), {"retries": number})
         return found
+
+    def facts_of(self, name: str) -> Mapping[tuple[str, ...], Numbers]:
+        """Those of a name, by their labels."""
+        return {key[1:]: defaultdict(float, {name: number}) for key, number in self.facts.items() if key[0] == name}
 
     def sums(self, labels: tuple[str, ...]) -> Mapping[tuple[str, ...], Numbers]:
         """The numbers by fewer labels: some of `LABELS`, or of `TENANT_LABELS` with the tenant."""
@@ -194,6 +258,8 @@ class Totals:
             "rows": _render(self.rows),
             "tenants": _render(self.tenants),
         }
+        if self.facts:
+            document["facts"] = [[list(key), _plain(number)] for key, number in sorted(self.facts.items())]
         return json.dumps(document, separators=(",", ":"))
 
     @staticmethod
@@ -206,7 +272,8 @@ class Totals:
             counted = {int(minute): set(runs) for minute, runs in document["counted"].items()}
             rows = {Labels(*labels): defaultdict(float, numbers) for labels, numbers in document["rows"]}
             tenants = {Tenant(*labels): defaultdict(float, numbers) for labels, numbers in document["tenants"]}
-            return Totals(int(document["horizon"]), counted, rows, tenants)
+            facts = {tuple(map(str, key)): float(number) for key, number in document.get("facts") or ()}
+            return Totals(int(document["horizon"]), counted, rows, tenants, facts)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise TotalsError(f"{type(error).__name__}: {error}"[:200]) from error
 

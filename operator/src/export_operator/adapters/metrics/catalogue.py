@@ -144,6 +144,20 @@ TENANT_BYTES = Family("tenant_exported_bytes", _C, Scope.CLUSTER, "Bytes deliver
 FALLBACKS = Family(
     "fallback_deliveries", _C, Scope.CLUSTER, "Runs delivered to their destination's fallback.", ("destination",)
 )
+REDELIVERIES = Family(
+    "redeliveries",
+    _C,
+    Scope.CLUSTER,
+    "Exports that `export-runner redeliver` has moved out of a fallback, as its pods in the run namespace say.",
+    ("destination",),
+)
+DOWNLOADS = Family(
+    "downloads",
+    _C,
+    Scope.CLUSTER,
+    "ExportDownloads that were answered: Ready, links were made; Failed, there will be none.",
+    ("phase", "reason"),
+)
 REFUNDS = Family(
     "refunds", _C, Scope.CLUSTER, "Runs that ended and whose place in the quota was given back.", ("policy",)
 )
@@ -291,6 +305,7 @@ GROUPS: dict[str, tuple[Family, ...]] = {
         ROWS,
         BYTES,
         FALLBACKS,
+        REDELIVERIES,
         REFUNDS,
         NEAR_DEADLINE,
         QUEUE_WAIT,
@@ -299,6 +314,7 @@ GROUPS: dict[str, tuple[Family, ...]] = {
         TENANT_RUNS,
         TENANT_ROWS,
         TENANT_BYTES,
+        DOWNLOADS,
     ),
     "Clean-up": (ORPHANED_BYTES, CLEAN_UPS_WAITING, SWEPT),
     "History": (HISTORY_BACKLOG,),

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from export_contract.failures import FailureClass
 from export_operator.adapters.metrics import catalogue
 from export_operator.adapters.metrics.catalogue import Family
-from export_operator.domain.totals import DURATION, SPEED, WAIT, Buckets, Numbers, Totals
+from export_operator.domain.totals import DOWNLOADS, DURATION, REDELIVERIES, SPEED, WAIT, Buckets, Numbers, Totals
 from export_operator.store import Store
 
 COUNTERS: Mapping[Family, str] = {
@@ -22,6 +22,8 @@ COUNTERS: Mapping[Family, str] = {
     catalogue.ROWS: "rows",
     catalogue.BYTES: "bytes",
     catalogue.FALLBACKS: "fallbacks",
+    catalogue.REDELIVERIES: REDELIVERIES,
+    catalogue.DOWNLOADS: DOWNLOADS,
     catalogue.REFUNDS: "refunds",
     catalogue.NEAR_DEADLINE: "near_deadline",
     catalogue.TENANT_RUNS: "runs",
@@ -29,6 +31,7 @@ COUNTERS: Mapping[Family, str] = {
     catalogue.TENANT_BYTES: "bytes",
 }
 """Which of the numbers each counter tells."""
+FACTS = frozenset({catalogue.REDELIVERIES, catalogue.DOWNLOADS})
 HISTOGRAMS: Mapping[Family, Buckets] = {
     catalogue.QUEUE_WAIT: WAIT,
     catalogue.RUN_DURATION: DURATION,
@@ -54,10 +57,7 @@ class TotalsCollector(Collector):
 
     def show(self, totals: Totals) -> None:
         """From now on tell these. Adding up is done here, once, and not at each scrape."""
-        self._sums = {
-            family: totals.retries() if family is catalogue.RETRIES else totals.sums(family.labels)
-            for family in (*COUNTERS, *HISTOGRAMS)
-        }
+        self._sums = {family: _sums(totals, family) for family in (*COUNTERS, *HISTOGRAMS)}
 
     def collect(self) -> Iterator[Metric]:
         for family, sums in (self._sums or {}).items():
@@ -70,8 +70,16 @@ class TotalsCollector(Collector):
     def _expected(self, family: Family) -> Iterable[tuple[str, ...]]:
         if family is catalogue.OUTCOMES:
             return OUTCOMES
+        if family is catalogue.DOWNLOADS:
+            return (("Ready", "LinksMade"),)
         plural = PLURALS.get(family.labels[0]) if len(family.labels) == 1 else None
         return ((name,) for name in self._store.documents[plural]) if plural else ()
+
+
+def _sums(totals: Totals, family: Family) -> Sums:
+    if family is catalogue.RETRIES:
+        return totals.retries()
+    return totals.facts_of(COUNTERS[family]) if family in FACTS else totals.sums(family.labels)
 
 
 def _counter(family: Family, sums: Sums) -> Metric:
