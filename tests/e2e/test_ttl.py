@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -12,10 +13,11 @@ import yaml
 
 from export_operator.domain.identity import Subject
 from export_operator.domain.usage import usage_name
-from tests.e2e.conftest import World
+from tests.e2e.conftest import MakeTeam, World
+from tests.e2e.furniture import BUCKET
 from tests.e2e.killer import Killer
 from tests.e2e.team import SECONDS, Team, one_object
-from tests.platform import chart
+from tests.platform import catalogue, chart
 from tests.platform.api import ApiError, Json
 from tests.platform.names import API_VERSION, NAMESPACE, RUN_NAMESPACE
 from tests.platform.waiting import until
@@ -242,6 +244,38 @@ def knows_the_future(team: Team) -> bool:
     probe = team.request("probe", output={"format": "CSV", "future": "yes"})
     place = f"/apis/{API_VERSION}/namespaces/{team.namespace}/exportrequests?dryRun=All"
     return bool(team.api.call("POST", place, probe)["spec"]["output"].get("future"))
+
+
+BRIEF = "e2e-brief"
+OBJECT_SECONDS = 60
+"""The least that a policy may say."""
+
+
+@pytest.mark.late
+def test_what_was_delivered_goes_after_a_time_of_its_own_and_the_request_stays_to_say_so(
+    world: World, teams: MakeTeam
+) -> None:
+    spec = {
+        "selector": {"groups": [BRIEF]},
+        "limits": {"windowSeconds": 86_400, "user": {"requests": 10}},
+        "retention": {"objectTTLSeconds": OBJECT_SECONDS},
+    }
+    world.platform.api.apply(catalogue.named("ExportPolicy", BRIEF, spec))
+    team = teams(BRIEF)
+    team.ask("brief", output={"format": "Parquet", "layout": "PartObjects"})
+    result = team.succeeded("brief")
+    status = team.status("brief")
+    ended, goes = (datetime.fromisoformat(each) for each in (status["completionTime"], result["expirationTime"]))
+    assert (goes - ended, result.get("deleted", False)) == (timedelta(seconds=OBJECT_SECONDS), False)
+    place = f"{result['uri'].removeprefix(f's3://{BUCKET}/').rpartition('/')[0]}/"
+    there = world.storage.keys(BUCKET, place)
+    assert f"{place}manifest.json" in there
+    until("the objects to go", lambda: not world.storage.keys(BUCKET, place), OBJECT_SECONDS + SECONDS)
+    assert datetime.now(UTC) >= goes
+    until("the request to say so", lambda: team.status("brief")["result"].get("deleted"), 30)
+    after = team.status("brief")
+    assert (after["phase"], after["result"]) == ("Succeeded", {**result, "deleted": True})
+    jobs_gone(team, team.asked["brief"])
 
 
 TEMPLATE = """
