@@ -13,7 +13,7 @@ from tests.e2e.conftest import MakeTeam, World
 from tests.e2e.enforcement import MUTATING, SECONDS, STAMP, gauge, until_believed
 from tests.e2e.furniture import DESTINATION, FEW, PLENTY, SOURCE
 from tests.e2e.team import Team, one_object
-from tests.platform import chart
+from tests.platform import chart, tenants
 from tests.platform.api import ApiError, Json
 from tests.platform.names import API_VERSION, CHART, NAMESPACE, OPERATOR, RELEASE
 from tests.platform.waiting import until
@@ -128,6 +128,6 @@ def test_a_schedule_and_a_download_name_their_requester_too(world: World, team: 
     assert made["spec"]["requester"] == own
     name = made["metadata"]["name"]
     assert team.succeeded(name)["rows"] == FEW
-    links.let_link(world.platform, team.namespace)
+    tenants.let_link(world.platform.api, team.namespace)
     links.ask(team, "link", name, requester=own)
     assert "manifestURL" in links.ready(team, "link")
