@@ -118,4 +118,6 @@ def describe(status: Json) -> str:
         line += f", {progress['percent']} %" if "percent" in progress else ""
         line += f", {progress['rowsPerSecond']:,} rows/s" if progress.get("rowsPerSecond") else ""
         line += f", {size(progress.get('bytes', 0))}"
+    if foreseen := progress.get("estimatedCompletionTime"):
+        line += f", until about {foreseen[11:19]} UTC"
     return line

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 
 from export_contract import environment
@@ -23,6 +23,7 @@ from export_runner.meter import Meter
 from export_runner.report import Reporter
 from export_runner.retry import Retrier
 from export_runner.run import Run
+from export_runner.traces import Traces
 
 WATCHDOG_SECONDS = 10.0
 """After the deadline: by then every stage was asked to stop and everything was let go of; what has not ended hangs."""
@@ -62,25 +63,31 @@ def _run(spec_file: str | None) -> int:
     try:
         spec = RunSpec.from_json(commands.spec_text(spec_file))
     except (ContractError, OSError, UnicodeDecodeError) as error:
-        reporter = Reporter("", meter)
         failure = ExportError(Failure.INVALID_RUN_SPEC, f"The run spec cannot be used: {error}")
-        return _finish(reporter, meter, "", failure=failure.report())
+        return _finish(Reporter("", meter).finish, meter, "", failure=failure.report())
     stop = Stop()
     reporter = Reporter(spec.run.id, meter, request=log.about(spec).request)
+    traces = Traces(spec, meter)
     deadline = Deadline(spec.limits.run_deadline_seconds, started)
+
+    def tell(outcome: Outcome) -> None:
+        reporter.finish(outcome)
+        traces.finish(outcome)
+
     _listen(stop)
-    _watch(reporter, meter, spec, deadline)
+    _watch(tell, meter, spec, deadline)
     reporter.start()
+    traces.start()
     run = Run(spec, meter, stop, Retrier(deadline, stop, note=reporter.note, count=meter.retried))
     try:
-        return _finish(reporter, meter, spec.run.id, delivered=run.deliver())
+        return _finish(tell, meter, spec.run.id, delivered=run.deliver())
     except ExportError as error:
         failure = stop.reason or error
     except Stopped:
         failure = stop.reason or ExportError(Failure.INTERRUPTED, "The run was stopped.")
     except BaseException as error:
         failure = internal(error)
-    return _finish(reporter, meter, spec.run.id, failure=failure.report())
+    return _finish(tell, meter, spec.run.id, failure=failure.report())
 
 
 def _listen(stop: Stop) -> None:
@@ -96,7 +103,7 @@ def _listen(stop: Stop) -> None:
         signal.signal(number, handle)
 
 
-def _watch(reporter: Reporter, meter: Meter, spec: RunSpec, deadline: Deadline) -> None:
+def _watch(tell: Callable[[Outcome], None], meter: Meter, spec: RunSpec, deadline: Deadline) -> None:
     """Ends the process when even the main thread hangs."""
 
     def work() -> None:
@@ -105,13 +112,13 @@ def _watch(reporter: Reporter, meter: Meter, spec: RunSpec, deadline: Deadline) 
         failure = ExportError(
             Failure.DEADLINE_EXCEEDED, f"The run did not end within {WATCHDOG_SECONDS:g} s of its deadline."
         )
-        os._exit(_finish(reporter, meter, spec.run.id, failure=failure.report()))
+        os._exit(_finish(tell, meter, spec.run.id, failure=failure.report()))
 
     threading.Thread(target=work, name="watchdog", daemon=True).start()
 
 
 def _finish(
-    reporter: Reporter,
+    tell: Callable[[Outcome], None],
     meter: Meter,
     run: str,
     *,
@@ -130,7 +137,7 @@ def _finish(
         retries=dict(meter.retries),
         checkpoint_rows=meter.kept() if failure is not None else None,
     )
-    reporter.finish(outcome)
+    tell(outcome)
     return 0 if failure is None else failure.exit_code
 
 

@@ -6,9 +6,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from export_contract.failures import Failure
 from export_contract.report import MAX_RETRIED, EstimateSource
+
+
+@dataclass(slots=True)
+class Step:
+    """A step of the run on the monotonic clock: from its first begin to its last end, busy for `seconds` in `times`
+    pieces, which may overlap."""
+
+    begun: float
+    ended: float
+    seconds: float = 0.0
+    times: int = 0
 
 
 class Meter:
@@ -26,6 +38,7 @@ class Meter:
         self.resumed_rows: int | None = None
         self.kept: Callable[[], int | None] = _nothing
         self.seconds: dict[str, float] = {}
+        self.steps: dict[str, Step] = {}
         self.retries: dict[str, int] = {}
         self._lock = threading.Lock()
         self._beats = 0
@@ -67,10 +80,25 @@ class Meter:
         """Adds the seconds that the body takes, also when it raises."""
         begun = time.monotonic()
         try:
-            yield
+            with self.step(step):
+                yield
         finally:
             self.add(step, time.monotonic() - begun)
             self.beat()
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Notes when the body begins and ends, for those who watch: no part of `seconds`."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            ended = time.monotonic()
+            with self._lock:
+                step = self.steps.setdefault(name, Step(begun, ended))
+                step.begun, step.ended = min(step.begun, begun), max(step.ended, ended)
+                step.seconds += ended - begun
+                step.times += 1
 
 
 def _nothing() -> None:

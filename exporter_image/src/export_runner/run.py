@@ -66,8 +66,15 @@ class Run:
         begun = time.monotonic()
         gc.disable()  # what is loaded now stays: looking for garbage among it costs a fifth of the start
         preparations = (
-            Task("prepare-source", lambda: preparing.source(spec, held, retrier)),
-            Task("prepare-destination", lambda: preparing.destination(spec, held, retrier, self._make_sink)),
+            Task(
+                "prepare-source", lambda: self._noted("prepare source", lambda: preparing.source(spec, held, retrier))
+            ),
+            Task(
+                "prepare-destination",
+                lambda: self._noted(
+                    "prepare destination", lambda: preparing.destination(spec, held, retrier, self._make_sink)
+                ),
+            ),
             Task("prepare-encoder", lambda: preparing.encoder(spec)),
         )
         source, destination, encoder = preparations
@@ -127,7 +134,10 @@ class Run:
             stop.request()  # whoever still tries to reach the destination
             held.give_up_sink(LEFTOVER_SECONDS)
             retrier = self._retrier.child(again)
-            begun = Task("prepare-fallback", lambda: preparing.fallback(self._spec, other, held, retrier))
+            begun = Task(
+                "prepare-fallback",
+                lambda: self._noted("prepare fallback", lambda: preparing.fallback(self._spec, other, held, retrier)),
+            )
             found = self._wait(begun, again)
             if isinstance(found, Delivered):
                 return found
@@ -149,6 +159,10 @@ class Run:
 
     def _wait(self, task: Task[T], stop: Stop) -> T:
         return wait_for(task, self._deadline, stop, lambda: record.expired(self._meter, self._deadline.seconds))
+
+    def _noted(self, step: str, function: Callable[[], T]) -> T:
+        with self._meter.step(step):
+            return function()
 
     def _describe(self, opened: Opened) -> None:
         """What is known of the source now, for those who watch."""
@@ -197,10 +211,11 @@ class Run:
         opened = preparing.in_order(described, way.plan, way.start)
         encoded = self._moved(opened, make, way, sink, held=held, stop=stop, limits=limits)
         begun = time.monotonic()
-        objects = self._wait(Task("complete", lambda: sink.complete(encoded.objects)), stop)
-        manifest = record.manifest(self._spec, opened, encoded, objects, way, started_at=self._started_at)
-        manifest = replace(manifest, used_fallback=used_fallback)
-        made = self._wait(Task("commit", lambda: sink.commit(manifest)), stop)
+        with self._meter.step("manifest"):
+            objects = self._wait(Task("complete", lambda: sink.complete(encoded.objects)), stop)
+            manifest = record.manifest(self._spec, opened, encoded, objects, way, started_at=self._started_at)
+            manifest = replace(manifest, used_fallback=used_fallback)
+            made = self._wait(Task("commit", lambda: sink.commit(manifest)), stop)
         self._meter.add("commit", time.monotonic() - begun)
         return made
 

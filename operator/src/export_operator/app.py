@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import kopf
 
@@ -59,7 +59,11 @@ from export_operator.store import CATALOGUE, DOWNLOADS, REQUESTS, Document, Stor
 from export_operator.sweep_report import Report
 from export_operator.sweeper import Sweeper
 from export_operator.takeover import take_over
+from export_operator.traces import NoTraces, Traces
 from export_operator.workqueue import WorkQueue
+
+if TYPE_CHECKING:
+    from export_operator.adapters.otlp import Collector
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +71,7 @@ FIRST_LOOK_SECONDS = 30.0  # at everybody who waits; then those who were not see
 RETRY_SECONDS = 5.0
 RESOLVERS = 64  # threads that look up names: with Python's few, names whose server is silent would stop all others
 START_SECONDS = 60.0  # for the first lists; an API server that is slower restarts the pod
+LAST_SPANS_SECONDS = 2.0  # for those of runs that ended a moment ago; nothing of the operator's waits any more
 KUEUE_SECONDS = 5.0  # for the first list of Workloads, which may be of a kind that nobody has installed
 
 
@@ -135,6 +140,7 @@ class App:
         )
         self._resync = Resync(kube, self._store, self._runs, self._ledger, settings.watch_namespaces)
         self._history = None if settings.history is None else self._make_history(HistoryTable(settings.history))
+        self._collector = None if decisions.pods.tracing is None else _collector(settings.pod_name)
         totals = TotalsCollector(self._store)
         self._counting = Counting(
             TotalsStore(kube, decisions.pods.namespace), self._store, self._runs.all, totals.show, now
@@ -188,6 +194,7 @@ class App:
             cluster=self._cluster,
             cleaner=self._cleaner,
             history=self._history or NoHistory(),
+            traces=NoTraces() if self._collector is None else Traces(self._collector.send, now),
             settings=decisions,
             gates=self._gates,
             identity=lambda: self._canary.state,
@@ -266,6 +273,8 @@ class App:
             await cancel(leading)
             await cancel(watches)
             await health.stop()
+            if self._collector is not None:
+                await asyncio.to_thread(self._collector.close, LAST_SPANS_SECONDS)
 
     async def _catch_up(self) -> None:
         """Nothing is decided before every source, destination and policy is known: half of them would lie."""
@@ -371,6 +380,13 @@ class App:
 
     async def _reconcile(self, key: Key) -> float | None:
         return await self._reconciler.reconcile(key)
+
+
+def _collector(instance: str) -> Collector:
+    """Loaded only where it is wanted: it takes a tenth of a second and some memory."""
+    from export_operator.adapters.otlp import Collector
+
+    return Collector(instance)
 
 
 def now() -> datetime:

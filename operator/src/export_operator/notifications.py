@@ -26,6 +26,7 @@ from export_operator.domain.channels import Channel, all_channels
 from export_operator.domain.model import Catalogue, Job, Key, parse_request
 from export_operator.domain.notifications import Notification, due, turns_with_time
 from export_operator.domain.outbox import DELIVERED, FAILED, GIVE_UP, Outbox, Tally, Waiting
+from export_operator.logs import about
 from export_operator.store import Store
 
 log = logging.getLogger(__name__)
@@ -234,7 +235,9 @@ class Notifications:
         try:
             return due(document, self._store.catalogue().policies, self._clock())
         except Exception:
-            log.exception("%s: nobody is told of it", document["metadata"].get("name"))
+            metadata, told = document["metadata"], document.get("status") or {}
+            key = Key(metadata.get("namespace", ""), metadata.get("name", ""))
+            log.exception("nobody is told of it", extra=about(key, str(told.get("run") or "")))
             return []
 
     def _take(self, found: Iterable[tuple[Notification, tuple[str, ...]]]) -> None:
@@ -390,7 +393,8 @@ class Notifications:
         assert self._outbox is not None
         dead = self._outbox.bury(key, found.id, why, self._clock())
         self._refused.pop((key, found.id), None)
-        log.warning("notification %s of %s by %s is given up: %s", dead.id, dead.request, key, why)
+        mark = about(dead.request, str(found.facts["run"]))
+        log.warning("notification %s of %s by %s is given up: %s", dead.id, dead.request, key, why, extra=mark)
         self._note(key)
         document = self._store.requests.get(Key(*dead.request.split("/", 1)))
         if document is not None:

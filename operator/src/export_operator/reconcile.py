@@ -29,6 +29,7 @@ from export_operator.history import Recorder
 from export_operator.logs import concerning
 from export_operator.queueing import Queueing
 from export_operator.store import Store
+from export_operator.traces import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Reconciler:
         cluster: Cluster,
         cleaner: Cleaner,
         history: Recorder,
+        traces: Tracer,
         settings: actions.Settings,
         gates: Gates,
         identity: Callable[[], Enforcement],
@@ -65,6 +67,7 @@ class Reconciler:
         self._cluster = cluster
         self._cleaner = cleaner
         self._history = history
+        self._traces = traces
         self._settings = settings
         self._gates = gates
         self._identity = identity
@@ -227,8 +230,10 @@ class Reconciler:
                 case actions.Emit():
                     await self._cluster.emit(seen.request, action, self._clock())
                 case actions.CreateJob(manifest):
+                    self._traces.creating(seen.request.run)
                     try:
                         self._runs.put_job(await self._cluster.create_job(manifest))
+                        self._traces.created(seen.request.run)
                     except ApiError as error:
                         return await self._no_job(seen, error)
                 case actions.Seek():
@@ -329,6 +334,7 @@ class Reconciler:
             await self._history.secure(before)
         written = await self._cluster.write_status(request_path(request.key), document, wanted)
         self._store.put_request(written)
+        self._traces.written(request, wanted)
         log.info("%s (%s): %s", wanted.get("phase"), wanted.get("reason"), wanted.get("message"))
 
     async def _hold(self, seen: actions.Observation, reason: str, text: str, *, waits: bool = False) -> float | None:

@@ -16,6 +16,14 @@ from export_operator.domain import actions, identity, jobs, policy, quota, windo
 
 PREFIX = "EXPORT_OPERATOR_"
 C = TypeVar("C", bound=str)
+TRACING = (
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TIMEOUT",
+    "OTEL_EXPORTER_OTLP_COMPRESSION",
+    "OTEL_RESOURCE_ATTRIBUTES",
+)
+"""Variables of OpenTelemetry that export pods get as the operator has them; the first two switch traces on."""
 MAX_WINDOW = int(windows.MAX_WINDOW.total_seconds())
 
 
@@ -69,6 +77,7 @@ def read_settings(environ: Mapping[str, str]) -> ProcessSettings:
                 service_account=environ.get(f"{PREFIX}RUNNER_SERVICE_ACCOUNT") or "export-runner",
                 resources=_object(environ, "RUNNER_RESOURCES"),
                 log_format=log_format,
+                tracing=read_tracing(environ),
             ),
             defaults=policy.Defaults(
                 requests_per_user=_number(environ, "REQUESTS_PER_USER", 5, low=0),
@@ -92,6 +101,19 @@ def read_settings(environ: Mapping[str, str]) -> ProcessSettings:
         sweep_own_identity=_choice(environ, "SWEEP_OWN_IDENTITY", ("false", "true")) == "true",
         kueue=_choice(environ, "KUEUE", ("false", "true")) == "true",
         history=read_history(environ),
+    )
+
+
+def read_tracing(environ: Mapping[str, str]) -> jobs.Tracing | None:
+    """What OpenTelemetry's own variables say to operator and pods alike; None where they name no collector. Headers,
+    which may hold a secret, pods have from a Secret."""
+    given = {name: environ.get(name, "").strip() for name in TRACING}
+    off = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    if off or not any(given[name] for name in TRACING[:2]):
+        return None
+    return jobs.Tracing(
+        {name: value for name, value in given.items() if value},
+        environ.get(f"{PREFIX}TRACING_HEADERS_SECRET", "").strip(),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from export_contract import names
 from export_contract.failures import Failure
 from export_contract.logs import message_of
 from export_contract.report import Outcome
@@ -15,6 +16,7 @@ from export_contract.runspec import RunSpec
 from tests.integration.exporter import planted
 from tests.integration.exporter.planted import Way
 from tests.integration.exporter.runner import Exporter
+from tests.services.otlp import collector
 from tests.services.proxies import corrupter
 from tests.services.recorder import Recorder, recorder
 
@@ -47,6 +49,7 @@ def laden(exporter: Exporter) -> Exporter:
         "EXPORT_MASK_KEY": planted.MASK_KEY,
         "EXPORT_FALLBACK_PGPASSWORD": planted.FALLBACK,
         "EXPORT_LOG_FORMAT": "json",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "30",
         "EXPORT_HEARTBEAT_FILE": str(exporter.directory / "heartbeat"),
     }
     return exporter
@@ -65,7 +68,7 @@ def wired(way: Way, exporter: Exporter) -> Iterator[tuple[RunSpec, Recorder]]:
         if place.endpoint == exporter.s3.endpoint:
             checkpoint = place.manifest_key.replace("manifest", "checkpoint")
             spec = replace(spec, destination=replace(place, endpoint=wire.endpoint, checkpoint_key=checkpoint))
-        yield spec, wire
+        yield replace(spec, traceparent=names.traceparent(spec.run.id)), wire
 
 
 def places(running_said: str, command: str, exporter: Exporter, spec: RunSpec, wire: Recorder) -> dict[str, str]:
@@ -91,14 +94,19 @@ def test_nothing_of_credentials_and_rows_is_told(laden: Exporter, saboteur: Path
         environment |= {"PGUSER": laden.postgres.user, "PGPASSWORD": laden.postgres.password}
     if way.sabotage:
         environment |= {"PYTHONPATH": str(saboteur), "SABOTAGE": way.sabotage}
-    with wired(way, laden) as (spec, wire):
+    with wired(way, laden) as (spec, wire), collector() as spans:
+        environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = spans.endpoint
         running = laden.start(spec, **environment)
-        command = Path(f"/proc/{running.process.pid}/cmdline").read_text()
+        line = Path(f"/proc/{running.process.pid}/cmdline")
+        running.until(lambda: line.read_text() != "", "the program to be loaded")
+        command = line.read_text()
         way.act(running)
         running.end()
         said = "".join(running.lines + running.errors)
         outcome = Outcome.from_json(running.lines[-1])
         seen = places(said, command, laden, spec, wire)
+        assert bool(spans.bodies) == (way.failure is not Failure.INVALID_RUN_SPEC)
+        seen["the spans"] = b"".join(spans.bodies).decode(errors="replace")
         # JSON writes some characters otherwise, so its messages are looked at as they were given as well.
         seen["the messages of the log"] = "\n".join(filter(None, map(message_of, map(str.rstrip, running.errors))))
     assert (outcome.failure.reason if outcome.failure else None) == way.failure, said

@@ -144,6 +144,22 @@ def test_the_operator_is_given_the_login_of_the_writer_and_the_migration_that_of
     ]
 
 
+def test_traces_are_off_until_an_endpoint_is_given_and_headers_come_from_a_secret() -> None:
+    assert "OTEL_" not in json.dumps(rendered())
+    given = {"tracing__endpoint": "http://collector:4318", "tracing__headersSecret__name": "collector"}
+    (operator,) = (each for each in rendered(**given) if each["kind"] == "Deployment")
+    (container,) = operator["spec"]["template"]["spec"]["containers"]
+    assert [each for each in container["env"] if "OTEL_" in each["name"] or "TRACING" in each["name"]] == [
+        {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4318"},
+        {"name": "OTEL_EXPORTER_OTLP_TIMEOUT", "value": "1"},
+        {
+            "name": "OTEL_EXPORTER_OTLP_HEADERS",
+            "valueFrom": {"secretKeyRef": {"name": "collector", "key": "headers", "optional": True}},
+        },
+        {"name": "EXPORT_OPERATOR_TRACING_HEADERS_SECRET", "value": "collector"},
+    ]
+
+
 def test_the_environment_that_the_chart_makes_is_the_one_that_the_operator_reads() -> None:
     (operator,) = (each for each in rendered(**HISTORY) if each["kind"] == "Deployment")
     (container,) = operator["spec"]["template"]["spec"]["containers"]

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from export_contract import names
 from export_operator.domain.actions import (
     Observation,
 )
 from export_operator.domain.decide import decide, held
+from export_operator.domain.jobs import Tracing
 
 from .builders import (
     NOW,
@@ -89,6 +91,13 @@ def test_a_delivered_run_tells_object_progress_and_how_long_it_took() -> None:
             "heartbeatTime": "2026-11-24T12:00:00Z",
         },
     }
+
+
+def test_status_names_the_trace_of_a_run_where_there_are_traces() -> None:
+    observed = seen(request(status=LAUNCHED), job=job(complete=True), pods=(ended_pod(0, success()),))
+    tracing = replace(SETTINGS, pods=replace(SETTINGS.pods, tracing=Tracing({})))
+    found = [status_of(decide(observed, each, NOW)).get("traceID") for each in (SETTINGS, tracing)]
+    assert found == [None, names.trace_id(RUN)]
 
 
 FORESEEN = LAUNCHED | {"progress": {"rows": 50, "percent": 5, "estimatedCompletionTime": "2026-11-24T12:09:00Z"}}

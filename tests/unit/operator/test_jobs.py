@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from kubernetes.aio.client import V1Job
 from pydantic import ValidationError
 
+from export_contract import names
 from export_contract.runspec import RunSpec
 from export_operator.domain.jobs import (
     BACKOFF_LIMIT,
     GRACE_SECONDS,
     PodSettings,
+    Tracing,
     active_deadline_seconds,
     build_job,
 )
@@ -383,3 +385,20 @@ def test_who_uses_up_every_deadline_ends_no_later_than_the_job_does(start: int, 
 
 def test_the_total_time_holds_the_start_every_attempt_and_the_back_offs() -> None:
     assert active_deadline_seconds(10, 100) == 10 + 4 * (100 + 30) + 10 + 20 + 40
+
+
+def test_pods_are_told_the_collector_and_the_trace_and_have_its_headers_from_a_secret() -> None:
+    tracing = Tracing({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318/$x"}, headers_secret="collector")
+    settings = replace(SETTINGS.pods, tracing=tracing)
+    without, traced = (build_job(request(), plan(), each) for each in (SETTINGS.pods, settings))
+    before, after = (each["spec"]["template"]["spec"]["containers"][0]["env"] for each in (without, traced))
+    spec = json.loads(after[0]["value"])
+    assert spec == json.loads(before[0]["value"]) | {"traceparent": names.traceparent(RUN)}
+    assert after[1:] == [
+        *before[1:],
+        {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4318/$$x"},
+        {
+            "name": "OTEL_EXPORTER_OTLP_HEADERS",
+            "valueFrom": {"secretKeyRef": {"name": "collector", "key": "headers", "optional": True}},
+        },
+    ]

@@ -68,9 +68,12 @@ def test_every_variable_is_read() -> None:
         "HISTORY_SSL_MODE": "require",
         "HISTORY_CREDENTIALS_DIR": "/etc/export-operator/history",
         "HISTORY_HOLD_SECONDS": "3600",
+        "TRACING_HEADERS_SECRET": "collector",
         "GITOPS_MARKERS": "fleet.example/owner, example.com/by=robot",
     }
     environ = LEAST | {f"EXPORT_OPERATOR_{name}": value for name, value in rest.items()} | {"POD_NAMESPACE": "exports"}
+    environ |= {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "OTEL_RESOURCE_ATTRIBUTES": "team=data"}
+    environ |= {"OTEL_EXPORTER_OTLP_HEADERS": "token=secret"}
     assert read_settings(environ) == ProcessSettings(
         decisions=actions.Settings(
             pods=jobs.PodSettings(
@@ -81,6 +84,10 @@ def test_every_variable_is_read() -> None:
                 service_account="robot",
                 resources={"limits": {"memory": "256Mi"}},
                 log_format="json",
+                tracing=jobs.Tracing(
+                    {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "OTEL_RESOURCE_ATTRIBUTES": "team=data"},
+                    headers_secret="collector",
+                ),
             ),
             defaults=policy.Defaults(
                 requests_per_user=0,

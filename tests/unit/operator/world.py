@@ -39,6 +39,7 @@ from export_operator.queueing import Queueing
 from export_operator.reconcile import Reconciler
 from export_operator.store import Store
 from export_operator.takeover import take_over
+from export_operator.traces import NoTraces, Tracer
 
 from .builders import ENFORCED, NOW, SETTINGS, SHA, catalogue, destination, source, spec
 
@@ -359,7 +360,12 @@ class Operator:
     """One process: caches of its own, which `look` brings up to date, and the real reconciler."""
 
     def __init__(
-        self, world: World, hand: Hand, settings: Settings = SETTINGS, history: Recorder | None = None
+        self,
+        world: World,
+        hand: Hand,
+        settings: Settings = SETTINGS,
+        history: Recorder | None = None,
+        traces: Tracer | None = None,
     ) -> None:
         self._world = world
         self._hand = hand
@@ -390,6 +396,7 @@ class Operator:
             cluster=cast("Any", self),
             cleaner=cast("Any", self),
             history=history or NoHistory(),
+            traces=traces or NoTraces(),
             settings=settings,
             gates=self.gates,
             identity=lambda: world.identity,

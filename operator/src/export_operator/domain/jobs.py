@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from export_contract import environment, failures, names
@@ -22,7 +22,17 @@ STALE_SECONDS = 120
 """A pod hangs when nothing has moved for so long: longer than any call to the outside may take, retries included."""
 WORK_FOLDER = "/tmp"  # noqa: S108 - the pod's own emptyDir
 CONTAINER = "exporter"
+HEADERS, HEADERS_KEY = "OTEL_EXPORTER_OTLP_HEADERS", "headers"
 _ALIVE = f"import os, sys, time; sys.exit(time.time() - os.stat({HEARTBEAT!r}).st_mtime > {STALE_SECONDS})"
+
+
+@dataclass(frozen=True, slots=True)
+class Tracing:
+    """`variables` (OTEL_*) say where the collector is. `headers_secret` names a Secret of the run namespace with what
+    it wants to be told with each request, under `HEADERS_KEY`; empty: nothing."""
+
+    variables: Mapping[str, str]
+    headers_secret: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,8 @@ class PodSettings:
     resources: Mapping[str, Any] = field(default_factory=dict)
     log_format: str = "text"
     """Of the exporter's log lines: `text` or `json`."""
+    tracing: Tracing | None = None
+    """Pods tell a collector how they fare; None: they do not."""
 
 
 def active_deadline_seconds(start_deadline: int, run_deadline: int, fallback_deadline: int = 0) -> int:
@@ -168,13 +180,28 @@ def _pod_spec(plan: Plan, settings: PodSettings) -> dict[str, Any]:
 
 
 def _environment(plan: Plan, settings: PodSettings) -> list[dict[str, Any]]:
+    spec, tracing = plan.run_spec, settings.tracing
+    if tracing is not None:
+        spec = replace(spec, traceparent=names.traceparent(spec.run.id))
     return [
-        {"name": environment.RUN_SPEC, "value": _literal(plan.run_spec.to_json())},
+        {"name": environment.RUN_SPEC, "value": _literal(spec.to_json())},
         {"name": environment.TERMINATION_LOG, "value": "/dev/termination-log"},
         {"name": environment.HEARTBEAT_FILE, "value": HEARTBEAT},
         {"name": environment.LOG_FORMAT, "value": settings.log_format},
         *credentials.variables(plan),
+        *(_tracing(tracing) if tracing is not None else ()),
     ]
+
+
+def _tracing(tracing: Tracing) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [
+        {"name": name, "value": _literal(value)} for name, value in sorted(tracing.variables.items())
+    ]
+    if tracing.headers_secret:
+        # Without it there are no traces, and exports none the less.
+        key = {"name": tracing.headers_secret, "key": HEADERS_KEY, "optional": True}
+        found.append({"name": HEADERS, "valueFrom": {"secretKeyRef": key}})
+    return found
 
 
 def _literal(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from export_contract import names
 from export_operator.domain import (
     admission,
     attempts,
@@ -45,6 +46,8 @@ def with_job(turn: Turn) -> Decision:
     if found is not None and not request.launched:  # the operator died between the Job and the status
         document = turn.accepted(found)
         document.condition("QuotaReserved", True, "Reserved", "a place in every window is reserved")
+    if turn.settings.pods.tracing is not None:
+        document.fields["traceID"] = names.trace_id(turn.run)
     document.fields["jobRef"] = {"namespace": turn.settings.pods.namespace, "name": job.name}
     started = job.started if job.queue else job.created
     if started is not None and not job.held_by_kueue:
