@@ -137,11 +137,20 @@ def _watch(pid: int, expected: Path | None) -> tuple[int, bool]:
 
 def peak_memory(pid: int) -> int:
     """Of resident memory so far, in bytes; 0 when the process has gone."""
+    return _status(pid, "VmHWM:")
+
+
+def resident(pid: int) -> int:
+    """Memory at present, in bytes; 0 when the process has gone."""
+    return _status(pid, "VmRSS:")
+
+
+def _status(pid: int, field: str) -> int:
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field)), 0)
 
 
 def cpu_seconds(pid: int, *, reaped: bool) -> float:

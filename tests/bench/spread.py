@@ -1,5 +1,6 @@
 """What was measured, and what is said of several runs: median, least, most, and the quartiles' distance."""
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,6 +49,14 @@ def spread(values: Sequence[float]) -> Spread:
         raise ValueError("there is nothing to tell the spread of")
     quartiles = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [0.0, 0.0, 0.0]
     return Spread(statistics.median(values), min(values), max(values), quartiles[2] - quartiles[0], len(values))
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The least of the values that so many per cent do not exceed. Raises ValueError without values."""
+    if not values:
+        raise ValueError("there is nothing to tell a percentile of")
+    ordered = sorted(values)
+    return ordered[max(math.ceil(len(ordered) * percent / 100) - 1, 0)]
 
 
 def of(samples: Sequence[Sample], value: Callable[[Sample], float]) -> Spread:

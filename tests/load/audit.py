@@ -25,10 +25,15 @@ class Calls:
     refused: Counter[str] = field(default_factory=Counter)
 
 
-def read(log: Path) -> Calls:
-    """Every call in an audit log."""
+def size(log: Path) -> int:
+    """Where the log ends now: `since` of a later `read`."""
+    return log.stat().st_size if log.exists() else 0
+
+
+def read(log: Path, since: int = 0) -> Calls:
+    """Every call in an audit log, or those that were written after it was so long."""
     calls = Calls()
-    for event in _events(log):
+    for event in events(log, since):
         name = name_of(event)
         calls.made[name] += 1
         code = int((event.get("responseStatus") or {}).get("code") or 0)
@@ -39,10 +44,13 @@ def read(log: Path) -> Calls:
     return calls
 
 
-def _events(log: Path) -> Iterator[Mapping[str, Any]]:
-    with log.open(encoding="utf-8") as lines:
+def events(log: Path, since: int = 0) -> Iterator[Mapping[str, Any]]:
+    """The same as the API server wrote them; a line that it has not ended yet is left out."""
+    with log.open("rb") as lines:
+        lines.seek(since)
         for line in lines:
-            yield json.loads(line)
+            if line.endswith(b"\n"):
+                yield json.loads(line)
 
 
 def name_of(event: Mapping[str, Any]) -> str:

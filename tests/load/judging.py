@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+from tests.load.fairness import Fairness
 from tests.load.scenario import Scenario, Seen
+from tests.load.stream import Flow
 
 
 def faults(scenario: Scenario, seen: Seen) -> list[str]:
@@ -27,4 +29,26 @@ def faults(scenario: Scenario, seen: Seen) -> list[str]:
     must(seen.truth.most_live <= scenario.slots, f"{seen.truth.most_live} were live at once, over {scenario.slots}")
     must(seen.slots_held == 0, f"{seen.slots_held} slots are held by nobody")
     must(seen.unsettled == 0, f"{seen.unsettled} places of runs that are over are not settled")
+    return found
+
+
+def stream_faults(flow: Flow) -> list[str]:
+    """Everybody who applied got one run, which delivered."""
+    found = []
+    if flow.started != flow.applied:
+        found.append(f"{flow.applied} requests had {flow.started} Jobs")
+    if flow.ended != {"Succeeded": flow.applied}:
+        found.append(f"phases are {flow.ended}, not {flow.applied} Succeeded")
+    return found
+
+
+def fairness_faults(fairness: Fairness) -> list[str]:
+    """The flood has cost nobody else a call, nor the leader its Lease."""
+    found = [
+        f"{waits.refused} calls were refused: {name}"
+        for name, waits in {**fairness.flood, "renewals of the operator's Lease": fairness.renewals}.items()
+        if waits.refused
+    ]
+    if fairness.leaders != 1:
+        found.append(f"{fairness.leaders} leaders, one after the other")
     return found

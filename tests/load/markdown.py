@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tests.bench.markdown import table
+from tests.load import scale
 from tests.load.audit import APART
-from tests.load.results import Circumstances, Deciding, Results, Storm
+from tests.load.results import Deciding, Results, Storm
 
 MIB = 1024 * 1024
 GOAL_CALLS, GOAL_LEDGER = 10, 2
@@ -16,16 +17,19 @@ HEAD = """\
 <!-- Written by `make load`. Do not edit: the next run writes it anew. -->
 # Load
 
-    make load                            # all of it: some ten minutes on two cores
-    make load SUITES=burst,decide        # some of it; the rest stays as it was
-    make load USERS=60                   # fewer people
+    make load                                  # all of it: an hour and a half on two idle cores
+    make load SUITES=burst,decide              # some of it; the rest stays as it was
+    make load USERS=60 SIZES=100,1000 MINUTES=3    # a first look
     python -m tests.load --help
 
 Many people ask at one moment. The operator runs as its image does, with its own service account, against a real API
-server and etcd, whose audit log tells every call. **No container runs**: a stand-in for kubelet, Job controller and
-garbage collector ends each Job by writes of status, as kwok does, with the message that the exporter leaves; source and
-destination answer probes and nothing else. All of them share this machine's processors, so times say how they fare
-together. Every figure: `load.json` beside this page.
+server and etcd, whose audit log tells every call. **No container runs**: nodes are simulated. Job controller, scheduler
+and garbage collector are Kubernetes' own, and [kwok](https://kwok.sigs.k8s.io) plays the kubelets: a pod runs for a
+while and ends with the message that the exporter leaves. Where a scenario has no nodes, a stand-in for all of these
+ends each Job by writes of status.
+Source and destination answer probes and nothing else. All of them share this machine's processors, so times say how
+they fare together. Every figure: `load.json` beside this page. What follows for requests and limits of the operator:
+[capacity](../operations/capacity.md).
 
 Each scenario is judged before it is reported: nobody has more runs than its quota, never are more live at once than
 there are slots, no run has a second Job, every window holds its runs, and in the end all are settled and nobody holds
@@ -44,18 +48,40 @@ those for refused requests are among them. The ends of logs, which tell progress
 """
 
 
-def render(results: Results) -> str:
-    """The whole document."""
+def render(results: Results, plot: str = "") -> str:
+    """The whole document; `plot` is a file beside it."""
     storms = list(results.storms.values())
-    parts = [HEAD, *(_storms(storms) if storms else ()), *([_deciding(results.deciding)] if results.deciding else ())]
+    parts = [HEAD, *(_storms(storms) if storms else ())]
+    if plot:
+        parts.append(f"![Cost against the number of requests, and over time]({plot})")
+    if found := results.populations:
+        parts.append(scale.populations(found, scale.line(found.where)))
+    if stream := results.stream:
+        parts.append(scale.stream(stream, scale.line(stream.where)))
+    if crowd := results.crowd:
+        parts.append(scale.crowd(crowd, scale.line(crowd.where)))
+    if results.deciding:
+        parts.append(_deciding(results.deciding))
     return "\n\n".join(parts) + "\n"
 
 
 def _storms(storms: Sequence[Storm]) -> list[str]:
-    heading = ["", "requests", "people", "admitted", "decided s", "settled s", "admissions/s", "live", "CPU ms"]
+    heading = [
+        "",
+        "nodes",
+        "requests",
+        "people",
+        "admitted",
+        "decided s",
+        "settled s",
+        "admissions/s",
+        "live",
+        "CPU ms",
+    ]
     rows = [
         [
             storm.title,
+            f"{storm.nodes or 'none'}",
             f"{storm.requests:,}",
             f"{storm.users}",
             f"{storm.admitted:,}",
@@ -104,17 +130,10 @@ def _deciding(deciding: Deciding) -> str:
     text = (
         f"The pure part (`domain`) with {deciding.queued:,} requests in the queue, in microseconds for each; the"
         f" goal is {GOAL_MICROSECONDS} for the first line, which each event costs; the others come once or twice in a"
-        f" request's life. CPU time, the garbage collector's included.\n\n- {_line(deciding.where)}"
+        f" request's life. CPU time, the garbage collector's included.\n\n- {scale.line(deciding.where)}"
     )
     return f"## Deciding\n\n{text}\n\n" + table(["", "median µs", "least–most", "IQR", "rounds"], rows)
 
 
 def _told(storms: Iterable[Storm]) -> str:
-    return "\n".join(f"- {storm.title}: {_line(storm.where)}" for storm in storms)
-
-
-def _line(where: Circumstances) -> str:
-    host = where.host
-    machine = f"{host.processor}, {host.processors} processors, {host.memory_bytes / 1024**3:.0f} GiB"
-    software = f"Linux {host.kernel}, Python {host.python}, Kubernetes {where.kubernetes}"
-    return f"{where.at}, commit `{host.commit}`; {machine}, load average {where.busy} before it began; {software}"
+    return "\n".join(f"- {storm.title}: {scale.line(storm.where)}" for storm in storms)

@@ -7,14 +7,49 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.bench.measure import cpu_seconds, peak_memory
+from tests.bench.measure import cpu_seconds, peak_memory, resident
 from tests.cluster.paths import REPOSITORY
 from tests.load.plane import direct
 from tests.platform.names import NAMESPACE, RUN_NAMESPACE
 from tests.services.processes import Server, as_user
 
 
-class Operator(Server):
+class Measured(Server):
+    """A process of which it is known what it took, while it runs and afterwards."""
+
+    def __init__(self, name: str, log: Path) -> None:
+        super().__init__(name, log)
+        self._cpu = 0.0
+        self._peak = 0
+
+    @property
+    def cpu(self) -> float:
+        """Seconds, of all its processes so far."""
+        return self._cpu + (cpu_seconds(self.pid, reaped=False) if self.running else 0.0)
+
+    @property
+    def peak_memory(self) -> int:
+        """Bytes, of the largest of them."""
+        return max(self._peak, peak_memory(self.pid) if self.running else 0)
+
+    @property
+    def memory(self) -> int:
+        """Resident bytes at present; 0 of one that does not run."""
+        return resident(self.pid) if self.running else 0
+
+    def stop(self, seconds: float = 30) -> None:
+        self._measure()
+        super().stop(seconds)
+
+    def kill(self) -> None:
+        self._measure()
+        super().kill()
+
+    def _measure(self) -> None:
+        self._cpu, self._peak = self.cpu, self.peak_memory
+
+
+class Operator(Measured):
     """`ready` when it says so. `profile` is a file for cProfile to write; it costs a third of the speed. One that
     `usurps` believes that it leads, whatever the Lease says."""
 
@@ -33,10 +68,6 @@ class Operator(Server):
         self._settings = settings
         self._profile = profile
         self._program = "tests.load.usurper" if usurps else "export_operator"
-        self.cpu = 0.0
-        """Seconds, of all its processes so far."""
-        self.peak_memory = 0
-        """Bytes, of the largest of them."""
 
     def command(self) -> Sequence[str | Path]:
         profiled = ["-m", "cProfile", "-o", str(self._profile)] if self._profile else []
@@ -69,16 +100,3 @@ class Operator(Server):
             return False
         finally:
             connection.close()
-
-    def stop(self, seconds: float = 30) -> None:
-        self._measure()
-        super().stop(seconds)
-
-    def kill(self) -> None:
-        self._measure()
-        super().kill()
-
-    def _measure(self) -> None:
-        if self.running:
-            self.cpu += cpu_seconds(self.pid, reaped=False)
-            self.peak_memory = max(self.peak_memory, peak_memory(self.pid))

@@ -42,6 +42,8 @@ class Plane:
 
     settings: Settings
     audit: Path
+    program: Path
+    """Every component of Kubernetes, under a name of its own."""
 
     @property
     def kubeconfig(self) -> Path:
@@ -96,8 +98,9 @@ def direct() -> dict[str, str]:
 
 
 @contextmanager
-def plane() -> Iterator[Plane]:
-    """One that is ready, and gone afterwards. The first of all builds Kubernetes, unless the local cluster has."""
+def plane(*more: str | Path) -> Iterator[Plane]:
+    """One that is ready, and gone afterwards; `more` are options of its API server. The first of all builds Kubernetes,
+    unless the local cluster has."""
     with workplace("load") as directory:
         settings = Settings(
             directory=directory,
@@ -123,14 +126,17 @@ def plane() -> Iterator[Plane]:
         ]
         # Endpoints of the API server's own Service may not be loopback addresses; nobody here asks for them.
         options += ["--endpoint-reconciler-type", "none"]
-        etcd = _Component("etcd", directory, components.etcd(settings, binary), lambda: True)
-        server = _Component(
-            "kube-apiserver", directory, [*components.apiserver(settings, binary), *options], Client(settings).ready
+        etcd = Component("etcd", directory, components.etcd(settings, binary))
+        server = Component(
+            "kube-apiserver",
+            directory,
+            [*components.apiserver(settings, binary), *options, *more],
+            Client(settings).ready,
         )
         try:
             etcd.start()
             server.start(60)
-            yield Plane(settings, audit)
+            yield Plane(settings, audit, binary)
         finally:
             server.kill()
             etcd.kill()
@@ -142,8 +148,12 @@ def _loopback() -> str:
     return f"127.{100 + pid // 62500 % 100}.{pid // 250 % 250}.{1 + pid % 250}"
 
 
-class _Component(Server):
-    def __init__(self, name: str, directory: Path, command: Sequence[str | Path], ready: Callable[[], bool]) -> None:
+class Component(Server):
+    """A part of the control plane; without `ready` it is when it runs."""
+
+    def __init__(
+        self, name: str, directory: Path, command: Sequence[str | Path], ready: Callable[[], bool] = lambda: True
+    ) -> None:
         super().__init__(name, directory / f"{name}.log")
         self._command = command
         self._ready = ready

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from export_operator.adapters.informer import Informer
-from export_operator.adapters.kube import ApiError, Kube, path_of
-from export_operator.domain.identity import SETTLE
+from export_operator.adapters.kube import Kube, path_of
 from export_operator.domain.model import GROUP, TERMINAL_PHASES, VERSION
 from export_operator.domain.pages import State
 from export_operator.domain.quota import used
@@ -21,24 +20,21 @@ from export_operator.domain.usage import SLOTS, parse_usage
 from tests.cluster import say
 from tests.integration.operator.connections import running
 from tests.load import audit
+from tests.load.furnishing import NAMESPACES, PATIENCE_SECONDS, furnish, namespaces, request
+from tests.load.nodes import simulated
 from tests.load.operators import Operator
 from tests.load.plane import Plane
-from tests.load.standin import StandIn, Truth, answering
-from tests.platform.catalogue import sample
-from tests.platform.names import API_VERSION, RUN_NAMESPACE
-
-NAMESPACES = 10
-SUBMITTERS = 24
-"""People who apply at the same moment."""
-PATIENCE_SECONDS = 900.0
-"""Nothing is measured by it: a storm that has not settled by then is a failure."""
+from tests.load.standin import Jobs, StandIn, Truth, answering
+from tests.platform.names import RUN_NAMESPACE
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
     """`limit` is of requests a user and day; `slots` of runs at once. With `backlog` everything is there before the
     operator starts, so all of it contends at one moment; else people apply while it runs. `kills` are SIGKILLs, spread
-    over the admissions, each followed by a new start. With `usurp` every operator believes that it leads."""
+    over the admissions, each followed by a new start. With `usurp` every operator believes that it leads. On `nodes`
+    that are simulated Kubernetes' own controllers run the Jobs; without any, a stand-in does. `submitters` people apply
+    at the same moment."""
 
     name: str
     title: str
@@ -50,6 +46,8 @@ class Scenario:
     operators: int = 1
     kills: int = 0
     usurp: bool = False
+    nodes: int = 0
+    submitters: int = 24
     backlog: bool = True
     on_quota_exceeded: str = "Reject"
     ttl_seconds: int = 1
@@ -90,7 +88,7 @@ class Stage:
     plane: Plane
     kube: Kube
     operators: list[Operator]
-    stand_in: StandIn
+    jobs: Jobs
     watch: Watch
     step: say.Step
 
@@ -98,17 +96,21 @@ class Stage:
         """The users of these numbers apply, all of what is theirs one after the other; many users do so at once."""
         users = [f"user-{number:03}" for number in range(first, last)]
         random.Random(1).shuffle(users)
-        gate = asyncio.Semaphore(SUBMITTERS)
+        gate = asyncio.Semaphore(self.scenario.submitters)
 
         async def submit(number: int, user: str) -> None:
-            path = path_of(GROUP, VERSION, "exportrequests", namespace=_namespaces()[number % NAMESPACES])
+            path = path_of(GROUP, VERSION, "exportrequests", namespace=namespaces()[number % NAMESPACES])
             async with gate, self.plane.connected(user) as kube:
                 for index in range(self.scenario.each):
-                    await kube.create(path, _request(self.scenario, f"{user}-{index}"))
+                    await kube.create(path, self._request(f"{user}-{index}"))
 
         async with asyncio.TaskGroup() as group:
             for number, user in enumerate(users):
                 group.create_task(submit(number, user))
+
+    def _request(self, name: str) -> dict[str, Any]:
+        scenario = self.scenario
+        return request(name, on_quota_exceeded=scenario.on_quota_exceeded, ttl_seconds=scenario.ttl_seconds)
 
     async def until(self, true: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -120,7 +122,7 @@ class Stage:
     async def settled(self, users: int) -> None:
         """So many users have got all of theirs, and nothing is left to do."""
         requests = users * self.scenario.each
-        await self.until(lambda: self.watch.ended() == requests and not self.stand_in.informer.items)
+        await self.until(lambda: self.watch.ended() == requests and not self.jobs.informer.items)
 
 
 Course = Callable[[Stage], Awaitable[None]]
@@ -134,7 +136,7 @@ async def killing(stage: Stage) -> None:
         await stage.submit(0, scenario.users)
     for number in range(scenario.kills):
         after = scenario.admitted * (number + 1) // (scenario.kills + 1)
-        await stage.until(lambda after=after: stage.stand_in.truth.created.total() >= after)  # type: ignore[misc]
+        await stage.until(lambda after=after: stage.jobs.truth.created.total() >= after)  # type: ignore[misc]
         victim = stage.operators[number % len(stage.operators)]
         victim.kill()
         victim.launch()
@@ -155,12 +157,14 @@ async def play(
     async with AsyncExitStack() as stack:
         kube = await stack.enter_async_context(plane.connected())
         port = await stack.enter_async_context(answering())
-        await _furnish(plane, kube, port)
+        await furnish(plane, kube, port)
         watch = Watch(kube)
         await stack.enter_async_context(running(watch.informer.run()))
         await watch.informer.synced.wait()
-        stand_in = StandIn(kube, scenario.run_seconds)
-        await stack.enter_async_context(stand_in.working())
+        jobs = Jobs(kube) if scenario.nodes else StandIn(kube, scenario.run_seconds)
+        await stack.enter_async_context(jobs.working())
+        if scenario.nodes:
+            await stack.enter_async_context(simulated(plane, kube, scenario.nodes, scenario.run_seconds))
         settings = {
             "REQUESTS_PER_USER": str(scenario.limit),
             "MAX_CONCURRENT_RUNS": str(scenario.slots),
@@ -179,13 +183,13 @@ async def play(
         for operator in operators:
             stack.callback(operator.stop)
         with say.step(f"{scenario.name}: {scenario.title}") as step:
-            stage = Stage(scenario, plane, kube, operators, stand_in, watch, step)
+            stage = Stage(scenario, plane, kube, operators, jobs, watch, step)
             if scenario.backlog:
                 await stage.submit(0, scenario.users)
                 began = loop.time()
-                await _start(operators)
+                await start(operators)
             else:
-                await _start(operators)
+                await start(operators)
                 began = loop.time()
             await course(stage)
             await stage.settled(scenario.users)
@@ -194,9 +198,9 @@ async def play(
             operator.stop()
         seen.decided_seconds = watch.last_decided - began
         seen.settled_seconds = watch.last_settled - began
-        seen.admitted_seconds = stand_in.truth.last - stand_in.truth.first
+        seen.admitted_seconds = jobs.truth.last - jobs.truth.first
         seen.phases = watch.phases()
-        seen.truth = stand_in.truth
+        seen.truth = jobs.truth
         seen.operator_cpu = sum(each.cpu for each in operators)
         seen.operator_memory = max(each.peak_memory for each in operators)
         await _read_ledger(kube, seen)
@@ -237,7 +241,8 @@ def _phase(document: Mapping[str, Any]) -> str:
     return str((document.get("status") or {}).get("phase") or "")
 
 
-async def _start(operators: list[Operator]) -> None:
+async def start(operators: Sequence[Operator]) -> None:
+    """Have them serve. Raises `Problem` when one ends."""
     for operator in operators:
         operator.launch()
     while not all(operator.ready() for operator in operators):
@@ -245,71 +250,6 @@ async def _start(operators: list[Operator]) -> None:
             if not operator.running:
                 raise operator.problem()
         await asyncio.sleep(0.1)
-
-
-async def _furnish(plane: Plane, kube: Kube, port: int) -> None:
-    """A source and a destination that answer, their Secrets, namespaces, and everybody's right to ask."""
-    source, destination = sample("source"), sample("destination")
-    del source["spec"]["maxConcurrent"]  # the scenario's own limit is what is measured
-    source["spec"] |= {"host": "127.0.0.1", "port": port}
-    destination["spec"] |= {"endpoint": f"http://127.0.0.1:{port}"}
-    secrets = {
-        "app-db": ("username", "password"),
-        "exports-bucket": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
-    }
-    for name, keys in secrets.items():
-        secret = {"metadata": {"name": name}, "stringData": dict.fromkeys(keys, "none")}
-        await kube.create(path_of("", "v1", "secrets", namespace=RUN_NAMESPACE), secret)
-    await kube.create(path_of(GROUP, VERSION, "exportsources"), source)
-    await kube.create(path_of(GROUP, VERSION, "exportdestinations"), destination)
-    # Jobs go soon; how a request ended is read at the end.
-    kept = {"retention": {"requestTTLSeconds": 86_400}}
-    policy = {"apiVersion": API_VERSION, "kind": "ExportPolicy", "metadata": {"name": "everybody"}, "spec": kept}
-    await kube.create(path_of(GROUP, VERSION, "exportpolicies"), policy)
-    for namespace in _namespaces():
-        await kube.create(path_of("", "v1", "namespaces"), {"metadata": {"name": namespace}})
-    group = "rbac.authorization.k8s.io"
-    binding = {
-        "metadata": {"name": "everybody"},
-        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "export-operator-edit"},
-        "subjects": [{"apiGroup": group, "kind": "Group", "name": "system:authenticated"}],
-    }
-    await kube.create(path_of(group, "v1", "clusterrolebindings"), binding)
-    await _policies_work(plane)
-
-
-async def _policies_work(plane: Plane) -> None:
-    """The admission policies learn of a new kind some time after it is served, and the operator believes none of what
-    was created in the first seconds after them."""
-    path = path_of(GROUP, VERSION, "exportrequests", namespace=_namespaces()[0])
-    async with plane.connected("anybody") as kube, asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            try:
-                await kube.create(f"{path}?dryRun=All", _request(Scenario(name="", title=""), "first"))
-            except ApiError as error:
-                if error.status not in {403, 503}:  # roles take a moment too
-                    raise
-                await asyncio.sleep(0.2)
-            else:
-                await asyncio.sleep(SETTLE.total_seconds() + 1)
-                return
-
-
-def _namespaces() -> list[str]:
-    return [f"team-{number}" for number in range(NAMESPACES)]
-
-
-def _request(scenario: Scenario, name: str) -> dict[str, Any]:
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "ExportRequest",
-        "metadata": {"name": name},
-        "spec": {
-            "source": {"name": "app-db", "dataset": "users"},
-            "onQuotaExceeded": scenario.on_quota_exceeded,
-            "ttlSecondsAfterFinished": scenario.ttl_seconds,
-        },
-    }
 
 
 async def _read_ledger(kube: Kube, seen: Seen) -> None:

@@ -56,28 +56,44 @@ class Truth:
         self.most_live = max(self.most_live, len(self.live))
 
 
-class StandIn:
-    """Runs every Job that appears. `seconds` is how long a pod runs, give or take a half of it."""
+class Jobs:
+    """Follows every Job by the API server's own events. Who runs them is another's business."""
 
-    def __init__(self, kube: Kube, seconds: float) -> None:
-        self._kube = kube
-        self._seconds = seconds
-        self._random = random.Random(1)
-        self._group = asyncio.TaskGroup()
-        self._pods = path_of("", "v1", "pods", namespace=RUN_NAMESPACE)
+    def __init__(self, kube: Kube) -> None:
         self._jobs = path_of("batch", "v1", "jobs", namespace=RUN_NAMESPACE)
         self.truth = Truth()
         self.informer: Informer[Document] = Informer(kube, self._jobs, dict, self._changed)
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
-        """At work inside the block. What goes wrong in it breaks the block."""
-        async with self._group, running(self.informer.run()):
+        """At work inside the block."""
+        async with running(self.informer.run()):
             await self.informer.synced.wait()
             yield
 
     def _changed(self, before: Document | None, after: Document | None) -> None:
         self.truth.note(before, after, asyncio.get_running_loop().time())
+
+
+class StandIn(Jobs):
+    """Runs every Job that appears. `seconds` is how long a pod runs, give or take a half of it."""
+
+    def __init__(self, kube: Kube, seconds: float) -> None:
+        super().__init__(kube)
+        self._kube = kube
+        self._seconds = seconds
+        self._random = random.Random(1)
+        self._group = asyncio.TaskGroup()
+        self._pods = path_of("", "v1", "pods", namespace=RUN_NAMESPACE)
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """At work inside the block. What goes wrong in it breaks the block."""
+        async with self._group, super().working():
+            yield
+
+    def _changed(self, before: Document | None, after: Document | None) -> None:
+        super()._changed(before, after)
         if before is None and after is not None:
             self._group.create_task(self._live(after))
         elif before is not None and after is None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from export_operator.adapters.kube import ApiError, Kube, path_of
 from export_operator.adapters.ledger import Ledger
 from export_operator.adapters.runs import Runs
 from export_operator.domain.model import GROUP, VERSION, Key
-from export_operator.store import BESIDE, CATALOGUE, REQUESTS, Store, key_of
+from export_operator.store import BESIDE, CATALOGUE, REQUESTS, Document, Store, key_of
 
 log = logging.getLogger(__name__)
 
@@ -58,25 +58,30 @@ class Resync:
                 self._store.put_named(kind, document)
             for name in known - {document["metadata"]["name"] for document in documents}:
                 self._store.drop_named(kind, name)
-        known_keys = set(self._store.requests)
-        found = await self._listed(REQUESTS)
-        for document in found:
-            self._store.put_request(document)
-        for key in known_keys - {key_of(document) for document in found}:
-            self._store.drop_request(key)
+        await self._take(REQUESTS, self._store.requests, self._store.put_request, self._store.drop_request)
         for kind in BESIDE:
-            known_keys = set(self._store.beside[kind])
-            found = await self._listed(kind)
-            for document in found:
-                self._store.put_beside(kind, document)
-            for key in known_keys - {key_of(document) for document in found}:
-                self._store.drop_beside(kind, key)
+            await self._take(
+                kind,
+                self._store.beside[kind],
+                partial(self._store.put_beside, kind),
+                partial(self._store.drop_beside, kind),
+            )
         self._done = time.monotonic()
 
-    async def _listed(self, kind: str) -> list[dict[str, Any]]:
-        """Of all namespaces that are served."""
-        found: list[dict[str, Any]] = []
+    async def _take(
+        self,
+        kind: str,
+        known: Mapping[Key, Document],
+        put: Callable[[Document], None],
+        drop: Callable[[Key], None],
+    ) -> None:
+        """All of a kind in the namespaces that are served, a page at a time: ten thousand requests as they are sent
+        take several times the memory of what is kept of them."""
+        missing = set(known)
         for namespace in self._namespaces:
-            documents, _ = await self._kube.list(path_of(GROUP, VERSION, kind, namespace=namespace))
-            found.extend(documents)
-        return found
+            async for page in self._kube.pages(path_of(GROUP, VERSION, kind, namespace=namespace)):
+                for document in page.get("items") or ():
+                    put(document)
+                    missing.discard(key_of(document))
+        for key in missing:
+            drop(key)

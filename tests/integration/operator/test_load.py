@@ -26,9 +26,34 @@ STORM = Scenario(
     usurp=True,
 )
 
+NODES = Scenario(
+    name="nodes",
+    title="on simulated nodes",
+    users=4,
+    each=5,
+    limit=5,
+    run_seconds=0.5,
+    nodes=2,
+)
+RUN_CALLS = ("event", "job", "ledger", "pod", "status")
+"""Purposes of what is called for runs; the others are of a start, or of time that goes by."""
+
 
 def test_nobody_gets_more_than_the_quota_and_nothing_runs_twice() -> None:
     with plane() as fresh:
         fresh.install()
         seen = asyncio.run(scenario.play(STORM, fresh))
     assert judging.faults(STORM, seen) == []
+
+
+def test_a_run_takes_at_most_ten_calls_on_nodes_whose_pods_kubernetes_itself_starts_and_clears_away() -> None:
+    with plane() as fresh:
+        fresh.install()
+        seen = asyncio.run(scenario.play(NODES, fresh))
+    assert judging.faults(NODES, seen) == []
+    made = {name: count for name, count in seen.calls.made.items() if name.partition(" ")[0] in RUN_CALLS}
+    assert {name: made[name] for name in ("job create", "job delete")} == {
+        "job create": NODES.requests,
+        "job delete": NODES.requests,
+    }
+    assert sum(made.values()) <= 10 * NODES.requests, made

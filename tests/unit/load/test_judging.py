@@ -110,7 +110,8 @@ def found() -> Results:
     seen.calls = audit.Calls(made=Counter({"ledger update": 6, "status update": 12, "log get": 40}))
     where = results.Circumstances.present()
     timings = {"whole": Timing("a whole decision", [40.0, 44.0, 60.0])}
-    return Results({"small": results.storm(STORM, where, seen, [])}, Deciding(where, 10_000, timings))
+    deciding = Deciding(where, 10_000, timings)
+    return Results({"small": results.storm(STORM, where, seen, [])}, deciding=deciding)
 
 
 def test_results_are_read_back_as_they_were_written(tmp_path: Path) -> None:
@@ -125,7 +126,7 @@ def test_without_results_there_are_none(tmp_path: Path) -> None:
 
 def test_the_page_tells_calls_for_each_run_and_progress_apart() -> None:
     page = markdown.render(found())
-    assert "| small | 6 | 2 | 4 | **1.2** | 9.5 | 2 | 3 of 3 |" in page
+    assert "| small | none | 6 | 2 | 4 | **1.2** | 9.5 | 2 | 3 of 3 |" in page
     assert "| **all told** (goal: at most 10) | **4.50** |" in page
     assert "| **of these, ledger** (goal: at most 2) | **1.50** |" in page
     assert "| log get, apart | 10.00 |" in page
