@@ -13,11 +13,12 @@ from pathlib import Path
 from tests.cluster import say
 from tests.cluster.paths import REPOSITORY
 from tests.cluster.problem import Problem
-from tests.load import decide, fairness, judging, markdown, plots, population, results, scenario, stream
+from tests.load import capacity, decide, fairness, judging, markdown, plots, population, results, scenario, stream
 from tests.load.plane import plane
 from tests.load.scenario import Scenario
 
 OUT = REPOSITORY / "docs" / "benchmarks"
+CAPACITY = REPOSITORY / "docs" / "operations" / "capacity.md"
 SCENARIOS = (
     Scenario(name="quiet", title="one after the other", users=60, each=5, limit=5, backlog=False),
     Scenario(name="burst", title="all at one moment"),
@@ -88,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if DECIDE in options.suites:
             found.deciding = decide.measure()
             found.write(file)
+        if found.populations is not None and options.out.resolve() == OUT.resolve():
+            capacity.update(CAPACITY, found.populations)
         page = file.with_suffix(".md")
         drawn = plots.draw(file, file.with_suffix(".svg"), found)
         page.write_text(markdown.render(found, file.with_suffix(".svg").name if drawn else ""), encoding="utf-8")

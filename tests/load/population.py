@@ -37,8 +37,8 @@ WAITING_SHARE = 10
 """One request of so many waits; the others have ended."""
 CLIENTS = 8
 PIPELINE = "pipeline"
-EVENTS = 500
-"""Changes of requests that have ended, by which the cost of an event is measured."""
+MOST_EVENTS = 500
+"""Changes of requests that have ended, by which the cost of an event is measured: two of each, and at most so many."""
 NEWCOMERS = 50
 """Requests that are new, by which the cost of a decision is measured."""
 IDLE_SECONDS = 61.0
@@ -174,7 +174,7 @@ class _Stage:
             step.progress("the operator")
             ours = await self._ours()
             step.progress("the bare operator")
-            return Level(size, waiting, EVENTS, NEWCOMERS, ours, await self._bare())
+            return Level(size, waiting, self._event_count(), NEWCOMERS, ours, await self._bare())
 
     async def _grow(self, ended: int) -> None:
         fresh = [f"ended-{number:06}" for number in range(len(self._ended), ended)]
@@ -299,6 +299,7 @@ class _Stage:
 
     async def _events(self, process: Measured, idle: float, done: Callable[[], Awaitable[float]]) -> float:
         """CPU seconds for each change of a request that has ended."""
+        count = self._event_count()
 
         async def touch(where: tuple[str, str]) -> None:
             self._people += 1
@@ -306,10 +307,13 @@ class _Stage:
             await self._pipeline.patch(path, {"metadata": {"annotations": {"touched": str(self._people)}}})
 
         async def work() -> None:
-            await _each(list(itertools.islice(itertools.cycle(self._ended), EVENTS)), touch)
+            await _each(list(itertools.islice(itertools.cycle(self._ended), count)), touch)
             await done()
 
-        return await self._cpu(process, idle, work) / EVENTS
+        return await self._cpu(process, idle, work) / count
+
+    def _event_count(self) -> int:
+        return min(2 * len(self._ended), MOST_EVENTS)
 
     async def _decisions(self, process: Measured, idle: float) -> float:
         """CPU seconds for each request that is new, until it has been told that it waits."""

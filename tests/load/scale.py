@@ -41,7 +41,7 @@ def populations(found: Populations, line: str) -> str:
         *("requests", "", "start s", "hand-over s", "failover s", "CPU of a start s", "peak MiB", "idle CPU %"),
         *("CPU of an event ms", "CPU of a new one ms", "calls of a start", "calls an event"),
     ]
-    events, newcomers = found.levels[0].events, found.levels[0].newcomers
+    events, newcomers = max(each.events for each in found.levels), found.levels[0].newcomers
     return f"""\
 ## By how many requests exist
 
@@ -50,7 +50,8 @@ until a request that came right before it has its first word in status; of the b
 handler that keeps the document: `tests/load/bare.py`), until it has seen it. *Hand-over*: the same from the leader's
 SIGTERM, *failover* from its SIGKILL, with a replica standing by; 15 s of a failover are the Lease's. *Idle*: for
 {found.idle_seconds:g} s, of one processor; once a minute everything is listed. *An event* is a change of a request
-that has ended, out of {events}; *a new one* is a request until it is told that it waits, out of {newcomers} at once.
+that has ended, out of {events} or fewer; *a new one* is a request until it is told that it waits, out of
+{newcomers} at once.
 CPU of events is less that of as long an idle time. The goal: start and hand-over at most {GOAL_RATIO} times the bare
 operator's start, and an event that costs the same however many requests exist.
 

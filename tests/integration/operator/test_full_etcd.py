@@ -102,9 +102,9 @@ class Story:
 
     async def __call__(self, stage: Stage) -> None:
         await stage.submit(0, WAVE)
-        await until(lambda: stage.stand_in.truth.created.total() > STORY.slots, "some runs", SECONDS)
+        await until(lambda: stage.jobs.truth.created.total() > STORY.slots, "some runs", SECONDS)
         await asyncio.to_thread(self._etcd.fill)
-        self._told.at_work = len(stage.stand_in.truth.live)
+        self._told.at_work = len(stage.jobs.truth.live)
         try:
             await stage.submit(WAVE, WAVE + 1)
         except* ApiError as group:

@@ -13,7 +13,7 @@ import pytest
 from export_contract import environment
 from export_contract.runspec import Destination, Relation, Run, RunSpec, Source
 from tests.bench.spread import percentile
-from tests.load import fairness, judging, markdown, nodes, population, results, standin
+from tests.load import capacity, fairness, judging, markdown, nodes, population, results, standin
 from tests.load.fairness import Fairness, Waits
 from tests.load.population import Cost, Level
 from tests.load.results import Circumstances, Crowd, Populations, Results, Stream
@@ -178,3 +178,25 @@ def test_the_page_tells_ratios_to_the_bare_operator_thirds_of_the_stream_and_who
     assert "Reads of progress: **0.100** a second" in page
     assert "| a | 4 | 20 | 10 | 200 | 300 | 0 of 500 |" in page
     assert "| f → l | 10 | 0 |" in page
+
+
+def test_the_page_on_capacity_gets_a_table_between_its_marks_and_keeps_the_rest(tmp_path: Path) -> None:
+    page, populations = tmp_path / "capacity.md", found().populations
+    assert populations is not None
+    page.write_text(f"before\n{capacity.BEGIN}\nolder\n{capacity.END}\nafter\n")
+    capacity.update(page, populations)
+    capacity.update(page, populations)
+    told = page.read_text()
+    assert told.startswith(f"before\n{capacity.BEGIN}\n\n| requests that exist |")
+    assert told.endswith(f"\n\n{capacity.END}\nafter\n")
+    assert "older" not in told
+    assert "| 1,000 | 90 | 4.0 | 2.0 | `128Mi` | `256Mi` | `200m` |" in told
+
+
+def test_a_page_without_marks_is_not_written_to(tmp_path: Path) -> None:
+    page, populations = tmp_path / "capacity.md", found().populations
+    assert populations is not None
+    page.write_text(f"text {capacity.BEGIN} and no end")
+    with pytest.raises(ValueError, match="has no"):
+        capacity.update(page, populations)
+    assert page.read_text() == f"text {capacity.BEGIN} and no end"
