@@ -33,6 +33,8 @@ from tests.platform.names import RUN_NAMESPACE
 A = TypeVar("A")
 
 SIZES = (100, 1_000, 3_000, 10_000)
+WAITING = "waiting-"
+"""How names of those who wait begin."""
 WAITING_SHARE = 10
 """One request of so many waits; the others have ended."""
 CLIENTS = 8
@@ -99,7 +101,7 @@ async def measure(plane: Plane, sizes: Iterable[int], idle_seconds: float) -> li
         stage = _Stage(plane, phases, idle_seconds, kube=kube, pipeline=pipeline, account=account)
         await stage.sample()
         # The one that gets the only slot runs for longer than anybody looks.
-        await stack.enter_async_context(running(_hold(StandIn(kube, 1e6))))
+        await stack.enter_async_context(running(_hold(StandIn(kube, 1e6, WAITING))))
         return [await stage.level(size) for size in sorted(sizes)]
 
 
@@ -213,7 +215,7 @@ class _Stage:
 
     async def _let_wait(self, waiting: int) -> None:
         """So many requests wait: the operator itself has taken them in. One of all has the slot."""
-        fresh = [f"waiting-{number:06}" for number in range(self._waiting, waiting)]
+        fresh = [f"{WAITING}{number:06}" for number in range(self._waiting, waiting)]
         await _each(fresh, lambda name: self._apply(name, f"{name}-user"))
         self._waiting = waiting
         operator = await self._operator()

@@ -76,12 +76,14 @@ class Jobs:
 
 
 class StandIn(Jobs):
-    """Runs every Job that appears. `seconds` is how long a pod runs, give or take a half of it."""
+    """Runs every Job that appears, of requests whose names begin with `prefix`. `seconds` is how long a pod runs, give
+    or take a half of it."""
 
-    def __init__(self, kube: Kube, seconds: float) -> None:
+    def __init__(self, kube: Kube, seconds: float, prefix: str = "") -> None:
         super().__init__(kube)
         self._kube = kube
         self._seconds = seconds
+        self._prefix = prefix
         self._random = random.Random(1)
         self._group = asyncio.TaskGroup()
         self._pods = path_of("", "v1", "pods", namespace=RUN_NAMESPACE)
@@ -94,6 +96,8 @@ class StandIn(Jobs):
 
     def _changed(self, before: Document | None, after: Document | None) -> None:
         super()._changed(before, after)
+        if not parse_job(after or before or {}).request.name.startswith(self._prefix):
+            return
         if before is None and after is not None:
             self._group.create_task(self._live(after))
         elif before is not None and after is None:
