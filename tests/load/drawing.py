@@ -37,7 +37,7 @@ def _populations(axes: Any, levels: list[dict[str, Any]]) -> None:
         ("CPU of a start, s", "start_cpu", 1),
         ("peak memory, MiB", "memory", 1 / MIB),
         ("CPU of an event, ms", "event_cpu", 1000),
-        ("CPU while nothing happens, % of a processor", "idle_cpu", 100),
+        ("idle CPU, % of a processor", "idle_cpu", 100),
     ]
     for panel, (title, field, factor) in zip(axes, panels, strict=False):
         for who, colour, name in (("ours", OURS, "export-operator"), ("bare", BARE, "bare kopf")):
@@ -66,6 +66,7 @@ def _stream(axes: Any, flow: dict[str, Any]) -> None:
 def _finish(axes: Any, title: str, below: str) -> None:
     axes.set_title(title, loc="left", fontweight="bold")
     axes.set_xlabel(below)
+    axes.margins(y=0.15)
     axes.set_ylim(bottom=0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)

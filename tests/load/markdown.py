@@ -17,7 +17,7 @@ HEAD = """\
 <!-- Written by `make load`. Do not edit: the next run writes it anew. -->
 # Load
 
-    make load                                  # all of it: an hour and a half on two idle cores
+    make load                                  # all of it; the stream alone takes half an hour
     make load SUITES=burst,decide              # some of it; the rest stays as it was
     make load USERS=60 SIZES=100,1000 MINUTES=3    # a first look
     python -m tests.load --help
