@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from export_operator.adapters.kube import ApiError, Kube, path_of
@@ -13,6 +14,8 @@ from tests.platform.catalogue import sample
 from tests.platform.names import API_VERSION, RUN_NAMESPACE
 
 NAMESPACES = 10
+PAUSES = (0.2, 1.0, 3.0, 10.0, 10.0)
+"""Seconds between tries."""
 PATIENCE_SECONDS = 900.0
 """Nothing is measured by it: what is not there by then never comes."""
 KEPT_SECONDS = 86_400
@@ -65,6 +68,30 @@ async def _policies_work(plane: Plane) -> None:
             else:
                 await asyncio.sleep(SETTLE.total_seconds() + 1)
                 return
+
+
+async def insist(work: Callable[[], Awaitable[Any]]) -> None:
+    """Do it, and again where the API server has too much to do to answer, as a person would. Raises `ApiError`."""
+    for pause in PAUSES:
+        try:
+            await work()
+        except ApiError as error:
+            if error.status and error.status not in {409, 429} and error.status < 500:
+                raise
+            await asyncio.sleep(pause)
+        else:
+            return
+    await work()
+
+
+async def made(kube: Kube, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The object, which may be there by an earlier try."""
+    try:
+        return await kube.create(path, body)
+    except ApiError as error:
+        if not error.exists:
+            raise
+    return await kube.get(f"{path}/{body['metadata']['name']}")
 
 
 def namespaces() -> list[str]:

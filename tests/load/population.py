@@ -17,13 +17,13 @@ from typing import Any, TypeVar
 
 from export_contract import names
 from export_operator.adapters.informer import Informer
-from export_operator.adapters.kube import ApiError, Kube, path_of
+from export_operator.adapters.kube import Kube, path_of
 from export_operator.domain.model import ANNOTATION_NAMESPACE, GROUP, VERSION
 from tests.cluster import say
 from tests.integration.operator.connections import running, until
 from tests.load import audit
 from tests.load.bare import MARK, Bare
-from tests.load.furnishing import PATIENCE_SECONDS, furnish, namespaces, request
+from tests.load.furnishing import PATIENCE_SECONDS, furnish, insist, made, namespaces, request
 from tests.load.operators import Measured, Operator
 from tests.load.plane import ACCOUNT, Plane
 from tests.load.scenario import start
@@ -45,7 +45,6 @@ NEWCOMERS = 50
 """Requests that are new, by which the cost of a decision is measured."""
 IDLE_SECONDS = 61.0
 """For which nothing happens: once a minute everything is listed."""
-PAUSES = (0.2, 1.0, 3.0, 10.0, 10.0)
 LIFETIME_SECONDS = 7 * 86_400
 JOBS = path_of("batch", "v1", "jobs", namespace=RUN_NAMESPACE)
 PODS = path_of("", "v1", "pods", namespace=RUN_NAMESPACE)
@@ -189,8 +188,8 @@ class _Stage:
         path = path_of(GROUP, VERSION, "exportrequests", namespace=namespace)
         body = request(name, ttl_seconds=LIFETIME_SECONDS)
         body["spec"]["requester"] = {"username": f"user-{self._random.randrange(1000):03}"}
-        made = await _made(self._pipeline, path, body)
-        old, new = sample["metadata"], made["metadata"]
+        found = await made(self._pipeline, path, body)
+        old, new = sample["metadata"], found["metadata"]
         renamed = {
             names.run_id(old["uid"], ""): names.run_id(new["uid"], ""),
             old["uid"]: new["uid"],
@@ -204,12 +203,12 @@ class _Stage:
                 text = text.replace(before, after)
             return json.loads(text)
 
-        await self._account.replace(f"{path}/{name}/status", {**made, "status": like(sample["status"])})
+        await self._account.replace(f"{path}/{name}/status", {**found, "status": like(sample["status"])})
         for each, place in ((job, JOBS), (pod, PODS)):
             alike = like(unmade(each))
             if place == JOBS:
                 alike["metadata"]["annotations"][ANNOTATION_NAMESPACE] = namespace
-            written = await _made(self._kube, place, alike)
+            written = await made(self._kube, place, alike)
             await self._kube.patch(f"{place}/{written['metadata']['name']}/status", {"status": like(each["status"])})
         self._ended.append((namespace, name))
 
@@ -344,7 +343,7 @@ class _Stage:
         body["spec"]["requester"] = {"username": user}
         if mark:
             body["metadata"]["labels"] = {MARK: "yes"}
-        await _made(self._pipeline, path, body)
+        await made(self._pipeline, path, body)
         return f"{path}/{name}"
 
 
@@ -354,30 +353,11 @@ async def _each(items: Iterable[A], work: Callable[[A], Awaitable[Any]]) -> None
 
     async def one(item: A) -> None:
         async with gate:
-            for pause in PAUSES:
-                try:
-                    await work(item)
-                except ApiError as error:
-                    if error.status and error.status not in {409, 429} and error.status < 500:
-                        raise
-                    await asyncio.sleep(pause)
-                else:
-                    return
-            await work(item)
+            await insist(lambda: work(item))
 
     async with asyncio.TaskGroup() as group:
         for item in items:
             group.create_task(one(item))
-
-
-async def _made(kube: Kube, path: str, body: Document) -> dict[str, Any]:
-    """The object, which may be there by an earlier try."""
-    try:
-        return await kube.create(path, body)
-    except ApiError as error:
-        if not error.exists:
-            raise
-    return await kube.get(f"{path}/{body['metadata']['name']}")
 
 
 def unmade(document: Document) -> dict[str, Any]:

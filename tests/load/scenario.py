@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from export_operator.domain.usage import SLOTS, parse_usage
 from tests.cluster import say
 from tests.integration.operator.connections import running
 from tests.load import audit
-from tests.load.furnishing import NAMESPACES, PATIENCE_SECONDS, furnish, namespaces, request
+from tests.load.furnishing import NAMESPACES, PATIENCE_SECONDS, furnish, insist, made, namespaces, request
 from tests.load.nodes import simulated
 from tests.load.operators import Operator
 from tests.load.plane import Plane
@@ -102,7 +103,8 @@ class Stage:
             path = path_of(GROUP, VERSION, "exportrequests", namespace=namespaces()[number % NAMESPACES])
             async with gate, self.plane.connected(user) as kube:
                 for index in range(self.scenario.each):
-                    await kube.create(path, self._request(f"{user}-{index}"))
+                    body = self._request(f"{user}-{index}")
+                    await insist(partial(made, kube, path, body))
 
         async with asyncio.TaskGroup() as group:
             for number, user in enumerate(users):

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from export_operator.adapters.informer import Informer
@@ -19,7 +20,7 @@ from tests.bench.spread import percentile
 from tests.cluster import say
 from tests.integration.operator.connections import running, until
 from tests.load import audit
-from tests.load.furnishing import furnish, namespaces, request
+from tests.load.furnishing import furnish, insist, made, namespaces, request
 from tests.load.nodes import simulated
 from tests.load.operators import Operator
 from tests.load.plane import Plane
@@ -114,7 +115,7 @@ async def measure(plane: Plane, per_minute: float, minutes: float, nodes: int) -
             name, namespace = f"export-{number:06}", namespaces()[number % len(namespaces())]
             path = path_of(GROUP, VERSION, "exportrequests", namespace=namespace)
             applied[Key(namespace, name)] = loop.time()
-            await people[number % PEOPLE].create(path, request(name, ttl_seconds=JOB_SECONDS))
+            await insist(partial(made, people[number % PEOPLE], path, request(name, ttl_seconds=JOB_SECONDS)))
 
         async def sample() -> None:
             before, count = operator.cpu, 0
