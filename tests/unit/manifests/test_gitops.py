@@ -8,6 +8,7 @@ import pytest
 from export_operator.domain.model import API_VERSION, TERMINAL_PHASES, Key
 from tests.platform.verdicts import GITOPS, argo, flux, kstatus
 from tests.unit.operator.builders import KEY
+from tests.unit.operator.hand import Hand
 from tests.unit.operator.test_crash_safety import (
     ONE_AT_ONCE,
     OTHER,
@@ -21,7 +22,7 @@ from tests.unit.operator.test_crash_safety import (
 )
 from tests.unit.operator.test_schedules import Process
 from tests.unit.operator.test_schedules import World as ScheduleWorld
-from tests.unit.operator.world import Hand, World
+from tests.unit.operator.world import World
 
 pytestmark = pytest.mark.unit
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from export_operator.adapters.kube import ApiError
 
-from .world import Hand, unreachable
+from .hand import Hand, unreachable
 
 Document = dict[str, Any]
 
@@ -30,17 +30,17 @@ class ConfigMaps:
 
     async def find(self, path: str) -> Document | None:
         assert path.endswith(f"/configmaps/{self._name}")
-        with self._hand.call(unreachable):
+        async with self._hand.call(unreachable):
             return self._shelf.kept
 
     async def create(self, _: str, body: Mapping[str, Any]) -> Document:
-        with self._hand.call(unreachable):
+        async with self._hand.call(unreachable):
             if self._shelf.kept is not None:
                 raise ApiError(409, "AlreadyExists", self._name)
             return self._keep(body)
 
     async def replace(self, path: str, body: Mapping[str, Any]) -> Document:
-        with self._hand.call(unreachable):
+        async with self._hand.call(unreachable):
             if self._shelf.kept is None:
                 raise ApiError(404, "NotFound", path)
             if self._shelf.kept["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]:

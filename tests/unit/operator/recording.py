@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 
 from export_contract import names
 from export_contract.report import Outcome
-from export_operator.adapters.history import HistoryError, HistoryTable
+from export_operator.adapters.history import HistoryTable
 from export_operator.adapters.unwritten import NAME, Unwritten
 from export_operator.domain import times
 from export_operator.domain.history import Row
@@ -20,7 +20,7 @@ from export_operator.store import REQUESTS, Store
 
 from .builders import NOW, SETTINGS, delivered, plan, spec
 from .configmaps import ConfigMaps
-from .world import Hand, unreachable
+from .hand import Hand, unreachable
 
 Document = dict[str, Any]
 
@@ -123,39 +123,6 @@ class Table(Protocol):
     async def unguarded(self) -> bool: ...
 
 
-@dataclass
-class Shelf:
-    """A stand-in for the table, which tests/integration/history has for real: it keeps the first row of each run."""
-
-    hand: Hand = field(default_factory=Hand)
-    rows: dict[str, Row] = field(default_factory=dict)
-    away: bool = False
-    refuses: set[str] = field(default_factory=set)
-    forgets: list[int] = field(default_factory=list)
-    asked: int = 0
-
-    async def write(self, rows: Sequence[Row]) -> Mapping[str, str]:
-        with self._call():
-            for row in rows:
-                if row["run"] not in self.refuses:
-                    self.rows.setdefault(row["run"], row)
-            return {row["run"]: "no" for row in rows if row["run"] in self.refuses}
-
-    async def forget(self) -> int:
-        with self._call():
-            return self.forgets.pop(0) if self.forgets else 0
-
-    async def unguarded(self) -> bool:
-        with self._call():
-            return False
-
-    def _call(self) -> Any:
-        self.asked += 1
-        if self.away:
-            raise HistoryError("connection refused")
-        return self.hand.call(lambda: HistoryError("no answer within 20 s"))
-
-
 class Api(ConfigMaps):
     """The API server as far as the history asks it: of unwritten rows, and of Jobs."""
 
@@ -164,11 +131,11 @@ class Api(ConfigMaps):
         self._cluster = cluster
 
     async def job(self, name: str) -> Document | None:
-        with self._hand.call(unreachable):
+        async with self._hand.call(unreachable):
             return next((each for each in self._cluster.jobs.values() if each["metadata"]["name"] == name), None)
 
     async def pods_of(self, run: str) -> list[Document]:
-        with self._hand.call(unreachable):
+        async with self._hand.call(unreachable):
             return self._cluster.pods[run]
 
 

@@ -24,7 +24,7 @@ from export_operator.store import Store
 
 from .builders import NOW, ended_pod, spec
 from .configmaps import ConfigMaps
-from .world import Hand, Killed, finish
+from .hand import Hand, Killed, finish
 
 pytestmark = pytest.mark.unit
 

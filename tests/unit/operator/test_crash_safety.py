@@ -13,11 +13,12 @@ import pytest
 from export_operator.domain.actions import Settings
 from export_operator.domain.breaker import SOURCE
 from export_operator.domain.identity import Finding
-from export_operator.domain.model import Key, Named
+from export_operator.domain.model import Job, Key, Named
 from export_operator.domain.policy import Defaults
 
 from .builders import ENFORCED, KEY, NOW, RUN, SETTINGS, failure
-from .world import Hand, Killed, Operator, Trouble, World, settle
+from .hand import Hand, Killed, Trouble
+from .world import Operator, World, settle
 
 pytestmark = pytest.mark.unit
 
@@ -30,6 +31,12 @@ QUEUED = (Named("queued", {"kueue": {"queueName": "exports"}}),)
 FOUR_LEVELS = (
     Named("four", {"limits": {level: {"requests": 5, "rows": 300} for level in ("user", "namespace", "all")}}),
 )
+
+
+def objects_kept(seconds: int) -> tuple[Named, ...]:
+    return (Named("kept", {"retention": {"objectTTLSeconds": seconds}}),)
+
+
 CAROL: dict[str, Any] = {"requester": {"username": "carol"}, "submittedBy": {"username": "carol"}}
 BOB: dict[str, Any] = {"requester": {"username": "bob"}, "submittedBy": {"username": "bob"}}
 
@@ -433,6 +440,25 @@ STORIES: dict[str, Story] = {
         2,
         2,
     ),
+    "its objects go at a time of their own, by its Job": Story(
+        (applied(), *RAN, waited(101)), {KEY: "Succeeded"}, 1, 1, policies=objects_kept(100)
+    ),
+    "its objects go when the Job has gone before": Story(
+        (applied(**SHORT, expiry="Keep"), *RAN, waited(61), waited(40)),
+        {KEY: "Expired"},
+        1,
+        1,
+        policies=objects_kept(100),
+    ),
+    "gone when the time of its objects is over too": Story(
+        (BRIEF, *RAN, waited(61), waited(40), waited(6)), {}, 1, 1, policies=objects_kept(100)
+    ),
+    "made again when its objects have gone": Story(
+        (BRIEF, *RAN, waited(61), waited(40), waited(6), BRIEF), {KEY: "Succeeded"}, 1, 1, policies=objects_kept(100)
+    ),
+    "deleted before the time of its objects is over": Story(
+        (applied(), *RAN, deleted(), waited(101)), {}, 1, 1, policies=objects_kept(100)
+    ),
     "a hook": Story((HOOK, *RAN, deleted(), HOOK, *RAN), {KEY: "Succeeded"}, 2, 2),
     "a hook, made again after its time": Story((HOOK, *RAN, waited(61), HOOK, *RAN), {KEY: "Succeeded"}, 2, 2),
     "run again under a new runID": Story((applied(), *RAN, applied(runID="again"), *RAN), {KEY: "Succeeded"}, 2, 2),
@@ -628,6 +654,11 @@ def play(story: Story, hand: Hand) -> World:
     for step in story.steps:
         step(world)
         operator = settle(world, operator, hand, story.settings)
+    if hand.late:
+        hand.land()
+        operator = settle(world, operator, hand, story.settings)
+        world.obey()
+        settle(world, operator, hand, story.settings)
     return world
 
 
@@ -652,13 +683,28 @@ def end_of(world: World) -> dict[str, Any]:
         "windows": {subject: entries for subject, entries in world.windows.items() if entries},
         "tombstones": world.tombstones,
         "slots": world.slots,
-        "jobs": {name: replace(job, uid="") for name, job in world.jobs.items()},
+        "jobs": {name: _at_rest(job) for name, job in world.jobs.items()},
         "created": world.created,
         "specs": world.specs,
         "delivered": world.delivered,
         "manifests": world.manifests,
         "left": world.left,
+        "uploads": world.objects.uploads,
+        "objects": world.objects.texts,
+        "rows": world.rows,
+        "totals": counted(world),
     }
+
+
+def _at_rest(job: Job) -> Job:
+    """To suspend what has ended changes nothing."""
+    return replace(job, uid="", suspended=job.suspended and not job.terminal)
+
+
+def counted(world: World) -> Any:
+    """All that stands in the totals, but for when which run was added."""
+    kept = world.totals
+    return None if kept is None else (kept.rows, kept.tenants)
 
 
 @pytest.mark.parametrize("name", STORIES)
@@ -706,7 +752,8 @@ def test_nobody_holds_a_slot_after_the_end(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, story in STORIES.items() if KEY not in story.phases])
 def test_nothing_of_a_request_that_is_gone_is_left_but_what_it_delivered_unless_that_goes_too(name: str) -> None:
     world = play(STORIES[name], Hand())
-    kept = {"deleted after it was delivered": 1, "gone when its time is over": 1}
+    retained = ("deleted after it was delivered", "gone when its time is over")
+    kept = dict.fromkeys((*retained, "deleted before the time of its objects is over"), 1)
     assert (world.left, len(world.manifests), [job for job in world.jobs.values() if job.request == KEY]) == (
         set(),
         kept.get(name, 0),
@@ -726,6 +773,27 @@ def troubles(name: str, trouble: Trouble) -> Iterator[tuple[int, dict[str, Any],
 def test_trouble_at_any_one_call_changes_nothing_in_the_end(name: str, trouble: Trouble) -> None:
     differing = [(when, found) for when, found, expected in troubles(name, trouble) if found != expected]
     assert differing == []
+
+
+def late_end_of(world: World) -> dict[str, Any]:
+    """A Job that is made once more, when nobody wants it any more, is none that runs."""
+    found = end_of(world)
+    return found | {"created": list(dict.fromkeys(found["created"]))}
+
+
+@pytest.mark.parametrize("delay", [3, None], ids=["while the next one begins", "at the end of all"])
+@pytest.mark.parametrize("name", STORIES)
+def test_the_last_call_of_a_dead_operator_changes_nothing_however_late_it_arrives(name: str, delay: int | None) -> None:
+    """Another has taken over meanwhile. What it finds left of a run whose Job somebody has deleted only a Job that
+    comes late can tell it of, so in that story more is cleaned up."""
+    quiet = Hand()
+    expected = late_end_of(play(STORIES[name], quiet))
+    ends = {when: late_end_of(play(STORIES[name], Hand("late", when, delay=delay))) for when in range(quiet.calls)}
+    if name == "robbed of its Job":
+        for found in (expected, *ends.values()):
+            for what in ("left", "uploads", "objects"):
+                del found[what]
+    assert {when: found for when, found in ends.items() if found != expected} == {}
 
 
 def test_every_story_has_calls_at_which_trouble_can_come() -> None:

@@ -27,9 +27,9 @@ from export_operator.downloads import KIND, Downloads
 from export_operator.store import Store
 
 from .builders import BUCKET_FALLBACK, DATABASE_FALLBACK, ENFORCED, KEY, NOW, UID, destination, later, spec
+from .hand import Hand, Killed, unreachable
 from .test_download import DELIVERED
 from .test_links import OBJECT, single
-from .world import Hand, Killed, unreachable
 
 pytestmark = pytest.mark.unit
 
@@ -82,7 +82,7 @@ class Cluster:
     # What the operator calls.
 
     async def write_status(self, path: str, known: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
-        with self.hand.call(unreachable):
+        async with self.hand.call(unreachable):
             key = Key(KEY.namespace, path.rpartition("/")[2])
             present = self.downloads.get(key)
             if present is None:
@@ -94,20 +94,20 @@ class Cluster:
             return self.downloads[key]
 
     async def create_secret(self, manifest: Mapping[str, Any]) -> str:
-        with self.hand.call(unreachable):
+        async with self.hand.call(unreachable):
             if self.refusal is not None:
                 raise self.refusal
             self.secrets.append(manifest)
             return f"{manifest['metadata']['generateName']}{len(self.secrets):05d}"
 
     async def delete(self, path: str, asked: Stamped) -> None:
-        with self.hand.call(unreachable):
+        async with self.hand.call(unreachable):
             key = Key(KEY.namespace, path.rpartition("/")[2])
             assert self.downloads[key]["metadata"]["resourceVersion"] == asked.resource_version
             del self.downloads[key]
 
     async def granted(self, username: str, groups: Collection[str], requester: str, namespace: str) -> set[str]:
-        with self.hand.call(unreachable):
+        async with self.hand.call(unreachable):
             assert (groups, namespace) == (frozenset(), KEY.namespace)
             self.reviews.append((username, requester))
             return self.grants
@@ -133,14 +133,14 @@ class Shelf:
         self.until = cluster.until
 
     async def read(self, key: str, most: int) -> bytes:
-        with self._cluster.hand.call(lambda: StorageError("lost")):
+        async with self._cluster.hand.call(lambda: StorageError("lost")):
             found = self._find(key)
             assert isinstance(found, bytes)
             assert len(found) <= most
             return found
 
     async def look(self, key: str) -> Held | None:
-        with self._cluster.hand.call(lambda: StorageError("lost")):
+        async with self._cluster.hand.call(lambda: StorageError("lost")):
             found = self._cluster.objects.get((self.name, key))
             assert not isinstance(found, bytes)
             return found

@@ -31,8 +31,10 @@ from export_operator.history import MAX_ABSENT
 from export_operator.settings import read_settings
 
 from .builders import KEY, MANIFEST_URI, NOW, RUN, SETTINGS, SHA, UID, URI, later, request, seen, spec
-from .recording import Api, Cluster, Notebook, Process, Shelf
-from .world import Hand, Killed, Operator, World, finish, settle
+from .hand import Hand, Killed, finish
+from .recording import Api, Cluster, Notebook, Process
+from .stores import Shelf
+from .world import Operator, World, settle
 
 pytestmark = pytest.mark.unit
 

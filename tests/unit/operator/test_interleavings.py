@@ -18,7 +18,8 @@ from export_operator.domain.quota import Admission, Demand, Size, WindowLimit
 from export_operator.domain.windows import Sliding
 
 from .builders import NOW
-from .world import Hand, Ledgers, World, finish
+from .hand import Hand, finish
+from .world import Ledgers, World
 
 pytestmark = pytest.mark.unit
 

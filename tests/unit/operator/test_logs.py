@@ -16,7 +16,8 @@ from export_operator import logs
 from export_operator.adapters.storage import Bucket, make_client
 
 from .builders import KEY, RUN
-from .world import Hand, Operator, World, settle
+from .hand import Hand
+from .world import Operator, World, settle
 
 pytestmark = pytest.mark.unit
 

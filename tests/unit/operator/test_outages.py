@@ -13,7 +13,8 @@ from export_operator.domain.model import Key
 from export_operator.domain.policy import Defaults
 
 from .builders import RUN, SETTINGS, destination, failure, source
-from .world import Hand, Operator, World, settle
+from .hand import Hand
+from .world import Operator, World, settle
 
 pytestmark = pytest.mark.unit
 

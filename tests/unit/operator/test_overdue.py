@@ -13,7 +13,7 @@ from export_operator.overdue import Overdue
 from export_operator.store import Store
 
 from .builders import KEY, NOW, RUN, UID, job, later
-from .world import finish
+from .hand import finish
 
 pytestmark = pytest.mark.unit
 

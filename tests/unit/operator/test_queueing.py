@@ -24,8 +24,9 @@ from export_operator.forecasts import A_TICK, EACH
 from export_operator.queueing import Queueing
 
 from .builders import NOW, later, plan, request
+from .hand import Hand
 from .test_queue import many, waiting
-from .world import Hand, Ledgers, World
+from .world import Ledgers, World
 
 pytestmark = pytest.mark.unit
 

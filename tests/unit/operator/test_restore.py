@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from .builders import KEY
-from .world import Hand, Operator, World, settle
+from .hand import Hand
+from .world import Operator, World, settle
 
 pytestmark = pytest.mark.unit
 

@@ -27,8 +27,8 @@ from export_operator.schedules import KIND, Schedules
 from export_operator.store import Store
 
 from .builders import ENFORCED
+from .hand import Hand, Killed, Trouble, finish, unreachable
 from .recording import Notebook
-from .world import Hand, Killed, Trouble, finish, unreachable
 
 pytestmark = pytest.mark.unit
 
@@ -150,16 +150,16 @@ class Process:
     # The cluster that it acts on.
 
     async def find(self, path: str) -> dict[str, Any] | None:
-        with self._hand.call(unreachable):
+        async with self._hand.call(unreachable):
             assert path.endswith(f"/namespaces/{KEY.namespace}/scheduledexports/{KEY.name}")
             return self._world.schedule or None
 
     async def request(self, key: Key) -> dict[str, Any] | None:
-        with self._hand.call(unreachable):
+        async with self._hand.call(unreachable):
             return self._world.requests.get(key)
 
     async def make_request(self, manifest: Mapping[str, Any], *, trial: bool) -> dict[str, Any]:
-        with self._hand.call(unreachable):
+        async with self._hand.call(unreachable):
             name = manifest["metadata"]["name"]
             key = Key(KEY.namespace, name)
             if self._world.refusal is not None:
@@ -178,7 +178,7 @@ class Process:
             return self._world.requests[key]
 
     async def cancel_request(self, request: Request) -> None:
-        with self._hand.call(unreachable):
+        async with self._hand.call(unreachable):
             document = self._world.requests[request.key]
             metadata = document["metadata"] | {"resourceVersion": self._world.next()}
             self._world.requests[request.key] = {
@@ -188,13 +188,13 @@ class Process:
             }
 
     async def delete_request(self, request: Request) -> None:
-        with self._hand.call(unreachable):
+        async with self._hand.call(unreachable):
             found = self._world.requests.get(request.key)
             if found is not None and found["metadata"]["resourceVersion"] == request.resource_version:
                 del self._world.requests[request.key]
 
     async def write_status(self, path: str, document: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
-        with self._hand.call(unreachable):
+        async with self._hand.call(unreachable):
             assert path.endswith(f"/scheduledexports/{KEY.name}")
             present = self._world.schedule
             if present["metadata"]["resourceVersion"] != document["metadata"]["resourceVersion"]:
@@ -207,12 +207,12 @@ class Process:
 
     async def tell(self, document: Mapping[str, Any], event: Emit, now: datetime) -> None:
         """Events inform: an error while one is written is logged by the adapter and goes no further."""
-        with suppress(ApiError), self._hand.call(unreachable):
+        async with self._hand.call(unreachable, quiet=True):
             assert (document["kind"], now) == ("ScheduledExport", self._world.now)
             self._world.events.append(event.reason)
 
     async def allows(self, review: Mapping[str, Any]) -> bool:
-        with self._hand.call(unreachable):
+        async with self._hand.call(unreachable):
             self._world.reviews.append(dict(review))
             return review["spec"]["resourceAttributes"]["verb"] in self._world.allowed
 
@@ -462,6 +462,14 @@ def calls() -> int:
     hand = Hand()
     story(applied(**REPLACING), hand)
     return hand.calls
+
+
+@pytest.mark.parametrize("delay", [0, 2, 5])
+def test_the_last_call_of_a_dead_operator_arrives_late_and_changes_nothing(delay: int) -> None:
+    """Another has taken over meanwhile, and makes the same requests."""
+    undisturbed = ended(story(applied(**REPLACING), Hand()))
+    for when in range(calls()):
+        assert ended(story(applied(**REPLACING), Hand("late", when, delay=delay))) == undisturbed, f"call {when}"
 
 
 @pytest.mark.parametrize("trouble", ["killed", "refused", "lost"])

@@ -13,7 +13,8 @@ from export_operator.domain.spans import Span, of_run
 from export_operator.traces import Traces
 
 from .builders import KEY, NOW, RUN, later, plan, request
-from .world import Hand, Operator, World, settle
+from .hand import Hand
+from .world import Operator, World, settle
 
 pytestmark = pytest.mark.unit
 

@@ -33,7 +33,7 @@ from export_operator.store import Store
 
 from .builders import NOW, spec
 from .configmaps import ConfigMaps
-from .world import Hand, Killed, finish
+from .hand import Hand, Killed, finish
 
 pytestmark = pytest.mark.unit
 

@@ -14,7 +14,8 @@ from export_operator.domain.pages import State
 from export_operator.domain.usage import parse_usage, usage_name
 
 from .builders import KEY, RUN, failure
-from .world import Hand, Operator, World, settle
+from .hand import Hand
+from .world import Operator, World, settle
 
 pytestmark = pytest.mark.unit
 

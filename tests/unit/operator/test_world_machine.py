@@ -18,9 +18,12 @@ from export_operator.domain.model import TERMINAL_PHASES, Key, Named
 from export_operator.domain.pages import State
 from export_operator.domain.policy import Defaults
 from export_operator.domain.quota import LAUNCHES, used
+from export_operator.domain.status import ended_as
 
 from .builders import SETTINGS
-from .world import MAX_STATUS, Hand, Killed, Operator, Trouble, World, settle
+from .hand import Hand, Killed, Trouble
+from .test_crash_safety import TRACKED
+from .world import MAX_STATUS, Operator, World, settle
 
 pytestmark = pytest.mark.unit
 
@@ -42,6 +45,7 @@ POLICIES = (
 )
 BOB: dict[str, Any] = {"requester": {"username": "bob"}, "submittedBy": {"username": "bob"}}
 keys = st.sampled_from(KEYS)
+troubles: st.SearchStrategy[Trouble] = st.sampled_from(["killed", "refused", "lost", "late"])
 WINDOW = timedelta(days=1)
 
 
@@ -53,16 +57,21 @@ class Life(RuleBasedStateMachine):
         self.world = World(policies=POLICIES)
         self.hand = Hand()
         self.operator = Operator(self.world, self.hand, SCARCE)
+        self.operator.record()  # what ends from here on is counted
+        self.counted = 0.0
         self.other = Operator(self.world, self.hand, SCARCE)
         self.new_runs = 0
 
     # People.
 
-    @rule(key=keys, reject=st.booleans())
-    def a_request_is_applied(self, key: Key, reject: bool) -> None:
+    @rule(key=keys, reject=st.booleans(), managed=st.booleans(), takes_along=st.booleans())
+    def a_request_is_applied(self, key: Key, reject: bool, managed: bool, takes_along: bool) -> None:
+        """By a person, or by a tool that leaves its mark; perhaps once more, after whatever became of it."""
         if key not in self.world.requests:
-            who = BOB if key == QUEUED else {}
-            self.world.apply(key, onQuotaExceeded="Reject" if reject else "Queue", ttlSecondsAfterFinished=600, **who)
+            changes = BOB if key == QUEUED else {}
+            changes = changes | ({"deletionPolicy": "Delete"} if takes_along else {})
+            changes |= {"onQuotaExceeded": "Reject" if reject else "Queue", "ttlSecondsAfterFinished": 600}
+            self.world.apply(key, annotations=TRACKED if managed else None, **changes)
 
     @rule(key=keys)
     def a_request_is_deleted(self, key: Key) -> None:
@@ -83,6 +92,16 @@ class Life(RuleBasedStateMachine):
         if key in self.world.requests:
             self.new_runs += 1
             self.world.apply(key, runID=f"again-{self.new_runs}", cancel=False)
+
+    @rule(key=keys)
+    def a_request_asks_for_the_run_that_it_began_with(self, key: Key) -> None:
+        if key in self.world.requests:
+            self.world.apply(key, runID=None)
+
+    @rule(seconds=st.sampled_from([0, 900]))
+    def the_policies_keep_objects_for_so_long(self, seconds: int) -> None:
+        kept = {"retention": {"objectTTLSeconds": seconds}} if seconds else {}
+        self.world.change_policies(*(replace(each, spec={**each.spec, **kept}) for each in POLICIES))
 
     @rule(seconds=st.sampled_from([1, 301, 700, 90_000]))
     def time_passes(self, seconds: int) -> None:
@@ -134,12 +153,12 @@ class Life(RuleBasedStateMachine):
 
     # Operators.
 
-    @rule(key=keys, trouble=st.sampled_from(["killed", "refused", "lost"]), when=st.none() | st.integers(0, 8))
+    @rule(key=keys, trouble=troubles, when=st.none() | st.integers(0, 8))
     def the_operator_looks_at_a_request(self, key: Key, trouble: Trouble, when: int | None) -> None:
         self.operator.look()
         self._turn(key, trouble, when)
 
-    @rule(key=keys, trouble=st.sampled_from(["killed", "refused", "lost"]), when=st.none() | st.integers(0, 8))
+    @rule(key=keys, trouble=troubles, when=st.none() | st.integers(0, 8))
     def the_operator_looks_with_old_caches(self, key: Key, trouble: Trouble, when: int | None) -> None:
         self._turn(key, trouble, when)
 
@@ -155,11 +174,19 @@ class Life(RuleBasedStateMachine):
     def the_second_operators_watches_of_jobs_lag_behind(self) -> None:
         self.other.look_at_requests()
 
-    @rule(trouble=st.sampled_from(["killed", "refused", "lost"]), when=st.none() | st.integers(0, 3))
+    @rule(trouble=troubles, when=st.none() | st.integers(0, 3))
     def the_operator_settles_what_is_over(self, trouble: Trouble, when: int | None) -> None:
         self._do(self.operator.flush, trouble, when)
 
-    @rule(trouble=st.sampled_from(["killed", "refused", "lost"]), when=st.none() | st.integers(0, 3))
+    @rule(trouble=troubles, when=st.none() | st.integers(0, 6))
+    def the_operator_writes_history_and_totals(self, trouble: Trouble, when: int | None) -> None:
+        self._do(self.operator.record, trouble, when)
+
+    @rule()
+    def the_last_call_of_a_dead_operator_arrives(self) -> None:
+        self.hand.land()
+
+    @rule(trouble=troubles, when=st.none() | st.integers(0, 3))
     def the_operator_cleans_up(self, trouble: Trouble, when: int | None) -> None:
         self._do(self.operator.clean, trouble, when)
 
@@ -170,7 +197,7 @@ class Life(RuleBasedStateMachine):
     def _turn(self, key: Key, trouble: Trouble, when: int | None) -> None:
         self._do(lambda: self.operator.reconcile(key), trouble, when)
 
-    def _do(self, work: Callable[[], None], trouble: Trouble, when: int | None) -> None:
+    def _do(self, work: Callable[[], object], trouble: Trouble, when: int | None) -> None:
         self.hand.trouble = trouble
         self.hand.when = None if when is None else self.hand.calls + when
         try:
@@ -218,6 +245,13 @@ class Life(RuleBasedStateMachine):
         assert self.world.left <= {job.run for job in self.world.jobs.values()}
 
     @invariant()
+    def each_end_is_counted_once_and_none_is_taken_back(self) -> None:
+        kept = self.world.totals
+        told = 0 if kept is None else sum(numbers["runs"] for numbers in kept.rows.values())
+        assert self.counted <= told <= len(self.world.ends)
+        self.counted = told
+
+    @invariant()
     def every_status_is_small(self) -> None:
         sizes = [len(json.dumps(document["status"])) for document in self.world.requests.values()]
         assert max(sizes, default=0) <= MAX_STATUS
@@ -227,6 +261,7 @@ class Life(RuleBasedStateMachine):
         left over."""
         if not hasattr(self, "world"):
             return
+        self.hand.land()
         self.world.down.clear()
         for key in self.world.requests:
             self.world.apply(key, suspend=False)
@@ -246,8 +281,16 @@ class Life(RuleBasedStateMachine):
         }
         assert set(waiting.values()) <= {"QuotaExceeded"}, waiting
         assert self.world.slots == ()
+        ended = [
+            document["status"]
+            for document in self.world.requests.values()
+            if document["status"]["phase"] in TERMINAL_PHASES
+        ]
+        rows = self.world.rows
+        told = {status["run"]: ended_as(status) for status in ended if status["reason"] != "RunIDUsed"}
+        assert {run: rows[run]["phase"] for run in told} == told
         assert {job.request for job in self.world.jobs.values()} <= set(self.world.requests)
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=80, stateful_step_count=40)
+TestLife.settings = settings(max_examples=2 * settings().max_examples, stateful_step_count=40)

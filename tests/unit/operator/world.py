@@ -1,56 +1,74 @@
 """A world in memory: requests, ledger, Jobs and pods, with the real `Reconciler` at work in it.
 
 It keeps what an API server keeps (resourceVersions, names that are taken, UIDs) and nothing more. Every call of the
-operator passes `Hand.call`, where it can be killed, refused, or robbed of its answer.
+operator passes `Hand.call`, where trouble can befall it. Clean-up, history and totals are the real ones too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, cast
 
 from export_contract import environment, names
+from export_contract.leftovers import owned
 from export_contract.manifest import Manifest, ObjectRef
 from export_contract.report import Outcome
 from export_contract.runspec import RunSpec
+from export_operator.adapters import totals
 from export_operator.adapters.cells import LedgerError
 from export_operator.adapters.kube import ApiError
 from export_operator.adapters.ledger import Ledger
 from export_operator.adapters.metrics import Metrics
 from export_operator.adapters.storage import StorageError
+from export_operator.adapters.totals import TotalsStore
+from export_operator.adapters.unwritten import Unwritten
+from export_operator.cleaner import Cleaner
+from export_operator.counting import Counting
 from export_operator.domain import manifests, times
-from export_operator.domain.actions import Emit, Seek, Settings, Undo
+from export_operator.domain.actions import Emit, Seek, Settings
 from export_operator.domain.breaker import DESTINATION, PROBES_TO_OPEN, SOURCE
+from export_operator.domain.history import Row
 from export_operator.domain.identity import Enforcement, Subject
 from export_operator.domain.kueue import Condition, Workload
 from export_operator.domain.manifests import Sought
-from export_operator.domain.model import TERMINAL_PHASES, Job, Key, Named, Pod, Request, parse_job
+from export_operator.domain.model import (
+    ANNOTATION_STOP_MESSAGE,
+    ANNOTATION_STOP_REASON,
+    EPOCH,
+    LABEL_RUN,
+    TERMINAL_PHASES,
+    Job,
+    Key,
+    Named,
+    Pod,
+    Request,
+    parse_job,
+)
 from export_operator.domain.notices import Notice
 from export_operator.domain.pages import Entry
 from export_operator.domain.status import ended_as
 from export_operator.domain.tombstones import Tombstones
+from export_operator.domain.totals import Totals
 from export_operator.domain.usage import SLOTS, parse_usage
 from export_operator.gates import Gates
-from export_operator.history import NoHistory, Recorder
+from export_operator.history import History, Recorder
 from export_operator.queueing import Queueing
 from export_operator.reconcile import Reconciler
-from export_operator.store import Store
+from export_operator.store import REQUESTS, Store
 from export_operator.takeover import take_over
 from export_operator.traces import NoTraces, Tracer
 
 from .builders import ENFORCED, NOW, SETTINGS, SHA, catalogue, destination, source, spec
+from .hand import Hand, Killed, finish, unreachable
+from .stores import Bucket, Objects, Shelf
 
-R = TypeVar("R")
-Trouble = Literal["killed", "refused", "lost"]
 MAX_STATUS = 8192
+PREFIX = "prod"  # of the destination
 ROWS = 100  # of every dataset
-
-
-class Killed(BaseException):
-    """SIGKILL: nothing after it runs."""
 
 
 @dataclass
@@ -64,14 +82,17 @@ class World:
     pods: dict[str, tuple[Pod, ...]] = field(default_factory=dict)
     workloads: dict[str, Workload] = field(default_factory=dict)
     created: list[str] = field(default_factory=list)
-    left: set[str] = field(default_factory=set)
-    """Runs of which uploads or a checkpoint are in the bucket."""
-    manifests: dict[str, str] = field(default_factory=dict)
+    job_manifests: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    objects: Objects = field(default_factory=Objects)
+    rows: dict[str, Row] = field(default_factory=dict)
+    """The history."""
+    configmaps: dict[str, dict[str, Any]] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
     notices: tuple[Notice, ...] = ()
     specs: dict[str, RunSpec] = field(default_factory=dict)
     delivered: dict[str, int] = field(default_factory=dict)
     policies: tuple[Named, ...] = ()
+    policy_version: int = 1
     places: tuple[Named, ...] = (source(), destination())
     down: set[Subject] = field(default_factory=set)
     identity: Enforcement = ENFORCED
@@ -91,9 +112,32 @@ class World:
             dict(self.jobs),
             dict(self.pods),
             dict(self.workloads),
-            frozenset(self.manifests),
-            frozenset(self.left),
+            self.objects.facts(),
+            dict(self.configmaps),
+            frozenset(self.rows),
         )
+
+    @property
+    def manifests(self) -> dict[str, str]:
+        """Those of exports in the bucket, by run."""
+        texts = self.objects.texts.items()
+        return {told.run: text for key, text in texts if (told := owned(key, PREFIX)) is not None and told.manifest}
+
+    @property
+    def left(self) -> set[str]:
+        """Runs of which there is something in the bucket that is no export."""
+        found = {
+            told.run for key in (*self.objects.texts, *self.objects.uploads.values()) if (told := owned(key, PREFIX))
+        }
+        documents = {told.run for key in self.objects.texts if (told := owned(key, PREFIX)) and not told.data}
+        uploads = {told.run for key in self.objects.uploads.values() if (told := owned(key, PREFIX))}
+        return (found - set(self.manifests)) | documents | uploads
+
+    @property
+    def totals(self) -> Totals | None:
+        """What all runs that ended add up to, as it is kept."""
+        kept = self.configmaps.get(totals.NAME)
+        return None if kept is None else Totals.parse(kept["data"][totals.KEY])
 
     @property
     def windows(self) -> dict[Subject, tuple[Entry, ...]]:
@@ -136,6 +180,10 @@ class World:
         version = {"generation": known["metadata"]["generation"] + 1, "resourceVersion": str(self.next())}
         self.requests[key] = {**known, "metadata": known["metadata"] | version, "spec": known["spec"] | changes}
 
+    def change_policies(self, *policies: Named) -> None:
+        """What the platform team does; none goes or comes."""
+        self.policies, self.policy_version = policies, self.policy_version + 1
+
     def fall(self, kind: str, name: str) -> None:
         """The source or destination goes down; every operator finds out before it looks at anything else."""
         self.down.add(Subject(kind, name))
@@ -152,6 +200,35 @@ class World:
     def status(self, key: Key) -> Mapping[str, Any]:
         found: Mapping[str, Any] = self.requests[key]["status"]
         return found
+
+    def job_document(self, name: str) -> dict[str, Any] | None:
+        """The Job as the API server tells it."""
+        job = self.jobs.get(name)
+        if job is None:
+            return None
+        manifest = self.job_manifests[name]
+        stop = {ANNOTATION_STOP_REASON: job.stop_reason, ANNOTATION_STOP_MESSAGE: job.stop_message}
+        stamped = {
+            "uid": job.uid,
+            "creationTimestamp": times.render(job.created),
+            "annotations": manifest["metadata"]["annotations"] | (stop if job.stop_reason else {}),
+        }
+        end = {"status": "True", "lastTransitionTime": times.render(job.finished or job.created)}
+        failed = {"reason": job.failed_reason, "message": job.failed_message}
+        conditions = [{"type": "Complete", **end}] if job.complete else []
+        status = {
+            "conditions": [{"type": "Failed", **end, **failed}] if job.failed else conditions,
+            "failed": job.failed_pods,
+            "startTime": times.render(job.started) if job.started else None,
+        }
+        told = {
+            **manifest,
+            "metadata": manifest["metadata"] | stamped,
+            "spec": manifest["spec"] | {"suspend": job.suspended},
+            "status": status,
+        }
+        assert parse_job(told) == job
+        return told
 
     # What the Job controller and the kubelet do, one step at a time.
 
@@ -171,7 +248,10 @@ class World:
             started=self.now,
         )
         self.pods[job.run] = (*self.pods[job.run], pod)
-        self.left.add(job.run)
+        place = self.specs[job.run].destination
+        if place.manifest_key not in self.objects.texts:
+            self.objects.texts[place.checkpoint_key] = "{}"
+            self.objects.uploads[f"upload-{job.run}"] = place.key
 
     def end(self, name: str, code: int, message: str = "", reason: str = "Error", *, last: bool = True) -> None:
         """The running attempt ends; `last` says that the Job ends with it."""
@@ -196,12 +276,22 @@ class World:
         job = self.jobs[name]
         if not any(pod.running for pod in self.pods[job.run]):
             return
-        self.left.discard(job.run)
         spec = self.specs[job.run]
-        rows = self.delivered[job.run] = min(ROWS, spec.limits.max_rows or ROWS)
         place = spec.destination
+        known = self.objects.texts.get(place.manifest_key)
+        manifest = self._manifest(spec) if known is None else Manifest.from_json(known)
+        self.objects.texts.pop(place.checkpoint_key, None)
+        self.objects.uploads.pop(f"upload-{job.run}", None)
+        self.objects.texts[place.key] = "rows"
+        self.objects.texts[place.manifest_key] = manifest.to_json()
+        rows = self.delivered[job.run] = manifest.rows
+        delivered = manifest.delivered(f"s3://{place.bucket}/{place.key}", f"s3://{place.bucket}/{place.manifest_key}")
+        self.end(name, 0, Outcome(run=job.run, delivered=delivered, rows=rows).to_json(), "Completed")
+
+    def _manifest(self, spec: RunSpec) -> Manifest:
+        place, rows = spec.destination, min(ROWS, spec.limits.max_rows or ROWS)
         stored = ObjectRef(bucket=place.bucket, key=place.key, rows=rows, bytes=2048, sha256=SHA, etag="e", parts=1)
-        manifest = Manifest(
+        return Manifest(
             run=spec.run,
             source=spec.source.name,
             dataset=spec.source.dataset,
@@ -217,9 +307,6 @@ class World:
             started_at=times.render(self.now),
             finished_at=times.render(self.now),
         )
-        self.manifests[job.run] = manifest.to_json()
-        delivered = manifest.delivered(f"s3://{place.bucket}/{place.key}", f"s3://{place.bucket}/{place.manifest_key}")
-        self.end(name, 0, Outcome(run=job.run, delivered=delivered, rows=rows).to_json(), "Completed")
 
     def obey(self) -> None:
         """The Job controller ends what was stopped and takes away the pods of what was suspended."""
@@ -270,32 +357,7 @@ class World:
         self.queue()
 
 
-@dataclass
-class Hand:
-    """The operator's way to the world. Trouble befalls the call number `when`, once."""
-
-    trouble: Trouble = "killed"
-    when: int | None = None
-    calls: int = 0
-
-    @contextmanager
-    def call(self, failure: Callable[[], Exception]) -> Iterator[None]:
-        here = self.calls == self.when
-        self.calls += 1
-        if here and self.trouble == "killed":
-            raise Killed
-        if here and self.trouble == "refused":
-            raise failure()
-        yield
-        if here and self.trouble == "lost":
-            raise failure()
-
-
-def unreachable() -> ApiError:
-    return ApiError(0, "Unreachable", "TimeoutError")
-
-
-class Shelf:
+class Finder:
     """The bucket, as far as manifests are looked for in it; the answer is there at once, and wakes the request."""
 
     def __init__(self, world: World, wake: Callable[[Key], None]) -> None:
@@ -319,41 +381,80 @@ class Shelf:
 
 
 class Ledgers:
-    """The API server as far as the ledger asks it: ExportUsages, with resourceVersions that are compared."""
+    """The API server as far as ledger, totals and outbox ask it: objects of the run namespace, with resourceVersions
+    that are compared."""
 
     def __init__(self, world: World, hand: Hand) -> None:
         self._world = world
         self._hand = hand
 
     async def find(self, path: str) -> dict[str, Any] | None:
-        with self._hand.call(unreachable):
-            return self._world.usages.get(path.rpartition("/")[2])
+        async with self._hand.call(unreachable):
+            kind, _, name = path.rpartition("/")
+            return self._shelf(kind).get(name)
 
     async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        with self._hand.call(unreachable):
+        async with self._hand.call(unreachable):
             name = body["metadata"]["name"]
-            assert path.endswith("/exportusages")
-            if name in self._world.usages:
+            if name in self._shelf(path):
                 raise ApiError(409, "AlreadyExists", name)
-            return self._keep(body)
+            return self._keep(path, body)
 
     async def replace(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        with self._hand.call(unreachable):
-            present = self._present(path)
+        async with self._hand.call(unreachable):
+            kind, _, name = path.rpartition("/")
+            present = self._shelf(kind).get(name)
+            if present is None:
+                raise ApiError(404, "NotFound", name)
             if present["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]:
                 raise ApiError(409, "Conflict", path)
-            return self._keep(body)
+            return self._keep(kind, body)
 
-    def _present(self, path: str) -> dict[str, Any]:
-        name = path.rpartition("/")[2]
-        if name not in self._world.usages:
-            raise ApiError(404, "NotFound", name)
-        return self._world.usages[name]
+    def _shelf(self, path: str) -> dict[str, dict[str, Any]]:
+        shelves = {"exportusages": self._world.usages, "configmaps": self._world.configmaps}
+        return shelves[path.rpartition("/")[2]]
 
-    def _keep(self, body: Mapping[str, Any]) -> dict[str, Any]:
+    def _keep(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         metadata = {**body["metadata"], "resourceVersion": str(self._world.next())}
-        self._world.usages[metadata["name"]] = {**body, "metadata": metadata}
-        return self._world.usages[metadata["name"]]
+        kept = self._shelf(path)[metadata["name"]] = {**body, "metadata": metadata}
+        return kept
+
+
+class Papers:
+    """The cluster as far as clean-up and history ask it: Jobs and pods as documents."""
+
+    def __init__(self, operator: Operator, world: World, hand: Hand) -> None:
+        self.delete_job = operator.delete_job
+        self._world = world
+        self._hand = hand
+
+    async def job(self, name: str) -> dict[str, Any] | None:
+        async with self._hand.call(unreachable):
+            return self._world.job_document(name)
+
+    async def pods_of(self, run: str) -> list[dict[str, Any]]:
+        async with self._hand.call(unreachable):
+            return [_pod_document(pod) for pod in self._world.pods.get(run, ())]
+
+
+def _pod_document(pod: Pod) -> dict[str, Any]:
+    ended = {
+        "exitCode": pod.exit_code,
+        "reason": pod.exit_reason,
+        "message": pod.exit_message,
+        "startedAt": times.render(pod.started) if pod.started else None,
+        "finishedAt": times.render(pod.finished) if pod.finished else None,
+    }
+    state = {"running": {"startedAt": ended["startedAt"]}} if pod.running else {"terminated": ended}
+    return {
+        "metadata": {
+            "name": pod.name,
+            "uid": pod.uid,
+            "labels": {LABEL_RUN: pod.run},
+            "creationTimestamp": times.render(pod.created),
+        },
+        "status": {"phase": pod.phase, "containerStatuses": [{"state": state}]},
+    }
 
 
 class Operator:
@@ -371,20 +472,30 @@ class Operator:
         self._hand = hand
         self._open = False
         self._woken: list[Key] = []
-        self._undoing: dict[str, Undo] = {}
         self._found: set[Key] = set()
         self._jobs: dict[str, Job] = {}
         self._pods: dict[str, tuple[Pod, ...]] = {}
         self._workloads: dict[str, Workload] = {}
-        self._ledger = Ledger(cast("Any", Ledgers(world, hand)), "export-runs", lambda: None)
+        documents = cast("Any", Ledgers(world, hand))
+        papers = cast("Any", Papers(self, world, hand))
+        self._ledger = Ledger(documents, "export-runs", lambda: None)
         self._queueing = Queueing(self._ledger, self._woken.append, lambda: world.now, self._gate)
-        self._store = Store(lambda _: None)
+        self._store = Store(lambda _: None, self._recorded)
+        self._cleaner = Cleaner(papers, self._opened, self._destination, settings.pods)
+        self._counting = Counting(
+            TotalsStore(documents, "export-runs"), self._store, self.all, lambda _: None, lambda: world.now
+        )
+        self._counting._leading = True
+        self._history = History(
+            cast("Any", Shelf(hand, world.rows)), Unwritten(documents, "export-runs"), papers, lambda: world.now
+        )
+        self._history._leading = True
+        self._store.listen(REQUESTS, lambda key: None if key in self._store.requests else self._history.gone(key))
         self.gates = Gates(lambda subject, _: self._queueing.slots.gate_changed(subject), self._woken.extend)
         for named in world.places:
             kind = "exportdestinations" if "bucket" in named.spec else "exportsources"
             self._store.put_named(kind, _document(named.name, named.spec))
-        for policy in world.policies:
-            self._store.put_named("exportpolicies", _document(policy.name, policy.spec))
+        self._look_at_policies()
         assert self._store.catalogue() == catalogue(*world.places, policies=world.policies)
         self._reconciler = Reconciler(
             store=self._store,
@@ -392,10 +503,10 @@ class Operator:
             workloads=cast("Any", self),
             ledger=self._ledger,
             queueing=self._queueing,
-            finder=cast("Any", Shelf(world, self._found.add)),
+            finder=cast("Any", Finder(world, self._found.add)),
             cluster=cast("Any", self),
-            cleaner=cast("Any", self),
-            history=history or NoHistory(),
+            cleaner=self._cleaner,
+            history=history or self._history,
             traces=traces or NoTraces(),
             settings=settings,
             gates=self.gates,
@@ -413,8 +524,14 @@ class Operator:
         self._workloads = {workload.job_uid: workload for workload in self._world.workloads.values()}
         self.look_at_requests()
 
+    def _look_at_policies(self) -> None:
+        for policy in self._world.policies:
+            document = _document(policy.name, policy.spec, self._world.policy_version)
+            self._store.put_named("exportpolicies", document)
+
     def look_at_requests(self) -> None:
         """The watches of requests and ledger have delivered everything; those of Jobs and pods lag behind."""
+        self._look_at_policies()
         informer = self._ledger.informer
         for name in set(informer.items) - set(self._world.usages):
             informer.drop(name)
@@ -429,9 +546,23 @@ class Operator:
         for document in self._world.requests.values():
             self._store.put_request(document)
 
+    def _recorded(self, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
+        self._counting.recorded(before, after)
+        self._history.recorded(after)
+
+    def _destination(self, name: str) -> Mapping[str, Any] | None:
+        found = self._store.catalogue().destinations.get(name)
+        return None if found is None else found.spec
+
+    @asynccontextmanager
+    async def _opened(self, place: Mapping[str, Any]) -> AsyncIterator[Any]:
+        async with self._hand.call(lambda: StorageError("its Secret cannot be read")):
+            pass
+        yield Bucket(self._world.objects, self._hand, place["bucket"])
+
     async def _recalled(self, place: Mapping[str, Any], folder: str) -> list[Manifest]:
         """The manifests of a bucket."""
-        with self._hand.call(lambda: StorageError(f"bucket {place['bucket']!r}: ReadTimeoutError")):
+        async with self._hand.call(lambda: StorageError(f"bucket {place['bucket']!r}: ReadTimeoutError")):
             return [
                 Manifest.from_json(text)
                 for run, text in self._world.manifests.items()
@@ -470,39 +601,28 @@ class Operator:
         """What the ledger does every few seconds, and at its end."""
         finish(self._ledger.flush())
 
-    def clean(self) -> None:
-        """What the cleaner does beside all else."""
-        for undo in list(self._undoing.values()):
-            with suppress(ApiError, StorageError):
-                with self._hand.call(lambda: StorageError("no answer")):
-                    self._world.left.discard(undo.run)
-                    if undo.objects:
-                        self._world.manifests.pop(undo.run, None)
-                if undo.job is not None:
-                    finish(self.delete_job(undo.job))
-                del self._undoing[undo.run]
+    def clean(self) -> bool:
+        """What the cleaner does beside all else: one round. Whether there was anything to do."""
+        waiting = [each for each in self._cleaner._waiting.values() if each]
+        for each in waiting:
+            asyncio.run(self._cleaner._round(each, 1))
+        return bool(waiting)
 
-    # The cleaner, as far as the reconciler asks it.
-
-    def undo(self, undo: Undo) -> None:
-        self._undoing[undo.run] = undo
-
-    def waits(self, run: str) -> bool:
-        return run in self._undoing
-
-    def undone(self, run: str, *, objects: bool) -> bool:
-        """Only what has no Job is remembered as undone, and here everything has one."""
-        assert run
-        return not objects
+    def record(self) -> None:
+        """What history and totals do every few seconds. What has failed is not too recent to be tried again."""
+        self._history._again = EPOCH
+        finish(self._history.look())
+        with suppress(ApiError):
+            finish(self._counting.save())
 
     # The cluster that the reconciler acts on.
 
     async def request(self, key: Key) -> dict[str, Any] | None:
-        with self._hand.call(unreachable):
+        async with self._hand.call(unreachable):
             return self._world.requests.get(key)
 
     async def write_status(self, path: str, document: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
-        with self._hand.call(unreachable):
+        async with self._hand.call(unreachable):
             metadata = document["metadata"]
             key = Key(metadata["namespace"], metadata["name"])
             assert path.endswith(f"/namespaces/{key.namespace}/exportrequests/{key.name}")
@@ -523,13 +643,14 @@ class Operator:
             return written
 
     async def create_job(self, manifest: Mapping[str, Any]) -> Job:
-        with self._hand.call(unreachable):
+        async with self._hand.call(unreachable):
             metadata = manifest["metadata"]
             name = metadata["name"]
             if name not in self._world.jobs:
                 stamped = {"uid": f"job-{self._world.next()}", "creationTimestamp": times.render(self._world.now)}
                 job = parse_job({**manifest, "metadata": {**metadata, **stamped}})
                 self._world.jobs[name] = job
+                self._world.job_manifests[name] = manifest
                 self._world.pods[job.run] = ()
                 self._world.created.append(job.run)
                 self._world.specs[job.run] = run_spec(manifest)
@@ -537,14 +658,14 @@ class Operator:
 
     async def stop_job(self, job: Job, reason: str, message: str) -> Job:
         let_go: dict[str, Any] = {} if job.queue else {"suspended": False}
-        return self._change(job, **let_go, stop_reason=reason, stop_message=message)
+        return await self._change(job, **let_go, stop_reason=reason, stop_message=message)
 
     async def suspend_job(self, job: Job, *, suspend: bool) -> Job:
         assert not job.queue, "Kueue alone suspends its Jobs and lets them go on"
-        return self._change(job, suspended=suspend)
+        return await self._change(job, suspended=suspend)
 
-    def _change(self, job: Job, **changes: Any) -> Job:
-        with self._hand.call(unreachable):
+    async def _change(self, job: Job, **changes: Any) -> Job:
+        async with self._hand.call(unreachable):
             present = self._world.jobs.get(job.name)
             if present is None:
                 raise ApiError(404, "NotFound", job.name)
@@ -554,19 +675,19 @@ class Operator:
             return self._world.jobs[job.name]
 
     async def delete_job(self, job: Job) -> None:
-        with self._hand.call(unreachable):
+        async with self._hand.call(unreachable):
             present = self._world.jobs.get(job.name)
             if present is not None and present.uid == job.uid:
                 del self._world.jobs[job.name]
                 del self._world.pods[job.run]
 
     async def delete_pod(self, pod: Pod) -> None:
-        with self._hand.call(unreachable):
+        async with self._hand.call(unreachable):
             known = self._world.pods.get(pod.run, ())
             self._world.pods[pod.run] = tuple(each for each in known if each.uid != pod.uid)
 
     async def lose_pod(self, pod: Pod, _: datetime) -> None:
-        with self._hand.call(unreachable):
+        async with self._hand.call(unreachable):
             pods = self._world.pods.get(pod.run, ())
             self._world.pods[pod.run] = tuple(each for each in pods if each.uid != pod.uid)
 
@@ -580,25 +701,20 @@ class Operator:
         return False
 
     async def delete_request(self, request: Request) -> None:
-        with self._hand.call(unreachable):
+        async with self._hand.call(unreachable):
             present = self._world.requests.get(request.key)
             if present is not None and present["metadata"]["resourceVersion"] == request.resource_version:
                 del self._world.requests[request.key]
 
     async def emit(self, request: Request, event: Emit, now: datetime) -> None:
         """Events inform: an error while one is written is logged by the adapter and goes no further."""
-        with self._hand.call(unreachable) if self._hand.trouble == "killed" else self._ignored():
+        async with self._hand.call(unreachable, quiet=True):
             assert "" not in {request.uid, event.reason, times.render(now)}
 
     async def log_tail(self, pod: str) -> str:
         """An error while it is read goes no further, as with Events."""
-        with self._hand.call(unreachable) if self._hand.trouble == "killed" else self._ignored():
+        async with self._hand.call(unreachable, quiet=True):
             return f"the last words of {pod}"
-
-    @contextmanager
-    def _ignored(self) -> Iterator[None]:
-        self._hand.calls += 1
-        yield
 
     # The Jobs, pods and Workloads that the reconciler sees.
 
@@ -613,7 +729,7 @@ class Operator:
         return self._workloads.get(job.uid)
 
     async def set_active(self, workload: Workload, *, active: bool) -> None:
-        with self._hand.call(unreachable):
+        async with self._hand.call(unreachable):
             present = self._world.workloads.get(workload.job)
             if present is None or present.uid != workload.uid:
                 raise ApiError(404, "NotFound", workload.name)
@@ -633,7 +749,7 @@ class Operator:
     async def job(self, run: str, *, confirm: bool) -> Job | None:
         name = names.job_name(run)
         if name not in self._jobs and confirm:
-            with self._hand.call(unreachable):
+            async with self._hand.call(unreachable):
                 if name in self._world.jobs:
                     self._jobs[name] = self._world.jobs[name]
         return self._jobs.get(name)
@@ -658,18 +774,8 @@ def run_spec(manifest: Mapping[str, Any]) -> RunSpec:
     return RunSpec.from_json(text)
 
 
-def _document(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    return {"metadata": {"name": name, "uid": name, "resourceVersion": "1"}, "spec": given}
-
-
-def finish(work: Coroutine[Any, Any, R]) -> R:
-    """Run what never waits for anything outside."""
-    try:
-        work.send(None)
-    except StopIteration as stop:
-        result: R = stop.value
-        return result
-    raise AssertionError("it waits for something outside this world")
+def _document(name: str, given: Mapping[str, Any], version: int = 1) -> dict[str, Any]:
+    return {"metadata": {"name": name, "uid": name, "resourceVersion": str(version)}, "spec": given}
 
 
 def settle(world: World, operator: Operator, hand: Hand, settings: Settings = SETTINGS) -> Operator:
@@ -682,11 +788,12 @@ def settle(world: World, operator: Operator, hand: Hand, settings: Settings = SE
                 operator.reconcile(key)
             begun = operator.open()
             operator.flush()
-            operator.clean()
+            cleaned = operator.clean()
+            operator.record()
         except Killed:
             operator = Operator(world, hand, settings)
             continue
         undisturbed = hand.when is None or not calls <= hand.when < hand.calls
-        if undisturbed and not begun and before == world.facts():
+        if undisturbed and not (begun or cleaned) and before == world.facts():
             return operator
     raise AssertionError("the operator does not come to rest")

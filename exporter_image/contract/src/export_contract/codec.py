@@ -35,6 +35,12 @@ def _names(cls: type) -> tuple[tuple[str, str], ...]:
     return tuple((field.name, camel(field.name)) for field in dataclasses.fields(cls))
 
 
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    """Types of a dataclass's fields. To find them costs more than all else of a decoding."""
+    return typing.get_type_hints(cls)
+
+
 def encode(value: Any) -> Any:
     """A dataclass instance as plain JSON values; fields that are None are left out."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -51,7 +57,7 @@ def decode(cls: type[T], data: Any, path: str = "$", *, strict: bool = True) -> 
     """Build `cls` from parsed JSON. Raises `ContractError` that names the first path at fault."""
     if not isinstance(data, dict):
         raise ContractError(f"{path}: expected an object, got {type(data).__name__}")
-    hints = typing.get_type_hints(cls)
+    hints = _hints(typing.cast("type", cls))
     fields = {camel(field.name): field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     if strict and (unknown := sorted(set(data) - set(fields))):
         raise ContractError(f"{path}: unknown field {unknown[0]!r}; known: {', '.join(sorted(fields))}")

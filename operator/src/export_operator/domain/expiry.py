@@ -62,7 +62,8 @@ def finished(turn: Turn) -> Decision:
     manager = gitops.manager(request, turn.settings.markers)
     stays = _stays(turn, manager)
     left = (_ended(turn) + request_ttl(turn) - turn.now).total_seconds()
-    if left > 0:
+    due = left <= 0
+    if not due:
         looks.append(left + 0.5)
     elif turn.seen.unsettled:
         looks.append(SETTLING_SECONDS)
@@ -80,7 +81,7 @@ def finished(turn: Turn) -> Decision:
         looks.append(max(objects.left + 0.5, UNDO_SECONDS))
     if over and stays and request.phase != "Expired":
         wanted |= _expired(turn, manager)
-    actions += _remember(turn, bool(manager), goes=goes)
+    actions += _remember(turn, bool(manager), goes=goes, due=due)
     if wanted != dict(request.status):
         actions.append(WriteStatus(wanted))
     if goes:
@@ -182,17 +183,20 @@ def _expired(turn: Turn, manager: str) -> dict[str, str]:
     return {"phase": "Expired", "reason": reason, "message": status.clip(text, status.MAX_MESSAGE)}
 
 
-def _remember(turn: Turn, managed: bool, *, goes: bool) -> list[Action]:
+def _remember(turn: Turn, managed: bool, *, goes: bool, due: bool) -> list[Action]:
     """Bring the tombstone up to date: one that a tool manages has it from its end on, for others may delete it; any
     other when its time to live deletes it, and never when somebody else does. Where its objects go with the request,
-    whoever deletes that leaves nothing to take over."""
+    whoever deletes that leaves nothing to take over.
+
+    One that says so of this very request stays as long as its time is over (`due`): an operator that died has written
+    it, and its deletion may still be on its way."""
     request, known = turn.request, turn.seen.tombstones
+    present = known.find(request.key)
+    if due and present is not None and present.uid == request.uid and present.expired:
+        return []
     stone = None
     if not gitops.hook(request) and (goes or (managed and request.spec.get("deletionPolicy") != "Delete")):
         stone = adoption.stone_of(request, expired=turn.now if goes else None)
     if stone is None:
-        return [] if known.find(request.key) is None else [Unbury(turn.owner, request.key)]
-    present = known.find(request.key)
-    if goes and present is not None and present.uid == request.uid and present.expired:
-        return []
+        return [] if present is None else [Unbury(turn.owner, request.key)]
     return [] if known.put(stone, turn.now) == known else [Bury(turn.owner, stone)]
