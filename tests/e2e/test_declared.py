@@ -56,8 +56,9 @@ def test_a_cluster_that_cannot_stamp_is_told_so_before_anything_is_changed(world
     if world.attests:
         pytest.skip("this cluster can")
     version = json.loads(operator.output("version", "-o", "json"))["serverVersion"]["gitVersion"]
+    wanted = ("upgrade", RELEASE, str(CHART), "-n", NAMESPACE, "--set", "identity.mode=Attested")
     with pytest.raises(Problem) as refused:
-        chart.helm(world.platform.cluster, "upgrade", RELEASE, str(CHART), "-n", NAMESPACE, "--dry-run=server")
+        chart.helm(world.platform.cluster, *wanted)
     told = str(refused.value)
     assert f"needs Kubernetes 1.36 or newer for MutatingAdmissionPolicy, and this cluster is {version}" in told
     assert "Use --set identity.mode=Declared" in told

@@ -59,7 +59,7 @@ def namespace(admin: Kubectl) -> Iterator[Kubectl]:
         {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": metadata, **role},
         {"apiVersion": f"{rbac}/v1", "kind": "RoleBinding", "metadata": metadata, **binding},
     ]
-    here = Kubectl(admin.environment, name)
+    here = replace(admin, namespace=name)
     made = here("create", "-f", "-", stdin={"apiVersion": "v1", "kind": "List", "items": items})
     assert made.ok, made.error
     yield here

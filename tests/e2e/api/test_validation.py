@@ -701,8 +701,10 @@ def test_kubectl_shows_what_a_person_looks_for(alice: Kubectl) -> None:
         "DATASET",
         "ROWS",
         "%",
+        "RATE",
+        "ETA",
         "AGE",
     ]
     wide = alice("get", "exportrequests", "-o", "wide").out.split("\n")[0].split()
-    assert wide[-6:] == ["REASON", "POSITION", "BYTES", "RATE", "REQUESTER", "URI"]
+    assert wide[-5:] == ["REASON", "POSITION", "BYTES", "REQUESTER", "URI"]
     assert "Only spec.source is required" in " ".join(alice("explain", "exportrequest").out.split())
