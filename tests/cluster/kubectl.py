@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.cluster import providers, shell, tools
+from tests.cluster.local.provider import Local
 from tests.cluster.problem import Problem
 
 
@@ -39,6 +40,16 @@ class Kubectl:
             logs = self.run("logs", f"deployment/{deployment}", "--tail=20", check=False).stdout
             tail = "\n".join(pods.splitlines()[-15:])
             raise Problem(f"{deployment} in {self.namespace} did not become ready:\n{tail}\n{logs}")
+
+    @contextmanager
+    def reached(self, service: str, port: int) -> Iterator[tuple[str, int]]:
+        """Host and port that lead to a Service while the block runs. Where this machine is the node they are its own: a
+        forwarded port ends with the kubelet and with the API server."""
+        if isinstance(self.cluster, Local):
+            yield self.output("get", "service", service, "--output", "jsonpath={.spec.clusterIP}"), port
+            return
+        with self.forwarded(f"service/{service}", port) as found:
+            yield "127.0.0.1", found
 
     @contextmanager
     def forwarded(self, target: str, port: int) -> Iterator[int]:

@@ -11,9 +11,8 @@ from tests.cluster.local.provider import Local
 from tests.e2e.conftest import World
 from tests.e2e.leader import holder, leader
 from tests.e2e.team import Team, one_object
-from tests.platform import chart
 from tests.platform.api import Json
-from tests.platform.names import NAMESPACE, OPERATOR, RELEASE
+from tests.platform.names import NAMESPACE
 from tests.platform.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -75,25 +74,3 @@ def test_a_leader_that_is_cut_off_from_the_api_server_is_followed_by_another(wor
         team.succeeded("asked-meanwhile")
     for name in ("under-way", "asked-meanwhile"):
         delivered_once(world, team, name)
-
-
-def test_an_upgrade_and_a_rollback_change_nothing_for_requests_that_are_under_way(world: World, team: Team) -> None:
-    platform = world.platform
-    names = [f"under-way-{number}" for number in range(3)]
-    for name in names:
-        team.ask(name, **SLOW)
-    team.running_pod(names[0])
-    pods = operators(world)
-    chart.install(platform.cluster, platform.images, "podAnnotations.version=next")
-    assert not operators(world) & pods
-    team.ask("asked-between", **SLOW)
-    chart.helm(platform.cluster, "rollback", RELEASE, "--namespace", NAMESPACE, "--wait", "--timeout=120s")
-    team.ask("asked-after")
-    for name in (*names, "asked-between", "asked-after"):
-        delivered_once(world, team, name)
-
-
-def operators(world: World) -> set[str]:
-    """The operator's pods, without those that are going."""
-    pods = world.platform.api.items("Pod", NAMESPACE, OPERATOR)
-    return {pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"]}

@@ -1,6 +1,7 @@
 """The chart, by helm: installed, upgraded, removed."""
 
 import json
+from pathlib import Path
 
 from tests.cluster import images, providers, say, shell, tools
 from tests.cluster.kubectl import Kubectl
@@ -17,9 +18,9 @@ def attests(cluster: providers.Cluster) -> bool:
     return any(each["kind"] == "MutatingAdmissionPolicy" for each in json.loads(found)["resources"])
 
 
-def install(cluster: providers.Cluster, built: images.Images, *settings: str) -> None:
-    """Have the chart installed, from this working tree and with images of it, in a mode that the cluster can.
-    `settings` are helm's `--set`."""
+def install(cluster: providers.Cluster, built: images.Images, *settings: str, directory: Path = CHART) -> None:
+    """Have the chart installed, from this working tree (or another `directory`) and with images of it, in a mode that
+    the cluster can. `settings` are helm's `--set`."""
     if not attests(cluster):
         settings = ("identity.mode=Declared", *settings)
     values = [
@@ -31,7 +32,7 @@ def install(cluster: providers.Cluster, built: images.Images, *settings: str) ->
     _forget_interrupted(cluster)
     options = ["--take-ownership", "--force-conflicts", "--create-namespace", "--wait", "--timeout=120s"]
     with say.step("installing the chart"):
-        helm(cluster, "upgrade", "--install", RELEASE, str(CHART), "--namespace", NAMESPACE, *options, *values)
+        helm(cluster, "upgrade", "--install", RELEASE, str(directory), "--namespace", NAMESPACE, *options, *values)
 
 
 def _forget_interrupted(cluster: providers.Cluster) -> None:

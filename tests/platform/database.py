@@ -102,15 +102,15 @@ class Database:
 
 @contextmanager
 def database(services: Services) -> Iterator[Database]:
-    """The services' PostgreSQL, through a port on this machine while the block runs."""
-    with services.kubectl.forwarded("service/postgres", 5432) as port, _connect(services, port) as connection:
+    """The services' PostgreSQL, while the block runs."""
+    with services.kubectl.reached("postgres", 5432) as (host, port), _connect(services, host, port) as connection:
         connection.execute("SET TimeZone TO UTC")
         yield Database(connection)
 
 
-def _connect(services: Services, port: int) -> psycopg.Connection[tuple[object, ...]]:
+def _connect(services: Services, host: str, port: int) -> psycopg.Connection[tuple[object, ...]]:
     return psycopg.connect(
-        host="127.0.0.1",
+        host=host,
         port=port,
         dbname=services.postgres_database,
         user=services.postgres_user,

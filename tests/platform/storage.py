@@ -40,7 +40,9 @@ def storage_at(services: Services, endpoint: str) -> Storage:
     import boto3
     from botocore.config import Config
 
-    settings = Config(s3={"addressing_style": "path"}, signature_version="s3v4", retries={"max_attempts": 3})
+    settings = Config(
+        s3={"addressing_style": "path"}, signature_version="s3v4", retries={"max_attempts": 3}, proxies={}
+    )
     client = boto3.client(
         "s3",
         endpoint_url=endpoint,
@@ -54,9 +56,8 @@ def storage_at(services: Services, endpoint: str) -> Storage:
 
 @contextmanager
 def storage(services: Services, service: str = "s3") -> Iterator[Storage]:
-    """The services' S3 server, or another beside it with the same key, through a port on this machine while the block
-    runs."""
-    with services.kubectl.forwarded(f"service/{service}", 7070) as port:
-        found = storage_at(services, f"http://127.0.0.1:{port}")
+    """The services' S3 server, or another beside it with the same key, while the block runs."""
+    with services.kubectl.reached(service, 7070) as (host, port):
+        found = storage_at(services, f"http://{host}:{port}")
         yield found
         found.client.close()
