@@ -9,7 +9,7 @@ from tests.cluster.local.provider import Local
 from tests.e2e.conftest import World
 from tests.e2e.furniture import BUCKET, SOURCE
 from tests.e2e.team import Team, one_object
-from tests.platform.api import Json
+from tests.platform.api import ApiError, Json
 from tests.platform.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -71,4 +71,29 @@ def test_a_run_that_ends_while_no_kubelet_looks_is_told_by_the_next_one_and_what
     assert team.status("under-way")["phase"] == "Running"
     machine.start("kubelet")
     for name in ("under-way", "asked-meanwhile"):
+        delivered_once(world, team, name)
+
+
+def taken(team: Team, name: str) -> bool:
+    """Whether a request was: an API server is ready a little before its roles and CRDs are known to all of it."""
+    try:
+        team.ask(name)
+    except ApiError as error:
+        if error.status not in {403, 503}:
+            raise
+        return False
+    return True
+
+
+def test_an_api_server_that_is_killed_is_waited_for_while_exports_go_on(
+    world: World, team: Team, machine: Components
+) -> None:
+    for name in ("under-way", "begun-late"):
+        team.ask(name, **SLOW)
+    team.running_pod("under-way")
+    machine.kill("kube-apiserver")
+    finished(world, team, "under-way")
+    machine.start("kube-apiserver")
+    until("the API server to know what it checks requests by", lambda: taken(team, "asked-after"), 60)
+    for name in ("under-way", "begun-late", "asked-after"):
         delivered_once(world, team, name)
