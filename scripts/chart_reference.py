@@ -19,7 +19,7 @@ Give them with `--set` or `--values`; a name or a type that is not here is refus
 |---|---|---|
 """
 LINE = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z]+):")
-WHOLE = ("resources",)
+WHOLE = ("resources", "labels")
 """Values that are Kubernetes' own structures, shown whole."""
 
 

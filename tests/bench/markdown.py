@@ -14,13 +14,13 @@ _SIGNS = {True: "✅ yes", False: "❌ no", None: "not measured"}
 _SETTINGS = ("shared_buffers", "work_mem", "fsync", "autovacuum", "jit", "max_wal_size")
 
 
-def render(results: Results, plot: str = "") -> str:
-    """The whole document. `plot` is the picture's file name."""
-    parts = [_head(results, plot), _goals(goals(results)), *_suites(results), _missing(results)]
+def render(results: Results, plot: str = "", guide: str = "README.md") -> str:
+    """The whole document. `plot` is the picture's file name, `guide` the path from the report to how it is read."""
+    parts = [_head(results, plot, guide), _goals(goals(results)), *_suites(results), _missing(results)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _head(results: Results, plot: str) -> str:
+def _head(results: Results, plot: str, guide: str) -> str:
     machine = results.machine
     ours = ", ".join(f"{name} {number}" for name, number in machine.ours.items())
     theirs = ", ".join(f"{name} {number}" for name, number in machine.peers.items()) or "none"
@@ -29,7 +29,7 @@ def _head(results: Results, plot: str) -> str:
         "<!-- Written by `make bench`. Do not edit: the next run writes it anew. -->",
         "# Benchmark: results",
         "",
-        "How it is measured and how to read it: [README](README.md). Every figure: `results.json` beside this page.",
+        f"How it is measured and how to read it: [README]({guide}). Every figure: `results.json` beside this page.",
         "",
     ]
     if results.load_allowed:

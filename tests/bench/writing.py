@@ -1,6 +1,7 @@
 """The files of the report, beside the results that they are made of."""
 
 import json
+import os
 import tempfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tests.bench.results import Results
 from tests.cluster import shell
 
 PLOT = "results.svg"
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks" / "README.md"
 
 
 def write(results: Results, source: Path) -> list[Path]:
@@ -18,7 +20,8 @@ def write(results: Results, source: Path) -> list[Path]:
     drawn = peers.installed()
     if drawn:
         _draw(source, plot)
-    text.write_text(markdown.render(results, PLOT if drawn else ""), encoding="utf-8")
+    guide = os.path.relpath(GUIDE, text.resolve().parent)
+    text.write_text(markdown.render(results, PLOT if drawn else "", guide), encoding="utf-8")
     return [source, text, *([plot] if drawn else [])]
 
 
