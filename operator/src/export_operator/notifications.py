@@ -1,7 +1,7 @@
-"""Tells people and programs what happens to requests: outbox → channel's Secret → receiver, a lane for each channel.
+"""Tells people and programs what happens to requests: status → outbox → lanes.
 
 What is to be told is read off the requests' status and waits in the outbox, which is kept in the cluster. Nothing here
-is waited for by an export, and a receiver that is slow or away holds up its own channel alone.
+is waited for by an export.
 """
 
 from __future__ import annotations
@@ -9,23 +9,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from export_operator.adapters.cluster import Cluster, secret_data
+from export_operator.adapters.cluster import Cluster
 from export_operator.adapters.kept import FullError, Kept
 from export_operator.adapters.kube import ApiError
-from export_operator.adapters.notify import DeliveryError, Send
+from export_operator.adapters.notify import Send
 from export_operator.adapters.outbox import OutboxStore
 from export_operator.counting import REMEMBERED, unrecorded
-from export_operator.domain.actions import Emit
 from export_operator.domain.channels import Channel, all_channels
-from export_operator.domain.model import Catalogue, Job, Key, parse_request
+from export_operator.domain.model import Catalogue, Job, Key
 from export_operator.domain.notifications import Notification, due, turns_with_time
-from export_operator.domain.outbox import DELIVERED, FAILED, GIVE_UP, Outbox, Tally, Waiting
+from export_operator.domain.outbox import Outbox, Tally
+from export_operator.lanes import Lanes, set_within
 from export_operator.logs import about
 from export_operator.store import Store
 
@@ -34,9 +33,7 @@ log = logging.getLogger(__name__)
 Document = Mapping[str, Any]
 
 LAST_SECONDS = 0.5  # for the last write: who takes over waits meanwhile
-FENCE_SECONDS = 1.0
 HORIZON_AGE = timedelta(hours=1)  # the one that is kept is brought up to date so often where nothing happens
-MAX_REFUSALS = 3  # of one notification, by a receiver that takes others
 GONE = timedelta(hours=1)
 """A policy or channel that is replaced is away for a moment; one that is away for so long is gone."""
 BATCH = 500  # requests looked at before others have their turn
@@ -54,16 +51,6 @@ class Pace:
     """After failures of a channel in a row, each less up to half of it at random."""
     refused: float = 60.0
     """Before what a receiver has refused is tried again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """The way to one receiver: a task, who wakes it when something else waits, and who tells it that its channel is
-    another one now."""
-
-    task: asyncio.Task[None]
-    woken: asyncio.Event
-    mended: asyncio.Event
 
 
 class Notifications:
@@ -85,10 +72,7 @@ class Notifications:
     ) -> None:
         self._place = kept
         self._store = store
-        self._cluster = cluster
         self._jobs = jobs
-        self._senders = senders
-        self._fence = fence
         self._clock = clock
         self._show = show
         self._pace = pace
@@ -98,7 +82,19 @@ class Notifications:
         self._dirty = False
         self._full = False
         self._changed = asyncio.Event()
-        self._lanes: dict[str, Lane] = {}
+        self._lanes = Lanes(
+            cluster=cluster,
+            store=store,
+            senders=senders,
+            fence=fence,
+            clock=clock,
+            pauses=pace.pauses,
+            refused_pause=pace.refused,
+            channels=self._channels,
+            gone=self._gone,
+            changed=self._keep_soon,
+            counted=self._keep_later,
+        )
         self._known: tuple[Catalogue | None, Mapping[str, Channel]] = (None, {})
         self._whole = True
         """Every request is to be looked at, for some may tell what could not be told before."""
@@ -106,9 +102,6 @@ class Notifications:
         """Channels that have a box and are gone: since when."""
         self._held: dict[str, datetime] = {}
         """By channel, until when all must be known of the first for which there was no room."""
-        self._refused: dict[tuple[str, str], tuple[int, datetime]] = {}
-        """How often a receiver has refused one, and when it is tried again: others go first until then."""
-        self._troubles: dict[str, str] = {}
         store.listen("exportpolicies", lambda _: self._policies_changed())
 
     def recorded(self, after: Document) -> None:
@@ -125,16 +118,17 @@ class Notifications:
         self._whole = True
         self._dirty |= self._outbox.open(after, self._clock())
         self._changed.set()
-        for key, lane in self._lanes.items():
+        for key in before.keys() | after.keys():
             if before.get(key) != after.get(key):
-                lane.mended.set()
+                self._lanes.mend(key)
 
     def standing(self, policy: str) -> tuple[bool, str] | None:
         """Whether the channels of a policy deliver, what hinders them and what was given up; None where it has none."""
         mine = {channel.key: channel.name for channel in self._channels().values() if channel.policy == policy}
         if not mine:
             return None
-        hindered = "; ".join(f"{name}: {self._troubles[key]}" for key, name in mine.items() if key in self._troubles)
+        troubles = self._lanes.troubles
+        hindered = "; ".join(f"{name}: {troubles[key]}" for key, name in mine.items() if key in troubles)
         told = f"notifications wait: {hindered}" if hindered else "no channel is in trouble"
         dead = [each for each in (self._outbox.dead if self._outbox is not None else ()) if each.channel in mine]
         if dead:
@@ -154,7 +148,6 @@ class Notifications:
                 async with asyncio.timeout(LAST_SECONDS):
                     await self._save()
             self._outbox = None
-            self._lanes.clear()
 
     async def follow(self) -> None:
         """As a standby: show what the leader keeps, until cancelled."""
@@ -178,6 +171,7 @@ class Notifications:
                 log.warning("notifications cannot be read, again in %.0f s: %s", self._pace.sweep, error)
                 await asyncio.sleep(self._pace.sweep)
         self._version, self._outbox, self._whole = kept.version, kept.value or Outbox(), True
+        self._lanes.begin(self._outbox)
         self._show(self._outbox.tallies())
 
     async def _tell(self, group: asyncio.TaskGroup) -> None:
@@ -187,14 +181,14 @@ class Notifications:
             if self._whole or swept is None or loop.time() - swept >= self._pace.sweep:
                 await self._sweep()
                 swept = loop.time()
-            self._open_lanes(group)
+            self._lanes.open(group)
             if self._dirty:
                 try:
                     await self._save()
                 except ApiError as error:
                     log.warning("notifications cannot be kept, again in %.0f s: %s", self._pace.save, error)
             await asyncio.sleep(self._pace.save)
-            await _set_within(self._changed, max(swept + self._pace.sweep - loop.time(), 0))
+            await set_within(self._changed, max(swept + self._pace.sweep - loop.time(), 0))
             self._changed.clear()
 
     async def _sweep(self) -> None:
@@ -223,7 +217,7 @@ class Notifications:
         assert self._outbox is not None
         self._absent = {key: self._absent.get(key, now) for key in self._outbox.boxes if key not in channels}
         for key in self._absent:
-            if self._gone(key, now) and not self._waiting(key):
+            if self._gone(key, now) and not self._outbox.boxes[key].waiting:
                 del self._outbox.boxes[key]
                 self._dirty = True
 
@@ -250,16 +244,18 @@ class Notifications:
                 if self._outbox.boxes[key].knows(notification):
                     continue
                 if self._outbox.add(notification, key, now):
-                    self._note(key)
+                    self._keep_soon()
+                    self._lanes.wake(key)
                 else:
                     self._held[key] = min(self._held.get(key, notification.until), notification.until)
 
-    def _note(self, key: str) -> None:
-        """The box of the channel has changed."""
+    def _keep_soon(self) -> None:
         self._dirty = True
         self._changed.set()
-        if key in self._lanes:
-            self._lanes[key].woken.set()
+
+    def _keep_later(self) -> None:
+        """With the next change, or after the next look."""
+        self._dirty = True
 
     def _channels(self) -> Mapping[str, Channel]:
         """The same until a policy changes."""
@@ -267,140 +263,6 @@ class Notifications:
         if self._known[0] is not catalogue:
             self._known = (catalogue, all_channels(catalogue.policies))
         return self._known[1]
-
-    def _open_lanes(self, group: asyncio.TaskGroup) -> None:
-        """One for each channel in whose box something waits."""
-        assert self._outbox is not None
-        self._lanes = {key: lane for key, lane in self._lanes.items() if not lane.task.done()}
-        for key, box in self._outbox.boxes.items():
-            if box.waiting and key not in self._lanes:
-                woken, mended = asyncio.Event(), asyncio.Event()
-                task = group.create_task(self._lane(key, woken, mended), name=f"notify {key}")
-                self._lanes[key] = Lane(task, woken, mended)
-
-    async def _lane(self, key: str, woken: asyncio.Event, mended: asyncio.Event) -> None:
-        """Deliver what waits for a channel, one after the other, until nothing does."""
-        failures = 0
-        while self._waiting(key):
-            await self._give_up_old(key)
-            woken.clear()
-            waiting, seconds = self._next(key)
-            if waiting is not None:
-                try:
-                    await self._deliver(key, waiting.notification)
-                except DeliveryError as error:
-                    if error.refused:
-                        await self._refuse(key, waiting.notification, str(error))
-                        continue
-                    seconds = self._pause(failures)
-                    failures += 1
-                    self._fail(key, str(error))
-                    if failures >= len(self._pace.pauses):
-                        self._set_aside(key, waiting.notification, seconds)
-                    if await _set_within(mended, seconds):
-                        mended.clear()
-                        failures = 0
-                else:
-                    failures = 0
-                    self._settle(key, waiting.notification)
-            elif seconds > 0:
-                await _set_within(woken, seconds)
-
-    def _waiting(self, key: str) -> Mapping[str, Waiting]:
-        """By id."""
-        box = None if self._outbox is None else self._outbox.boxes.get(key)
-        return {} if box is None else box.waiting
-
-    def _next(self, key: str) -> tuple[Waiting | None, float]:
-        """What is delivered next, or for how many seconds nothing is."""
-        now, soonest = self._clock(), GIVE_UP.total_seconds()
-        for identity, waiting in self._waiting(key).items():
-            left = (self._refused.get((key, identity), (0, now))[1] - now).total_seconds()
-            if left <= 0:
-                return waiting, 0.0
-            soonest = min(soonest, left)
-        return None, soonest if self._waiting(key) else 0.0
-
-    async def _deliver(self, key: str, found: Notification) -> None:
-        """Raises `DeliveryError`."""
-        channel = self._channels().get(key)
-        if channel is None:
-            raise DeliveryError("the policy has no such channel any more")
-        try:
-            secret = await self._cluster.secret_object(channel.secret)
-        except ApiError as error:
-            raise DeliveryError(f"Secret {channel.secret!r} cannot be read: {error.reason}") from error
-        if secret is None:
-            where = self._cluster.run_namespace
-            raise DeliveryError(f"Secret {channel.secret!r} does not exist in namespace {where!r}; create it there")
-        send = self._senders.get(channel.type)
-        if send is None:  # a newer CRD knows more types
-            raise DeliveryError(f"this release knows no channels of type {channel.type!r}")
-        try:
-            self._fence(FENCE_SECONDS)
-            await send(channel, secret_data(secret), found)
-        except DeliveryError:
-            raise
-        except Exception as error:
-            log.exception("%s", key)
-            raise DeliveryError(f"the operator could not send it: {type(error).__name__}") from error
-
-    def _settle(self, key: str, found: Notification) -> None:
-        assert self._outbox is not None
-        self._outbox.boxes[key].settle(found.id, DELIVERED)
-        self._refused.pop((key, found.id), None)
-        if self._troubles.pop(key, None) is not None:
-            log.info("notifications by %s are delivered again", key)
-        self._note(key)
-
-    def _pause(self, failures: int) -> float:
-        pauses = self._pace.pauses
-        return pauses[min(failures, len(pauses) - 1)] * random.uniform(0.5, 1)  # noqa: S311
-
-    def _set_aside(self, key: str, found: Notification, seconds: float) -> None:
-        """It may be this one alone that the receiver chokes on: another is tried next, if there is one."""
-        if len(self._waiting(key)) > 1:
-            refusals, _ = self._refused.get((key, found.id), (0, None))
-            self._refused[key, found.id] = (refusals, self._clock() + timedelta(seconds=2 * seconds))
-
-    def _fail(self, key: str, why: str) -> None:
-        self._count_failed(key)
-        if self._troubles.get(key) != why:
-            log.warning("notifications by %s wait: %s", key, why)
-        self._troubles[key] = why
-
-    def _count_failed(self, key: str) -> None:
-        assert self._outbox is not None
-        self._outbox.boxes[key].counts[FAILED] += 1
-        self._dirty = True
-
-    async def _refuse(self, key: str, found: Notification, why: str) -> None:
-        """The receiver takes others, so this one steps aside."""
-        self._count_failed(key)
-        times = self._refused.get((key, found.id), (0, None))[0] + 1
-        self._refused[key, found.id] = (times, self._clock() + timedelta(seconds=self._pace.refused))
-        if times >= MAX_REFUSALS:
-            await self._bury(key, found, f"refused {times} times: {why}")
-
-    async def _give_up_old(self, key: str) -> None:
-        now = self._clock()
-        gone = self._gone(key, now)
-        for waiting in list(self._waiting(key).values()):
-            if gone or now - waiting.since >= GIVE_UP:
-                await self._bury(key, waiting.notification, self._troubles.get(key, "nobody took it in time"))
-
-    async def _bury(self, key: str, found: Notification, why: str) -> None:
-        assert self._outbox is not None
-        dead = self._outbox.bury(key, found.id, why, self._clock())
-        self._refused.pop((key, found.id), None)
-        mark = about(dead.request, str(found.facts["run"]))
-        log.warning("notification %s of %s by %s is given up: %s", dead.id, dead.request, key, why, extra=mark)
-        self._note(key)
-        document = self._store.requests.get(Key(*dead.request.split("/", 1)))
-        if document is not None:
-            text = f"{found.event} was not delivered by channel {key}: {why}"
-            told = Emit("Warning", "NotificationNotDelivered", text, str(found.facts["run"]))
-            await self._cluster.emit(parse_request(document), told, self._clock())
 
     async def _save(self) -> None:
         """Raises `ApiError`; then the next call does it."""
@@ -421,11 +283,3 @@ class Notifications:
             return
         self._version, self._saved, self._full = kept.version, self._clock(), False
         self._show(tallies)
-
-
-async def _set_within(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for the event; whether it came."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    return event.is_set()

@@ -28,7 +28,8 @@ from export_operator.domain.channels import Channel
 from export_operator.domain.model import Job, Key, Request
 from export_operator.domain.notifications import Notification
 from export_operator.domain.outbox import GIVE_UP, MAX_BOX, Outbox, Tally
-from export_operator.notifications import GONE, MAX_REFUSALS, Notifications, Pace
+from export_operator.lanes import MAX_REFUSALS
+from export_operator.notifications import GONE, Notifications, Pace
 from export_operator.store import Store
 
 from .builders import NOW, spec
@@ -621,7 +622,7 @@ class Histories(RuleBasedStateMachine):
                 told = (key.removeprefix("p/"), waiting.notification.id)
                 self.cluster.delivered.append(told)
                 self.unkept.add(told)
-                self.process.notifications._settle(key, waiting.notification)
+                self.process.notifications._lanes._settle(key, waiting.notification)
 
     @rule()
     def die(self) -> None:
