@@ -49,7 +49,8 @@ class Traces:
         self._patience = PATIENCE
         self._outcome: Outcome | None = None
         self._ended = threading.Event()
-        self._reached = False
+        self._reached: bool | None = None
+        """None: not known yet."""
         self._asked_at: float | None = None
         self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
 
@@ -59,15 +60,17 @@ class Traces:
 
     def finish(self, outcome: Outcome) -> None:
         """The attempt has ended so, and everybody who must know has been told. Waits only for a collector that was
-        reached, and for each of two answers no longer than its patience."""
+        reached, and for each of two answers no longer than its patience. One that is not reached yet has as long from
+        the attempt's begin: that may be a moment ago."""
         if not self._on or self._outcome is not None:
             return
         self._outcome = outcome
         self._ended.set()
         loaded_by = time.monotonic() + LOADING_SECONDS
-        while self._reached and self._thread.is_alive():
+        while self._reached is not False and self._thread.is_alive():
             asked = self._asked_at
-            left = (loaded_by if asked is None else asked + self._patience) - time.monotonic()
+            until = loaded_by if asked is None else asked + self._patience
+            left = (until if self._reached else self._meter.started + self._patience) - time.monotonic()
             if left <= 0:
                 return
             self._thread.join(min(left, LOOK_SECONDS))
@@ -82,7 +85,11 @@ class Traces:
         """Whether somebody listens: known before anything is loaded."""
         place = urlsplit(self._endpoint)
         port = place.port or (443 if place.scheme == "https" else 80)
-        with suppress(OSError), socket.create_connection((place.hostname or "", port), CONNECT_SECONDS):
+        try:
+            socket.create_connection((place.hostname or "", port), CONNECT_SECONDS).close()
+        except OSError:
+            self._reached = False
+        else:
             self._reached = True
         return self._reached
 

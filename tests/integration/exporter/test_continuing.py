@@ -38,14 +38,16 @@ def reading_by(spec: RunSpec, port: int) -> RunSpec:
 
 
 def test_a_lost_session_is_gone_on_from_within_the_process(
-    exporter: Exporter, wide: str, undisturbed: list[bytes]
+    exporter: Exporter, wide: str, proxies: Toxiproxy, undisturbed: list[bytes]
 ) -> None:
     spec = spec_of(exporter, ("CSV", "None"), wide)
-    running = exporter.start(spec)
-    until_parts(exporter, spec, running, 2)
     mine = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'export-runner'"
-    exporter.postgres.psql(mine)
-    done = running.finish()
+    with proxies.to(exporter.s3.port) as link:
+        link.add("bandwidth", "upstream", rate=10_000)  # the run is not at its end before psql has begun
+        running = exporter.start(through(spec, f"http://127.0.0.1:{link.port}"))
+        until_parts(exporter, spec, running, 2)
+        exporter.postgres.psql(mine)
+        done = running.finish()
     assert done.code == 0, done.said
     assert "The export failed" in done.said
     manifest = exporter.manifest(spec)

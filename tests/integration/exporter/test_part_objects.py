@@ -201,7 +201,7 @@ SLOW = (
 def test_the_deadline_takes_back_objects_uploads_and_checkpoint(
     exporter: Exporter, proxies: Toxiproxy, wide: str
 ) -> None:
-    spec = with_limits(spec_of(exporter, ("CSV", "None"), wide), run_deadline_seconds=6)
+    spec = with_limits(spec_of(exporter, ("CSV", "None"), wide), run_deadline_seconds=10)
     with proxies.to(exporter.s3.port) as link:
         link.add("bandwidth", "upstream", rate=3_000)
         target = dataclasses.replace(spec.destination, endpoint=f"http://127.0.0.1:{link.port}")

@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from export_operator.domain.channels import Channel
 from tests.services.receivers import ENOUGH, Hook, hook
 from tests.services.tls import Authority
 
-from .values import FOUND, NOW, channel
+from .values import FOUND, channel
 
 pytestmark = pytest.mark.integration
 
@@ -30,7 +31,7 @@ LITTLE = 32 * 1024 * 1024  # bytes: what the buffers of two sockets hold
 async def send(url: str, to: Channel | None = None, *, seconds: float = 20, **secret: str) -> None:
     given = {"url": url, "signingKeys": NEW} | {name.replace("_", "."): value for name, value in secret.items()}
     data = {name: value.encode() for name, value in given.items() if value}
-    await Webhook(lambda: NOW, seconds).send(to or channel(), data, FOUND)
+    await Webhook(lambda: datetime.now(UTC), seconds).send(to or channel(), data, FOUND)
 
 
 async def problem(url: str, to: Channel | None = None, *, seconds: float = 20, **secret: str) -> str:
