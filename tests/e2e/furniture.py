@@ -218,9 +218,10 @@ DATASETS: list[Json] = [
     },
     {
         "name": "paced",
-        "query": "SELECT * FROM public.users WHERE id % 1000 <> 0 OR pg_sleep(0.1) IS NOT NULL",
+        "query": "SELECT * FROM public.users WHERE id % 1000 <> 0 OR pg_sleep({milliseconds} / 1000.0) IS NOT NULL",
         "columns": list(data.COLUMNS),
         "key": ["id"],
+        "parameters": [{"name": "milliseconds", "type": "integer", "default": "100"}],
     },
     {"name": "broken", "query": "SELECT id FROM public.no_such_table", "columns": ["id"]},
     {"name": "forbidden", "query": "SELECT pg_read_file('/etc/hosts') AS hosts", "columns": ["hosts"]},
