@@ -46,6 +46,7 @@ def test_nobody_gets_more_than_the_quota_and_nothing_runs_twice() -> None:
     assert judging.faults(STORM, seen) == []
 
 
+@pytest.mark.timeout(1800)  # kwok is built the first time
 def test_a_run_takes_at_most_ten_calls_on_nodes_whose_pods_kubernetes_itself_starts_and_clears_away() -> None:
     with plane() as fresh:
         fresh.install()
