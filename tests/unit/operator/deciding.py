@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from export_operator.domain.actions import (
     Action,
     Bury,
@@ -159,6 +161,12 @@ def told(action: Action) -> str:
 
 def summary(decision: Decision) -> list[str]:
     return [told(action) for action in decision.actions]
+
+
+def outcome(observed: Observation, seconds: float) -> tuple[list[str], Any]:
+    """What is done so many seconds after `NOW`, in words, and in how many it is looked at again."""
+    decision = decide(observed, SETTINGS, later(seconds))
+    return summary(decision), None if decision.requeue_after is None else pytest.approx(decision.requeue_after)
 
 
 HERE, THERE = Subject(SOURCE, "app-db"), Subject(DESTINATION, "bucket")

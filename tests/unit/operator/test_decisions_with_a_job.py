@@ -7,14 +7,12 @@ import pytest
 from export_operator.domain.actions import (
     Observation,
 )
-from export_operator.domain.decide import decide
 from export_operator.domain.manifests import Sought
 from export_operator.domain.model import Catalogue
 from export_operator.domain.notices import Notice
 
 from .builders import (
     NOW,
-    SETTINGS,
     ended_pod,
     failure,
     job,
@@ -32,7 +30,7 @@ from .deciding import (
     RESUMED,
     SUSPENDED,
     WAITING_POD,
-    summary,
+    outcome,
 )
 
 pytestmark = pytest.mark.unit
@@ -282,6 +280,4 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_what_is_done_about(situation: str) -> None:
     observed, seconds, expected, requeue = SITUATIONS[situation]
-    decision = decide(observed, SETTINGS, later(seconds))
-    again = None if decision.requeue_after is None else pytest.approx(decision.requeue_after)
-    assert (summary(decision), again) == (expected, requeue)
+    assert outcome(observed, seconds) == (expected, requeue)

@@ -25,7 +25,7 @@ from export_operator.domain.model import Catalogue, Job, Named, parse_job
 from export_operator.domain.quota import Admission
 
 from .builders import NOW, RUN, SETTINGS, UID, catalogue, job, later, pod, request, running_pod, seen
-from .deciding import summary
+from .deciding import SUSPENDED, summary
 
 pytestmark = pytest.mark.unit
 
@@ -222,19 +222,7 @@ NO_ROOM = replace(WORKLOAD, reserved=Condition(False, "Pending", "no room"))
 OURS = replace(NO_ROOM, active=False, suspended=True)
 THEIRS = replace(NO_ROOM, active=False, evicted=Condition(True, "Deactivated", "The workload is deactivated"))
 RUNNING = LAUNCHED | {"phase": "Running", "reason": "Exporting"}
-PAUSED = LAUNCHED | {
-    "reason": "Suspended",
-    "conditions": [
-        {
-            "type": "Suspended",
-            "status": "True",
-            "reason": "Suspended",
-            "message": "",
-            "observedGeneration": 1,
-            "lastTransitionTime": "2026-11-24T12:00:00Z",
-        }
-    ],
-}
+PAUSED = LAUNCHED | {"reason": "Suspended", "conditions": SUSPENDED["conditions"]}
 
 SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
     "a request whose policy names a queue": (look(None, status={}), 0, ["ask the windows"], None),

@@ -62,7 +62,9 @@ class Tables:
 
     async def there(self) -> bool:
         """Both tables are."""
-        quoted = [f'"{self._schema.replace(chr(34), chr(34) * 2)}".{name}' for name in (ARTIFACTS, ARTIFACT_PARTS)]
+        from psycopg import sql
+
+        quoted = [sql.Identifier(self._schema, name).as_string(None) for name in (ARTIFACTS, ARTIFACT_PARTS)]
         ((found,),) = await (await self._connection.execute(_THERE, quoted)).fetchall()
         return bool(found)
 

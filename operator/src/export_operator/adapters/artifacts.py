@@ -65,8 +65,7 @@ async def artifacts(
 
 def refused(error: psycopg.Error, database: FallbackDatabase) -> StorageError:
     """What went wrong there."""
-    text = (str(error).strip().splitlines() or [type(error).__name__])[0]  # what follows may quote a row
-    return StorageError(f"database {database.database!r}: {text}", passing=True)
+    return StorageError(f"database {database.database!r}: {postgres.first_line(error)}", passing=True)
 
 
 @asynccontextmanager

@@ -92,7 +92,7 @@ class HistoryTable:
                 await _insert(connection, rows)
             except (psycopg.DataError, psycopg.IntegrityError) as error:
                 if len(rows) == 1:
-                    return {rows[0]["run"]: _text(error)}
+                    return {rows[0]["run"]: postgres.first_line(error)}
                 return await _one_by_one(connection, rows)
         return {}
 
@@ -120,7 +120,7 @@ class HistoryTable:
                 async with await psycopg.AsyncConnection.connect(**options, autocommit=True) as connection:
                     yield connection
         except psycopg.Error as error:
-            raise HistoryError(_text(error)) from error
+            raise HistoryError(postgres.first_line(error)) from error
         except TimeoutError as error:
             raise HistoryError(f"no answer within {CALL_SECONDS:.0f} s") from error
 
@@ -139,10 +139,5 @@ async def _one_by_one(connection: Connection, rows: Sequence[Row]) -> Mapping[st
         try:
             await _insert(connection, [row])
         except (psycopg.DataError, psycopg.IntegrityError) as error:
-            refused[row["run"]] = _text(error)
+            refused[row["run"]] = postgres.first_line(error)
     return refused
-
-
-def _text(error: psycopg.Error) -> str:
-    """The first line: what follows may quote a row."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

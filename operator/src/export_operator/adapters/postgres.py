@@ -45,3 +45,8 @@ def options(
         "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
         **({"sslrootcert": str(authority)} if authority is not None else {}),
     }
+
+
+def first_line(error: Exception) -> str:
+    """What it says, as far as it may be told: what follows may quote a row."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
