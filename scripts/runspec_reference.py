@@ -105,7 +105,8 @@ def page() -> str:
     parts.append("\n".join(["## Environment variables\n", "| variable | meaning |", "|---|---|", *lines]))
     parts.append(
         "## Progress and outcome\n\nProgress is one JSON line a second on stdout. The outcome is its last line and, in"
-        f" a pod, the termination message (at most {report.MAX_TERMINATION_BYTES} bytes)."
+        f" a pod, the termination message (at most {report.MAX_TERMINATION_BYTES} bytes). As lines both have `request`"
+        " (namespace and name) and `trace_id` besides."
     )
     parts += [section(kind) for kind in OUTCOME]
     codes = [

@@ -4,7 +4,7 @@ import os
 import random
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -58,7 +58,7 @@ def run(options: Options) -> Iterator[Results]:
     picked = suites.select(options.suites, options.only, peers=options.with_peers)
     if options.with_peers:
         peers.install()
-    with _world(options) as world:
+    with world_of(options.scale) as world:
         _warn_of_load(options)
         world.load(picked, options.scale)
         world.estimate(picked, options)
@@ -92,9 +92,10 @@ def _warn_of_load(options: Options) -> None:
 
 
 @contextmanager
-def _world(options: Options) -> Iterator["World"]:
+def world_of(scale: int) -> Iterator["World"]:
+    """Servers and a directory, roomy enough for so many rows of users."""
     with ExitStack() as stack:
-        root = _roomy(options.scale)
+        root = _roomy(scale)
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="export-operator-bench-", dir=root)))
         directory.chmod(0o755)
         postgres = stack.enter_context(host.postgres_server(settings=tables.SETTINGS))
@@ -121,11 +122,11 @@ class World:
         self.file_system = file_system
         self._directory = directory
         self._exporter = exporter
-        self._gauge = Gauge(exporter.postgres.pid, exporter.s3.pid, directory)
+        self.gauge = Gauge(exporter.postgres.pid, exporter.s3.pid, directory)
         self._tried: dict[str, float] = {}
         self._scales: dict[str, float] = {}
 
-    def load(self, picked: dict[Suite, list[Contestant]], scale: int) -> None:
+    def load(self, picked: Iterable[Suite], scale: int) -> None:
         """The tables of these suites; and users, of which others are made."""
         wanted = {"users", *(suite.table for suite in picked)}
         for name, table in tables.TABLES.items():
@@ -143,11 +144,11 @@ class World:
             f"CREATE TABLE probe AS SELECT * FROM users WHERE id <= {rows};"
             " ALTER TABLE probe ADD PRIMARY KEY (id); VACUUM (FREEZE, ANALYZE) probe"
         )
-        place = self._place(replace(tables.TABLES["users"], name="probe"))
+        place = self.place(replace(tables.TABLES["users"], name="probe"))
         with say.step("trying each contestant once") as step:
             for name in sorted({each.name for who in picked.values() for each in who}):
                 step.progress(name)
-                self._tried[name] = self._gauge.run(BY_NAME[name].command(place)).sample.wall
+                self._tried[name] = self.gauge.run(BY_NAME[name].command(place)).sample.wall
                 place.out.unlink(missing_ok=True)
         probed = self._bytes("probe")
         seconds = 0.0
@@ -174,7 +175,7 @@ class World:
 
     def suite(self, suite: Suite, who: list[Contestant], options: Options, seed: int) -> SuiteResults:
         """All rounds of one suite."""
-        place = self._place(tables.TABLES[suite.table])
+        place = self.place(tables.TABLES[suite.table])
         facts = TableFacts(place.table.title, self._count(suite.table), self._bytes(suite.table))
         results = SuiteResults(suite.title, facts, suite.pinned, {each.name: Measured() for each in who})
         with (
@@ -211,7 +212,7 @@ class World:
             if measured.refused:
                 return
             command = contestant.command(place)
-            finished = self._gauge.run(replace(command, cpu=CLIENT_CPU) if pinned else command)
+            finished = self.gauge.run(replace(command, cpu=CLIENT_CPU) if pinned else command)
             try:
                 sample = _checked(contestant, place, validator, finished)
             except (validate.Invalid, ValueError) as error:
@@ -227,7 +228,7 @@ class World:
 
     def _validator(self, place: Place, rows: int) -> validate.Validator:
         reference = BY_NAME[REFERENCE]
-        written = self._gauge.run(reference.command(place))
+        written = self.gauge.run(reference.command(place))
         if written.code:
             raise Problem(f"psql \\copy failed: {written.complained}")
         try:
@@ -254,7 +255,8 @@ class World:
         for pid in (self.postgres.pid, *children(self.postgres.pid)):
             os.sched_setaffinity(pid, processors)
 
-    def _place(self, table: tables.Table) -> Place:
+    def place(self, table: tables.Table) -> Place:
+        """Where contestants work on that table, which is loaded."""
         listed = self.postgres.psql(
             "SELECT attname || '=' || format_type(atttypid, atttypmod) FROM pg_attribute"
             f" WHERE attrelid = '{table.name}'::regclass AND attnum > 0 ORDER BY attnum"

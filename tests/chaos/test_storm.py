@@ -11,6 +11,7 @@ import pytest
 
 from tests.integration.exporter.blows import draw
 from tests.integration.exporter.runner import Exporter
+from tests.integration.exporter.spare import Spare
 from tests.integration.exporter.storm import Storm
 from tests.services.proxies import Toxiproxy
 
@@ -18,11 +19,11 @@ pytestmark = pytest.mark.integration
 
 
 def test_after_every_round_of_a_storm_all_that_must_hold_does(
-    stormy: Exporter, proxies: Toxiproxy, capsys: pytest.CaptureFixture[str]
+    stormy: Exporter, proxies: Toxiproxy, spare: Spare, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seed, only = os.environ.get("CHAOS_SEED") or secrets.token_hex(4), os.environ.get("CHAOS_ROUND")
     end = time.monotonic() + 60 * float(os.environ.get("CHAOS_MINUTES") or 5)
-    storm, rounds, came = Storm(stormy, proxies), 0, Counter[str]()
+    storm, rounds, came = Storm(stormy, proxies, spare), 0, Counter[str]()
     for number in [int(only)] if only else itertools.count():
         drawn = draw(seed, number)
         with capsys.disabled():

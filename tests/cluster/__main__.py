@@ -32,8 +32,8 @@ examples:
 environment:
   CLUSTER                the provider, instead of the choice above
   KUBECONFIG             the cluster of CLUSTER=current
-  KUBERNETES_VERSION     the release of the local provider, 1.36 if it is not set; 1.35 is the other one, built once
-                         as well. Each has its own state, and starting one stops the other
+  KUBERNETES_VERSION     the release of the local provider, 1.36 if it is not set; 1.30 and 1.35 are the others, built
+                         once as well. Each has its own state, and starting one stops the others
   IMAGE_REGISTRY         where images are pushed to for CLUSTER=current, such as registry.example.com/team
   CLUSTER_NODE_IP, CLUSTER_POD_CIDR, CLUSTER_SERVICE_CIDR, CLUSTER_PORTS
                          addresses and the first of four ports of the local provider, if the usual ones are taken

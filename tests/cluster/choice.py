@@ -92,4 +92,7 @@ def gather(environ: Mapping[str, str] = os.environ) -> Facts:
 
 
 def answers(engine: Engine) -> bool:
-    return apt.find(engine) is not None and shell.answers([engine, "info"])
+    """Is the engine here and at work? Under the name of docker there may be Podman, which kind has to be told of."""
+    if apt.find(engine) is None or not shell.answers([engine, "info"]):
+        return False
+    return shell.run([engine, "--version"], check=False).stdout.lower().startswith(engine)

@@ -45,7 +45,7 @@ def _unpack_wheel(directory: Path) -> None:
 def install_wheel(requirement: str, directory: Path) -> None:
     """Put a wheel's files below `directory`, by uv or any pip at hand: a virtual environment may have neither."""
     options = ["--quiet", "--no-deps", "--target", str(directory), requirement]
-    if uv := shutil.which("uv"):
+    if uv := os.environ.get("UV") or shutil.which("uv"):  # `uv run` tells where it is itself
         shell.run([uv, "pip", "install", "--python", sys.executable, *options])
         return
     for python in (sys.executable, "python3", "/usr/bin/python3"):
@@ -93,7 +93,14 @@ def version(module: str, *, cwd: Path, modfile: str = MODFILE) -> str:
 
 
 def build(
-    title: str, args: Sequence[str], *, cwd: Path, package: str, system: str = "", modfile: str = MODFILE
+    title: str,
+    args: Sequence[str],
+    *,
+    cwd: Path,
+    package: str,
+    system: str = "",
+    modfile: str = MODFILE,
+    tags: str = "",
 ) -> None:
     """`go build ARGS… PACKAGE`, telling how many packages of how many are compiled."""
     go = compiler()
@@ -102,8 +109,8 @@ def build(
         env["GOOS"] = system
     with say.step(title) as step:
         step.progress("downloading modules")
-        total = len(shell.output([go, "list", "-deps", package], cwd=cwd, env=env).splitlines())
-        command = [str(go), "build", "-v", "-buildvcs=false", "-trimpath", *args, package]
+        total = len(shell.output([go, "list", "-tags", tags, "-deps", package], cwd=cwd, env=env).splitlines())
+        command = [str(go), "build", "-v", "-buildvcs=false", "-trimpath", "-tags", tags, *args, package]
         lines: list[str] = []
         whole = shell.environment(env)
         with subprocess.Popen(command, cwd=cwd, env=whole, stderr=subprocess.PIPE, text=True) as process:

@@ -1,7 +1,6 @@
 """The provider for a machine with Docker or Podman: kind, built from its Go module, with a pinned node image.
 
-Not tried in the place where the rest of this package was written, which has no container engine: the command lines
-are from kind's documentation of this version.
+No run of it is recorded: the command lines are from kind's documentation of this version.
 """
 
 from pathlib import Path

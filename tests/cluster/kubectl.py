@@ -1,7 +1,9 @@
 """kubectl, pointed at the cluster: what the demo and the tests do from outside goes through it."""
 
 import re
+import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,7 +48,9 @@ class Kubectl:
         """Host and port that lead to a Service while the block runs. Where this machine is the node they are its own: a
         forwarded port ends with the kubelet and with the API server."""
         if isinstance(self.cluster, Local):
-            yield self.output("get", "service", service, "--output", "jsonpath={.spec.clusterIP}"), port
+            host = self.output("get", "service", service, "--output", "jsonpath={.spec.clusterIP}")
+            _await_rules(host, port)
+            yield host, port
             return
         with self.forwarded(f"service/{service}", port) as found:
             yield "127.0.0.1", found
@@ -66,3 +70,17 @@ class Kubectl:
                 yield int(found[1])
             finally:
                 process.terminate()
+
+
+def _await_rules(host: str, port: int, seconds: float = 30) -> None:
+    """Until kube-proxy has written where this leads, which takes it a moment (a second on Kubernetes 1.30)."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=5).close()
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise Problem(f"{host}:{port} is not reached within {seconds:.0f} s: {error}") from error
+            time.sleep(0.1)
+        else:
+            return

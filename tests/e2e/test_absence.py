@@ -12,7 +12,7 @@ from tests.e2e.furniture import BUCKET, FEW, FICKLE, HASTY, PLENTY, address, des
 from tests.e2e.team import Team, one_object
 from tests.platform import chart
 from tests.platform.api import Json
-from tests.platform.names import DEPLOYMENT
+from tests.platform.names import DEPLOYMENT, RUN_NAMESPACE
 from tests.platform.storage import storage
 from tests.platform.waiting import until
 
@@ -90,24 +90,39 @@ def at_work(pod: Json) -> bool:
 def test_what_ends_while_the_operator_is_away_is_told_when_it_is_back(
     world: World, operator: Kubectl, team: Team
 ) -> None:
-    team.ask("alone", **SLOW)
+    for name in ("alone", "robbed"):
+        team.ask(name, **SLOW)
     team.running_pod("alone")
+    pod = team.running_pod("robbed")
     with no_operator(operator):
         team.ask("waiting")
-        until("the Job to end by itself", lambda: job_complete(team, "alone"), 60)
+        rob(world, pod)
+        until("the Job to end by itself", lambda: job_ended(team, "alone", "Complete"), 60)
+        until("the other to fail", lambda: job_ended(team, "robbed", "Failed") and not team.pods("robbed"), 60)
+    failure = team.until("robbed", "Failed")["failure"]
+    assert (failure["reason"], failure["class"]) == ("JobFailed", "Infrastructure")
+    assert "left no pod to ask (BackoffLimitExceeded" in failure["message"]
     results = [team.succeeded(name) for name in ("alone", "waiting")]
     assert [result["rows"] for result in results] == [500, FEW]
     for result in results:
         one_object(world.storage, result)
 
 
+def rob(world: World, pod: Json) -> None:
+    """Its Job has one attempt, and somebody deletes the pod of it."""
+    api, metadata = world.platform.api, pod["metadata"]
+    job = metadata["labels"]["batch.kubernetes.io/job-name"]
+    api.patch("Job", job, RUN_NAMESPACE, {"spec": {"backoffLimit": 0}})
+    api.delete("Pod", metadata["name"], RUN_NAMESPACE)
+
+
 def orphaned_run_ends(team: Team, name: str) -> None:
     until("the Job of a request that is gone to go", lambda: not team.jobs(name), 90)
 
 
-def job_complete(team: Team, name: str) -> bool:
+def job_ended(team: Team, name: str, how: str) -> bool:
     conditions = [each for job in team.jobs(name) for each in job["status"].get("conditions") or []]
-    return any(each["type"] == "Complete" and each["status"] == "True" for each in conditions)
+    return any(each["type"] == how and each["status"] == "True" for each in conditions)
 
 
 def may_ask(world: World, team: Team) -> None:

@@ -42,12 +42,12 @@ LATE = 420.0
 """Bound for what waits for Kubernetes' own patience."""
 
 
-# Pods that are not what they should be.
+# Pods and Jobs that are not what they should be.
 
 
 @pytest.fixture(scope="session")
 def impostors(world: World) -> Iterator[Team]:
-    """In the namespace of this team's requests the exporter is replaced when its pod is made."""
+    """In the namespace of this team's requests the exporter is replaced when its pod is made, and one Job is spoilt."""
     api = world.platform.api
     team = world.team(FEIGNED, label="impostors")
     policy = "e2e-impostors.export-operator.io"
@@ -57,17 +57,30 @@ def impostors(world: World) -> Iterator[Team]:
         "mute-0": "[JSONPatch{op: 'add', path: '/spec/containers/0/terminationMessagePath', value: '/dev/nobody'}]",
         "too-free-0": "[JSONPatch{op: 'add', path: '/spec/hostNetwork', value: true}]",
         "impossible-0": "[JSONPatch{op: 'replace', path: '/spec/restartPolicy', value: 'Sometimes'}]",
+        "overlooked-0": "[JSONPatch{op: 'add', path: '/spec/schedulerName', value: 'nobody'}]",
+        "misplaced-0": f"[JSONPatch{{op: 'add', path: '/spec/nodeName', value: '{real_node(api)}'}},"
+        " JSONPatch{op: 'add', path: '/spec/nodeSelector', value: {'nobody': 'yes'}}]",
+        "unfurnished-0": "[JSONPatch{op: 'add', path: '/spec/volumes/-', value: Object.spec.volumes{name: 'nothing',"
+        " configMap: Object.spec.volumes.configMap{name: 'nothing'}}}, JSONPatch{op: 'add',"
+        " path: '/spec/containers/0/volumeMounts/-', value: Object.spec.containers.volumeMounts{name: 'nothing',"
+        " mountPath: '/nothing'}}]",
     }
     other = f"[JSONPatch{{op: 'add', path: '/spec/containers/0/command', value: ['python', '-c', {script}]}}]"
     whose, name = (
         f"object.metadata.annotations['export-operator.io/request-{each}']" for each in ("namespace", "name")
     )
-    expression = "".join(f"{name} == '{each}' ? {patch} : " for each, patch in instead.items()) + other
-    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+    of_pod = "".join(f"{name} == '{each}' ? {patch} : " for each, patch in instead.items()) + other
+    of_job = f"{name} == 'spoilt-0' ? [JSONPatch{{op: 'add', path: '/spec/backoffLimit', value: -1}}] : []"
+    expression = f"has(object.spec.template) ? ({of_job}) : ({of_pod})"
+    made = {"apiVersions": ["v1"], "operations": ["CREATE"]}
+    rules = [
+        {**made, "apiGroups": [""], "resources": ["pods"]},
+        {**made, "apiGroups": ["batch"], "resources": ["jobs"]},
+    ]
     spec: Json = {
         "failurePolicy": "Fail",
         "reinvocationPolicy": "Never",
-        "matchConstraints": {"resourceRules": [rule]},
+        "matchConstraints": {"resourceRules": rules},
         "matchConditions": [
             {
                 "name": "an-export-of-this-team",
@@ -132,6 +145,7 @@ PRETENDED = [
         if kind.retryable
     ),
     Pretended("exit-3", "PodCrashed", says="exit code 3 and no report", attempts=4),
+    Pretended("exit-137", "PodKilled", says="exit code 137 and no report", attempts=4),
     Pretended("exit-0", "ResultMissing", says="there is no manifest"),
     Pretended("says-elsewhere-0", "ResultMismatch", says="s3://elsewhere/forged.csv"),
     Pretended("says-too-much-0", "ResultMissing", says="there is no manifest"),
@@ -141,6 +155,10 @@ PRETENDED = [
     Pretended("fills-its-folder-1", "Evicted", says='Usage of EmptyDir volume "work" exceeds the limit', attempts=4),
     Pretended("too-free-0", "PodSecurityRefused", says=r"violates PodSecurity .* \(start deadline 45 s\)"),
     Pretended("impossible-0", "PodRefused", says=r"spec.restartPolicy.* \(start deadline 45 s\)"),
+    Pretended("spoilt-0", "JobNotCreated", says=r"spec.backoffLimit.* \(start deadline 45 s\)", attempts=0),
+    Pretended("overlooked-0", "StartDeadlineExceeded", says=r"did not start \(start deadline 45 s\)"),
+    Pretended("unfurnished-0", "PodNotStarting", says=r'configmap "nothing" not found.* \(start deadline 45 s\)'),
+    Pretended("misplaced-0", "NodeRefused", says="the node did not take the export pod: .*affinity", attempts=4),
 ]
 
 
@@ -375,6 +393,10 @@ class Left:
     node: str
 
 
+ENDED_BY_KUBELET = {"shut-down": "Terminated", "for-a-new-reason": "Whim"}
+"""Reasons that a kubelet writes on pods which it ends: at the shutdown of its node, and one that nobody knows here."""
+
+
 @pytest.fixture(scope="session")
 def left(world: World, executioner: Killer) -> Iterator[Left]:
     api = world.platform.api
@@ -386,10 +408,14 @@ def left(world: World, executioner: Killer) -> Iterator[Left]:
     alone = {"key": APART, "value": "yes", "effect": "NoSchedule"}
     api.create({**made, "spec": {"taints": [alone]}})
     say(api, found.node, "True")
-    found.apart.ask("apart")
-    pod = until("its pod", lambda: found.apart.pods("apart"), 60)[0]
-    place_and_start(api, pod, found.node)
-    found.apart.until("apart", "Running")
+    for name in ("apart", *ENDED_BY_KUBELET):
+        found.apart.ask(name)
+    for name in ("apart", *ENDED_BY_KUBELET):
+        pod = until("its pod", lambda name=name: found.apart.pods(name), 60)[0]  # type: ignore[misc]
+        place_and_start(api, pod, found.node)
+        found.apart.until(name, "Running")
+        if name in ENDED_BY_KUBELET:
+            end(api, pod, ENDED_BY_KUBELET[name])
     say(api, found.node, "False")
     # Whenever Kubernetes gives the pod up, the next one has a node to go to.
     api.patch("Node", real_node(api), "", {"metadata": {"labels": {APART: "yes"}}})
@@ -422,6 +448,27 @@ def place_and_start(api: Api, pod: Json, node: str) -> None:
     container = {"name": "exporter", "image": "x", "imageID": "x", "ready": True, "restartCount": 0, "state": state}
     status = {"phase": "Running", "containerStatuses": [container]}
     api.call("PATCH", f"{where}/status", {"status": status}, "application/merge-patch+json")
+
+
+def end(api: Api, pod: Json, reason: str) -> None:
+    """What that kubelet does to a pod when its node is shut down, say."""
+    status = {"phase": "Failed", "reason": reason, "message": "its time has come"}
+    where = path("Pod", pod["metadata"]["name"], RUN_NAMESPACE)
+    api.call("PATCH", f"{where}/status", {"status": status}, "application/merge-patch+json")
+
+
+@pytest.mark.late
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("shut-down", "ended as NodeShutdown: the node of the export pod was shut down: its time has come"),
+        ("for-a-new-reason", "ended as PodFailed: the export pod ended: Whim: its time has come"),
+    ],
+)
+def test_a_pod_that_its_kubelet_ends_is_replaced_and_why_is_told(left: Left, name: str, says: str) -> None:
+    assert says in retried(left.apart, name)
+    assert left.apart.succeeded(name, 120)["rows"] == FEW
+    assert left.apart.status(name)["attempts"] == 2
 
 
 def test_a_log_that_cannot_be_read_is_no_sign_that_a_run_is_stuck(left: Left) -> None:

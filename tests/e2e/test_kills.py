@@ -110,10 +110,15 @@ def test_an_operator_that_is_killed_in_ten_runs_changes_nothing_in_their_outcome
         assert team.status(name)["attempts"] == 1
         assert len(team.pods(name)) == 1
         delivered_once(world, team, name, expected)
-    slots = world.platform.api.get("ExportUsage", "slots", RUN_NAMESPACE)
-    assert [entry for entry in slots["spec"].get("entries", []) if entry["namespace"] == team.namespace] == []
+    until("no slot to be held", lambda: not slots(world, team), 30)
     reserved = reservations(world, team)
     assert len(reserved) == len(set(reserved)) == len(team.asked)
+
+
+def slots(world: World, team: Team) -> list[str]:
+    """Runs of the team that hold one."""
+    usage = world.platform.api.get("ExportUsage", "slots", RUN_NAMESPACE)
+    return [entry["run"] for entry in usage["spec"].get("entries", []) if entry["namespace"] == team.namespace]
 
 
 def comes_back(world: World, victim: Json) -> None:

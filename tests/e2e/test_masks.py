@@ -8,13 +8,13 @@ import io
 import pytest
 
 from tests.e2e.conftest import World
-from tests.e2e.furniture import MASK_KEY, PLENTY
+from tests.e2e.furniture import MASK_KEY
+from tests.e2e.team import Team
 
 pytestmark = pytest.mark.e2e
 
 
-def test_an_object_has_masked_values_of_the_rows_that_the_filter_lets_through(world: World) -> None:
-    team = world.team(PLENTY)
+def test_an_object_has_masked_values_of_the_rows_that_the_filter_lets_through(world: World, team: Team) -> None:
     team.ask("masked", "masked")
     result = team.succeeded("masked")
     found = list(csv.reader(io.StringIO(world.storage.read(result["uri"]).decode())))

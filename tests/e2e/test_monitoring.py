@@ -4,6 +4,7 @@ dashboards is answered, and no restart changes a counter."""
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import yaml
@@ -12,8 +13,10 @@ from scripts.dashboards import DASHBOARDS
 from export_operator.adapters.totals import NAME
 from tests.cluster.kubectl import Kubectl
 from tests.e2e.conftest import MakeTeam, World
-from tests.e2e.furniture import FEW, FICKLE, PLENTY, address, destination
-from tests.platform.api import Json
+from tests.e2e.furniture import FEW, FICKLE, PLENTY, SOURCE, address, destination
+from tests.e2e.killer import Killer
+from tests.platform.api import Json, path
+from tests.platform.catalogue import named
 from tests.platform.names import DEPLOYMENT, NAMESPACE, REPOSITORY
 from tests.platform.waiting import until
 from tests.services.processes import workplace
@@ -23,11 +26,23 @@ pytestmark = pytest.mark.e2e
 
 RULES = REPOSITORY / "manifests" / "monitoring" / "alerts.yaml"
 WATCHED = "e2e-watched"
-"""A destination on the S3 server that comes and goes."""
+"""A destination on the S3 server that comes and goes, and a policy and its group."""
 TOLD, TAKEN_BACK = 90.0, 120.0
 """Bounds: two probes that fail, and the next one when it is down, with scrape, rule and sending."""
 NOTHING_YET = "export_operator_last_sweep_timestamp_seconds"
 """The first sweep comes later."""
+OR_NOTHING = " or vector(0)"
+"""How a query is answered when there is nothing to tell."""
+SELDOM = {
+    "Running",
+    "Calls of exporters tried again, a minute",
+    "Looks that failed, a minute",
+    "Calls that failed, a minute",
+    "Clean-up",
+    "Orphaned bytes",
+}
+"""Panels of what an export that goes well has nothing of."""
+LONG_AGO = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -73,11 +88,17 @@ def running(world: World) -> list[Json]:
     return [pod for pod in pods if pod["status"].get("phase") == "Running"]
 
 
-def test_every_query_of_the_dashboards_is_answered_after_an_export(watch: Watch, teams: MakeTeam) -> None:
+def test_every_query_of_the_dashboards_is_answered_after_an_export(watch: Watch, world: World, teams: MakeTeam) -> None:
+    api = world.platform.api
+    hook = {"name": "hook", "type": "Webhook", "secretRef": {"name": "e2e-absent"}}
+    selector = {"groups": ["e2e-nobody"]}
+    api.apply(named("ExportPolicy", WATCHED, {"selector": selector, "notifications": {"channels": [hook]}}))
     team = teams(PLENTY)
     before = watch.one(TEAM_ROWS.format(team.namespace))
     assert before is None
     team.ask("shown")
+    team.ask("failed", "broken")
+    team.ask("waits", destination={"name": "e2e-unreachable"})
     team.succeeded("shown")
     until("the rows to be counted", lambda: watch.one(TEAM_ROWS.format(team.namespace)) == FEW, 60)
     waiting = {
@@ -90,6 +111,8 @@ def test_every_query_of_the_dashboards_is_answered_after_an_export(watch: Watch,
     def answered() -> bool:
         for place, query in list(waiting.items()):
             given = query.replace("$__rate_interval", "30s").replace("$tenant", ".*")
+            if place[1] not in SELDOM:
+                given = given.replace(OR_NOTHING, "")
             if watch.prometheus.query(given) or NOTHING_YET in query:
                 del waiting[place]
         return not waiting
@@ -101,6 +124,7 @@ def test_every_query_of_the_dashboards_is_answered_after_an_export(watch: Watch,
         raise
 
 
+TAKES_MINUTES = {"name": SOURCE, "dataset": "paced", "parameters": {"milliseconds": "2000"}}
 TEAM_ROWS = 'max(export_operator_tenant_exported_rows_total{{tenant="{}"}})'
 
 
@@ -120,14 +144,49 @@ def test_s3_that_is_stopped_is_told_to_the_receiver_and_so_is_its_return(watch: 
     until("its end", lambda: watch.receiver.last("ExportDestinationDown", **labels) == "resolved", TAKEN_BACK)
 
 
-def test_requests_that_wait_for_long_are_told_and_so_is_that_none_does_any_more(watch: Watch, teams: MakeTeam) -> None:
-    team = teams(PLENTY)
-    team.ask("waits", destination={"name": "e2e-unreachable"})
-    team.until("waits", "Queued", reason="DestinationUnavailable")
-    labels = {"reason": "DestinationUnavailable"}
+def test_a_queue_that_is_full_for_long_is_told_and_so_is_that_it_moves_again(
+    watch: Watch, world: World, teams: MakeTeam
+) -> None:
+    limits = {"user": {"requests": 100}, "all": {"maxConcurrent": 1}}
+    world.platform.api.apply(named("ExportPolicy", WATCHED, {"selector": {"groups": [WATCHED]}, "limits": limits}))
+    team = teams(WATCHED)
+    team.ask("holds", source=TAKES_MINUTES)
+    team.until("holds", "Running")
+    team.ask("waits")
+    team.until("waits", "Queued", reason="PolicyConcurrency")
+    labels = {"reason": "PolicyConcurrency"}
     until("the alert", lambda: watch.receiver.last("ExportQueueOld", **labels) == "firing", TOLD)
-    team.delete("waits")
+    team.patch("holds", cancel=True)
+    team.succeeded("waits")
     until("its end", lambda: watch.receiver.last("ExportQueueOld", **labels) == "resolved", TOLD)
+    told = {name: {event["reason"]: event["type"] for event in team.events(name)} for name in ("holds", "waits")}
+    assert told == {
+        "holds": {"Started": "Normal", "Cancelled": "Normal"},
+        "waits": {"Started": "Normal", "Succeeded": "Normal"},
+    }
+
+
+def test_a_pod_that_hangs_is_told_when_its_run_should_long_be_over(
+    watch: Watch, world: World, teams: MakeTeam, executioner: Killer
+) -> None:
+    team = teams(PLENTY)
+    team.ask("hangs", source=TAKES_MINUTES)
+    pod = team.running_pod("hangs")
+    assert executioner.freeze(pod)
+    try:
+        team.until("hangs", "Running")
+        assert watch.receiver.last("ExportRunStuck") != "firing"
+        # What the operator would find much later.
+        began = (datetime.now(UTC) - LONG_AGO).strftime("%Y-%m-%dT%H:%M:%SZ")
+        place = path("ExportRequest", "hangs", team.namespace) + "/status"
+        as_operator = world.platform.api.as_user(f"system:serviceaccount:{NAMESPACE}:{DEPLOYMENT}")
+        as_operator.call("PATCH", place, {"status": {"startTime": began}}, "application/merge-patch+json")
+        until("the alert", lambda: watch.receiver.last("ExportRunStuck") == "firing", TOLD)
+    finally:
+        executioner.thaw(pod)
+    team.patch("hangs", cancel=True)
+    team.until("hangs", "Cancelled", seconds=TAKEN_BACK)
+    until("its end", lambda: watch.receiver.last("ExportRunStuck") == "resolved", TOLD)
 
 
 def test_a_cluster_without_an_operator_is_told(watch: Watch, operator: Kubectl) -> None:

@@ -1,5 +1,5 @@
-"""Notifications from the cluster: to a receiver that is there, to one that is away while the operator dies, and to none
-that a tenant could name."""
+"""Notifications from the cluster: to receivers of calls and mails, to one that is away while the operator dies, and to
+none that a tenant could name."""
 
 import base64
 import gzip
@@ -8,6 +8,8 @@ import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from email import message_from_string, policy
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,11 @@ import standardwebhooks
 
 from export_operator.adapters.outbox import KEY as KEPT_AS
 from export_operator.adapters.outbox import NAME
+from export_operator.domain.channels import Event
 from tests.cluster import templates
 from tests.cluster.kubectl import Kubectl
 from tests.e2e.conftest import MakeTeam, World
-from tests.e2e.furniture import DESTINATION, FEW
+from tests.e2e.furniture import DESTINATION, FEW, SOURCE
 from tests.e2e.killer import Killer
 from tests.e2e.leader import leader, term
 from tests.e2e.team import Team
@@ -34,6 +37,7 @@ pytestmark = pytest.mark.e2e
 HOOK, TOLD = "e2e-hook", "e2e-told"
 """The receiver, and the group and policy of whom it is told."""
 KEY = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
+MAILBOX = "team@example.org"
 PRIVATE = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"]
 SECONDS = 60.0
 KEPT = 60
@@ -47,15 +51,30 @@ class Receiver:
 
     def calls(self, team: Team, *requests: str) -> list[Json]:
         """What the receiver's pod got of these requests, each checked by the standard's own library."""
-        lines = self.kubectl.output("logs", f"deployment/{HOOK}").splitlines()
         found = []
-        for call in map(json.loads, lines):
+        for call in self._got("body"):
             data = json.loads(call["body"])["data"]
             if data["namespace"] == team.namespace and data["name"] in requests:
                 event: Json = standardwebhooks.Webhook(KEY).verify(call["body"], call["headers"])
                 assert call["headers"]["webhook-id"] == event["id"]
                 found.append(event)
         return found
+
+    def mails(self, team: Team) -> list[tuple[str, list[str], list[str]]]:
+        """Subject, recipients and lines of each that is about a team's requests."""
+        found = []
+        for each in self._got("mail"):
+            mail = message_from_string(each["mail"], policy=policy.default)
+            assert isinstance(mail, EmailMessage)
+            body = mail.get_body(("plain",))
+            assert body is not None
+            if team.namespace in mail["subject"]:
+                found.append((str(mail["subject"]), each["to"], body.get_content().splitlines()))
+        return found
+
+    def _got(self, kind: str) -> list[Json]:
+        lines = self.kubectl.output("logs", f"deployment/{HOOK}").splitlines()
+        return [got for got in map(json.loads, lines) if kind in got]
 
     def scale(self, replicas: int) -> None:
         self.kubectl.run("scale", f"deployment/{HOOK}", f"--replicas={replicas}")
@@ -72,6 +91,11 @@ class Receiver:
         """The policy's, about its channels."""
         conditions = self.world.platform.api.get("ExportPolicy", TOLD)["status"].get("conditions") or []
         return next((each for each in conditions if each["type"] == "NotificationsDelivered"), {})
+
+    def known(self) -> bool:
+        """The operator has the policy as it is."""
+        policy = self.world.platform.api.get("ExportPolicy", TOLD)
+        return bool(policy.get("status", {}).get("observedGeneration") == policy["metadata"]["generation"])
 
     def channels(self, *channels: dict[str, Any], requests: int = 1000, **settings: int) -> None:
         """Have the policy with these channels, and with so many requests for each user."""
@@ -104,7 +128,10 @@ def receiver(world: World) -> Iterator[Receiver]:
     manifest = (Path(__file__).with_name("manifests") / "hook.yaml").read_text()
     kubectl.apply(templates.render(manifest, {"NAME": HOOK, "IMAGE": platform.images.operator}))
     kubectl.rolled_out(HOOK)
-    catalogue.secret(platform.api, HOOK, url=f"http://{HOOK}.{SERVICES}.svc:8080/", signingKeys=KEY)
+    address = f"{HOOK}.{SERVICES}.svc"
+    catalogue.secret(platform.api, HOOK, url=f"http://{address}:8080/", signingKeys=KEY)
+    mail = f"mailto://{address}:2525/?from=exports@example.com&to={MAILBOX}&mode=insecure"
+    catalogue.secret(platform.api, "e2e-mail", url=mail)
     made = Receiver(kubectl, world)
     made.channels(channel())
     yield made
@@ -132,10 +159,34 @@ def test_a_tenant_picks_a_channel_by_name_and_is_told_of_start_and_end(receiver:
     until("the channel to be well", lambda: receiver.condition().get("status") == "True", SECONDS)
 
 
+def test_a_person_gets_a_mail_that_says_what_there_is_and_where(receiver: Receiver, teams: MakeTeam) -> None:
+    mail = channel(name="mail", type="Apprise", secretRef={"name": "e2e-mail"}, events=None, allowPlainHTTP=None)
+    receiver.channels(channel(), mail)
+    team = teams(TOLD)
+    team.ask("mailed", notify=["mail"])
+    result = team.succeeded("mailed")
+    until("the mail", lambda: receiver.mails(team), SECONDS)
+    ((subject, to, lines),) = receiver.mails(team)
+    assert (subject, to) == (f"Export {team.namespace}/mailed is ready", [MAILBOX])
+    status = team.status("mailed")
+    assert [line.strip() for line in lines if line.strip()] == [
+        status["message"],
+        f"Dataset: few of {SOURCE}",
+        f"Asked for by: {team.user}",
+        f"Rows: {FEW:,}",
+        f"Bytes: {result['bytes']:,}",
+        f"Where: {result['uri']}",
+        f"Manifest: {result['manifestURI']}",
+        f"Kept until: {result['expirationTime']}",
+        f"Event: {status['run']}-succeeded",
+    ]
+
+
 def test_a_channel_that_the_policy_does_not_have_is_refused_with_those_that_it_has(
     receiver: Receiver, teams: MakeTeam
 ) -> None:
-    until("the policy to be known", receiver.condition, SECONDS)
+    receiver.channels(channel())
+    until("the policy to be known", receiver.known, SECONDS)
     team = teams(TOLD)
     team.ask("wrong", notify=["hooks"])
     told = team.until("wrong", "Rejected", reason="ChannelNotFound")
@@ -190,14 +241,15 @@ def test_no_address_inside_is_reached_unless_the_platform_team_allows_its_networ
 
 
 def test_whatever_becomes_of_a_request_is_told(receiver: Receiver, teams: MakeTeam) -> None:
-    """But for ends in part, whose status differs from others by its phase alone."""
-    events = ["QueuedLong", "Started", "Succeeded", "Failed", "Rejected", "Cancelled", "Expiring", "QuotaNear"]
+    events = [str(event) for event in Event]
     receiver.channels(channel(events=events), requests=10, queuedLongSeconds=1, quotaNearPercent=10)
     team = teams(TOLD)
     team.ask("good", notify=["hook"])
     team.ask("broken", "broken", notify=["hook"])
     team.ask("nowhere", "nowhere", notify=["hook"])
     team.ask("waits", notify=["hook"], destination={"name": "e2e-unreachable"})
+    paced = {"name": SOURCE, "dataset": "paced", "parameters": {"milliseconds": "300"}}
+    team.ask("late", source=paced, notify=["hook"], runDeadlineSeconds=10, onDeadline="Partial")
 
     def told(*requests: str) -> dict[str, set[str]]:
         calls = receiver.calls(team, *requests)
@@ -212,6 +264,7 @@ def test_whatever_becomes_of_a_request_is_told(receiver: Receiver, teams: MakeTe
         "broken": {"Started", "Failed"},
         "nowhere": {"Rejected"},
         "waits": {"QueuedLong", "Cancelled"},
+        "late": {"Started", "PartiallySucceeded", "Expiring"},
     }
     with suppress(TooLong):
         until("all of it to be told", lambda: told(*expected) == expected, 2 * SECONDS)

@@ -33,7 +33,7 @@ def robot(team: Team) -> Team:
     }
     team.admin.apply(binding)
     user = f"system:serviceaccount:{where}:{ROBOT}"
-    return Team(where, user, team.admin, team.admin.as_user(user), team.kubectl, asked=team.asked)
+    return Team(where, user, team.admin, team.admin.as_user(user), team.kubectl, team.declares, team.asked)
 
 
 def redrive(operator: Kubectl, credentials: str, *words: str) -> tuple[int, Any]:
@@ -55,6 +55,7 @@ def broken_source(api: Api, name: str) -> Json:
     return mended
 
 
+@pytest.mark.older
 def test_what_failed_runs_anew_when_what_broke_is_mended(world: World, team: Team, operator: Kubectl) -> None:
     api, tenant = world.platform.api, robot(team)
     source = f"e2e-broken-{team.namespace}"
@@ -78,12 +79,12 @@ def test_what_failed_runs_anew_when_what_broke_is_mended(world: World, team: Tea
             told = team.kubectl.output("get", "exreq", "--field-selector", selector, "--output", "name")
             return sorted(line.rpartition("/")[2] for line in told.splitlines())
 
-        assert found("status.phase=Failed") == sorted(NAMES)
-        assert found(f"status.failure.class=Source,spec.source.name={source}") == sorted(NAMES)
-        assert found(f"status.failure.reason=SourceDatabaseNotFound,status.effective.destination={DESTINATION}") == (
-            sorted(NAMES)
-        )
-        assert found("status.failure.class=User") == []
+        if selects(api):
+            assert found("status.phase=Failed") == sorted(NAMES)
+            assert found(f"status.failure.class=Source,spec.source.name={source}") == sorted(NAMES)
+            reason = "status.failure.reason=SourceDatabaseNotFound"
+            assert found(f"{reason},status.effective.destination={DESTINATION}") == sorted(NAMES)
+            assert found("status.failure.class=User") == []
 
         token = team.kubectl.output("create", "token", ROBOT)
         chosen = ("--namespace", team.namespace, "--class", "Source", "--source", source)
@@ -110,6 +111,12 @@ def test_what_failed_runs_anew_when_what_broke_is_mended(world: World, team: Tea
         assert (code, document["requests"]) == (0, [])
     finally:
         api.delete("ExportSource", source)
+
+
+def selects(api: Api) -> bool:
+    """Kubernetes 1.30 selects custom resources by no field of theirs."""
+    place = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/exportrequests.export-operator.io"
+    return "selectableFields" in api.call("GET", place)["spec"]["versions"][0]
 
 
 def document_time(document: Any, name: str) -> str:

@@ -1,6 +1,8 @@
 """The kubelet and the API server go and come back while exports run."""
 
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,7 @@ from tests.cluster.local import components, program
 from tests.cluster.local.provider import Local
 from tests.e2e.conftest import World
 from tests.e2e.furniture import BUCKET, SOURCE
+from tests.e2e.leader import leader, term
 from tests.e2e.team import Team, one_object
 from tests.platform.api import ApiError, Json
 from tests.platform.waiting import until
@@ -85,15 +88,30 @@ def taken(team: Team, name: str) -> bool:
     return True
 
 
-def test_an_api_server_that_is_killed_is_waited_for_while_exports_go_on(
+def lives(pod: Json) -> bool:
+    """Whether a process of the pod's container is there: the node is this machine."""
+    identity = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
+    for group in Path("/proc").glob("[0-9]*/cgroup"):
+        with suppress(OSError):
+            if identity in group.read_text():
+                return True
+    return False
+
+
+def test_an_api_server_that_is_away_for_longer_than_the_lease_is_waited_for_while_exports_go_on(
     world: World, team: Team, machine: Components
 ) -> None:
+    api = world.platform.api
+    led, pod = term(api), leader(api)
     for name in ("under-way", "begun-late"):
         team.ask(name, **SLOW)
     team.running_pod("under-way")
     machine.kill("kube-apiserver")
     finished(world, team, "under-way")
+    until("the leader to end, for its Lease is over", lambda: not lives(pod), SECONDS)
     machine.start("kube-apiserver")
+    leader(api)
+    assert term(api) != led
     until("the API server to know what it checks requests by", lambda: taken(team, "asked-after"), 60)
     for name in ("under-way", "begun-late", "asked-after"):
         delivered_once(world, team, name)

@@ -9,6 +9,7 @@ from tests.e2e.checkpoints import checkpoint, until_parts
 from tests.e2e.conftest import World
 from tests.e2e.furniture import BUCKET, PLENTY
 from tests.e2e.team import Team, one_object
+from tests.platform import catalogue
 from tests.platform.api import Json
 from tests.platform.names import RUN_NAMESPACE
 from tests.platform.waiting import until
@@ -122,3 +123,35 @@ def observed(team: Team, name: str) -> bool:
 
 def without_generation(status: Json) -> dict[str, Any]:
     return {name: value for name, value in status.items() if name != "observedGeneration"}
+
+
+def test_one_that_is_no_longer_allowed_when_it_is_let_go_on_fails_without_a_pod(world: World, team: Team) -> None:
+    api, name = world.platform.api, f"e2e-changing-{team.namespace}"
+    spec: Json = {"selector": {"users": [team.user]}, "limits": {"windowSeconds": 86_400, "user": {"requests": 10}}}
+    api.apply(catalogue.named("ExportPolicy", name, spec))
+    try:
+        slow: Json = {"source": {"name": "e2e-db", "dataset": "slow", "parameters": {"rows": "400"}}}
+        team.ask("barred", **slow)
+        team.running_pod("barred")
+        team.patch("barred", suspend=True)
+        at_rest(world, team, "barred")
+        api.apply(catalogue.named("ExportPolicy", name, {**spec, "allowed": {"formats": ["Parquet"]}}))
+        until("the policy to be in force", lambda: refused(team), 30)
+        team.patch("barred", suspend=False)
+        failure = team.until("barred", "Failed")["failure"]
+        assert (failure["reason"], failure["class"], failure["retryable"]) == (
+            "NoLongerAllowed",
+            "Infrastructure",
+            False,
+        )
+        assert team.pods("barred") == []
+    finally:
+        api.delete("ExportPolicy", name)
+
+
+def refused(team: Team) -> bool:
+    """Whether the operator has seen that CSV is not allowed."""
+    name = f"probe-{len(team.asked)}"
+    team.ask(name)
+    phase = team.ended(name)["phase"]
+    return bool(phase == "Rejected")

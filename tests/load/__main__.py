@@ -74,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             where = results.Circumstances.present()
             with plane() as fresh:
                 fresh.install()
-                flow = asyncio.run(stream.measure(fresh, options.rate, options.minutes, options.nodes or NODES))
+                many, nodes = options.users or 300, options.nodes or NODES
+                flow = asyncio.run(stream.measure(fresh, options.rate, options.minutes, many, nodes))
             found.stream = results.Stream(where, flow)
             found.write(file)
             sound &= _told(STREAM, judging.stream_faults(flow))

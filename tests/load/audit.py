@@ -11,8 +11,11 @@ from typing import Any
 
 from export_operator.adapters.metrics import purpose_of
 
-APART = ("log get",)
-"""Not among the calls of a run: how many ends of logs are read follows from how long it takes."""
+TOLD_ANEW = "place told anew"
+APART = ("log get", TOLD_ANEW)
+"""Progress, which is not among the calls of a run: how often it is told follows from how long one runs or waits."""
+BY_TIME = ("list", "watch", "dry-run", "probe", "lease")
+"""Purposes of calls that do not grow with the number of runs."""
 
 
 @dataclass
@@ -23,6 +26,12 @@ class Calls:
     made: Counter[str] = field(default_factory=Counter)
     conflicts: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
+
+
+def told_apart(calls: Calls, count: int) -> None:
+    """So many updates of status told those who wait of their place, and nothing else."""
+    calls.made[TOLD_ANEW] = count
+    calls.made["status update"] -= count
 
 
 def size(log: Path) -> int:

@@ -17,7 +17,7 @@ HEAD = """\
 <!-- Written by `make load`. Do not edit: the next run writes it anew. -->
 # Load
 
-    make load                                  # all of it; the stream alone takes half an hour
+    make load                                  # all of it: stream and population take half an hour each
     make load SUITES=burst,decide              # some of it; the rest stays as it was
     make load USERS=60 SIZES=100,1000 MINUTES=3    # a first look
     python -m tests.load --help
@@ -44,7 +44,8 @@ the first Job to the last. *CPU* is the operator's, for each request.\
 
 CALLS = """\
 Calls of the operator for each admitted run, by purpose and verb as in its metric `export_operator_api_calls_total`;
-those for refused requests are among them. The ends of logs, which tell progress, are counted apart.\
+those for refused requests are among them. Progress is counted apart: the ends of logs that are read, and updates of
+status that tell those who wait of their new place, or of what they wait for now.\
 """
 
 
@@ -107,14 +108,22 @@ def _calls(storms: Sequence[Storm]) -> str:
         f"**of these, ledger** (goal: at most {GOAL_LEDGER})": [name for name in names if name.startswith("ledger")],
     }
     rows += [[title, *(f"**{_per_run(storm, some)}**" for storm in storms)] for title, some in told.items()]
-    rows += [[f"{name}, apart", *(_per_run(storm, [name]) for storm in storms)] for name in APART]
+    rows.append(["all told, for each request", *(f"{_made(storm, names) / storm.requests:.2f}" for storm in storms)])
+    rows += [
+        [f"{name}, apart", *(_per_run(storm, [name]) if name in storm.calls else "" for storm in storms)]
+        for name in APART
+    ]
     rows.append(["conflicts, in all", *(_counts(storm.conflicts) for storm in storms)])
     rows.append(["refused, in all", *(_counts(storm.refused) for storm in storms)])
     return table(["", *(storm.title for storm in storms)], rows)
 
 
 def _per_run(storm: Storm, names: Iterable[str]) -> str:
-    return f"{sum(storm.calls.get(name, 0) for name in names) / storm.admitted:.2f}"
+    return f"{_made(storm, names) / storm.admitted:.2f}"
+
+
+def _made(storm: Storm, names: Iterable[str]) -> int:
+    return sum(storm.calls.get(name, 0) for name in names)
 
 
 def _counts(counts: dict[str, int]) -> str:
@@ -129,8 +138,8 @@ def _deciding(deciding: Deciding) -> str:
         rows.append([timing.title, *spread, str(found.count)])
     text = (
         f"The pure part (`domain`) with {deciding.queued:,} requests in the queue, in microseconds for each; the"
-        f" goal is {GOAL_MICROSECONDS} for the first line, which each event costs; the others come once or twice in a"
-        f" request's life. CPU time, the garbage collector's included.\n\n- {scale.line(deciding.where)}"
+        f" goal is {GOAL_MICROSECONDS} for all of a decision. CPU time, that of the garbage collector included, which"
+        f" is set as in the operator.\n\n- {scale.line(deciding.where)}"
     )
     return f"## Deciding\n\n{text}\n\n" + table(["", "median µs", "least–most", "IQR", "rounds"], rows)
 

@@ -23,10 +23,12 @@ from tests.cluster.local.client import Client
 from tests.cluster.local.settings import Settings
 from tests.cluster.paths import REPOSITORY
 from tests.platform.names import NAMESPACE
-from tests.services.processes import Server, as_user, free_port, workplace
+from tests.services.processes import Server, as_user, listens, workplace
 
 ACCOUNT = f"system:serviceaccount:{NAMESPACE}:export-operator"
 TOKEN_SECONDS = 7200
+FIRST_PORT = 22379
+"""On an address of its own, so any will do but one that the kernel may give to an outgoing connection."""
 
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
@@ -102,18 +104,21 @@ def plane(*more: str | Path) -> Iterator[Plane]:
     """One that is ready, and gone afterwards; `more` are options of its API server. The first of all builds Kubernetes,
     unless the local cluster has."""
     with workplace("load") as directory:
+        address = _loopback()
         settings = Settings(
             directory=directory,
-            node_ip=_loopback(),
+            node_ip=address,
+            loopback=address,
             pod_cidr="10.97.1.0/24",
             service_cidr="10.96.0.0/16",
-            first_port=free_port(),
+            first_port=FIRST_PORT,
             cni_bin=directory,
         )
         pki.make(settings)
         # Under a name of its own, or else the local cluster would take it for a part of another cluster, and stop it.
-        binary = directory / "control-plane"
+        binary, store = directory / "control-plane", directory / "store"
         binary.symlink_to(program.path())
+        store.symlink_to(program.services())
         policy, audit = directory / "audit-policy.json", directory / "audit.log"
         policy.write_text(json.dumps(AUDIT_POLICY))
         options: list[str | Path] = [
@@ -126,7 +131,9 @@ def plane(*more: str | Path) -> Iterator[Plane]:
         ]
         # Endpoints of the API server's own Service may not be loopback addresses; nobody here asks for them.
         options += ["--endpoint-reconciler-type", "none"]
-        etcd = Component("etcd", directory, components.etcd(settings, binary))
+        etcd = Component(
+            "etcd", directory, components.etcd(settings, store), lambda: listens(address, settings.etcd_port)
+        )
         server = Component(
             "kube-apiserver",
             directory,
@@ -134,7 +141,7 @@ def plane(*more: str | Path) -> Iterator[Plane]:
             Client(settings).ready,
         )
         try:
-            etcd.start()
+            etcd.start(60)
             server.start(60)
             yield Plane(settings, audit, binary)
         finally:

@@ -32,7 +32,7 @@ from tests.platform.names import RUN_NAMESPACE
 
 A = TypeVar("A")
 
-SIZES = (100, 1_000, 3_000, 10_000)
+SIZES = (1_000, 3_000, 10_000, 30_000)
 WAITING = "waiting-"
 """How names of those who wait begin."""
 WAITING_SHARE = 10
@@ -65,7 +65,7 @@ class Cost:
     event_cpu: float = 0.0
     decision_cpu: float = 0.0
     handover: float = 0.0
-    """From SIGTERM to the leader, with a replica standing by."""
+    """From SIGTERM to the leader, with a replica that stands by and has listed everything."""
     failover: float = 0.0
     """From SIGKILL; the Lease must run out first."""
     start_calls: dict[str, int] = field(default_factory=dict)
@@ -237,10 +237,12 @@ class _Stage:
         cost.memory = first.peak_memory
         second = await self._operator()
         await start([second])
+        await self._settled(second)
         cost.handover = await self._decided(lambda: first.send(first.stop_signal))
         first.stop()
         third = await self._operator()
         await start([third])
+        await self._settled(third)
         cost.failover = await self._decided(second.kill)
         third.stop()
         return cost

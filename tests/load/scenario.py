@@ -14,6 +14,7 @@ from typing import Any
 
 from export_operator.adapters.informer import Informer
 from export_operator.adapters.kube import Kube, path_of
+from export_operator.adapters.ledger import FLUSH_SECONDS
 from export_operator.domain.model import GROUP, TERMINAL_PHASES, VERSION
 from export_operator.domain.pages import State
 from export_operator.domain.quota import used
@@ -27,6 +28,9 @@ from tests.load.operators import Operator
 from tests.load.plane import Plane
 from tests.load.standin import Jobs, StandIn, Truth, answering
 from tests.platform.names import RUN_NAMESPACE
+
+LAST_WORDS = 50
+"""Pages of the ledger that an operator writes in the second that it has when it is told to end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +199,7 @@ async def play(
                 began = loop.time()
             await course(stage)
             await stage.settled(scenario.users)
+            await _settle(kube, seen, step)
         # Its last words to the ledger, and what it has cost.
         for operator in operators:
             operator.stop()
@@ -207,6 +212,7 @@ async def play(
         seen.operator_memory = max(each.peak_memory for each in operators)
         await _read_ledger(kube, seen)
     seen.calls = audit.read(plane.audit)
+    audit.told_apart(seen.calls, watch.told_anew)
     return seen
 
 
@@ -215,10 +221,12 @@ class Watch:
 
     def __init__(self, kube: Kube) -> None:
         self._path = path_of(GROUP, VERSION, "exportrequests")
-        self.informer: Informer[str] = Informer(kube, self._path, _phase, self._changed)
+        self.informer: Informer[tuple[str, str]] = Informer(kube, self._path, _phase_and_version, self._changed)
         self._counts: Counter[str] = Counter()
         self.last_decided = 0.0
         self.last_settled = 0.0
+        self.told_anew = 0
+        """Changes of requests that waited before and wait still. Nobody but the operator changes a request here."""
 
     def phases(self) -> Counter[str]:
         return +self._counts
@@ -227,20 +235,22 @@ class Watch:
         """How many requests have."""
         return sum(self._counts[phase] for phase in TERMINAL_PHASES)
 
-    def _changed(self, before: str | None, after: str | None) -> None:
+    def _changed(self, earlier: tuple[str, str] | None, later: tuple[str, str] | None) -> None:
         now = asyncio.get_running_loop().time()
+        before, after = earlier and earlier[0], later and later[0]
+        self.told_anew += before == after == "Queued"
         if before is not None:
             self._counts[before] -= 1
         if after is not None:
             self._counts[after] += 1
             if not before and after:
                 self.last_decided = now
-            if after in TERMINAL_PHASES:
+            if after in TERMINAL_PHASES and after != before:
                 self.last_settled = now
 
 
-def _phase(document: Mapping[str, Any]) -> str:
-    return str((document.get("status") or {}).get("phase") or "")
+def _phase_and_version(document: Mapping[str, Any]) -> tuple[str, str]:
+    return str((document.get("status") or {}).get("phase") or ""), document["metadata"]["resourceVersion"]
 
 
 async def start(operators: Sequence[Operator]) -> None:
@@ -254,7 +264,20 @@ async def start(operators: Sequence[Operator]) -> None:
         await asyncio.sleep(0.1)
 
 
-async def _read_ledger(kube: Kube, seen: Seen) -> None:
+async def _settle(kube: Kube, seen: Seen, step: say.Step) -> None:
+    """What runs have used is written some time after their ends: wait for that, in vain if it never is."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + 2 * FLUSH_SECONDS
+    while loop.time() < deadline:
+        if await _read_ledger(kube, seen) <= LAST_WORDS:
+            return
+        step.progress(f"{seen.unsettled} places are to be settled")
+        await asyncio.sleep(2)
+
+
+async def _read_ledger(kube: Kube, seen: Seen) -> int:
+    """The answer is how many pages hold a place that is not settled."""
+    seen.unsettled = pages = 0
     documents, _ = await kube.list(path_of(GROUP, VERSION, "exportusages", namespace=RUN_NAMESPACE))
     for usage in map(parse_usage, documents):
         assert not usage.fault, usage.fault
@@ -262,4 +285,7 @@ async def _read_ledger(kube: Kube, seen: Seen) -> None:
             seen.slots_held = len(usage.page.entries)
         elif usage.subject.kind == "User":
             seen.reserved[usage.subject.name] = used(usage.page.entries, "requests")
-            seen.unsettled += sum(entry.state is State.RESERVED for entry in usage.page.entries)
+            unsettled = sum(entry.state is State.RESERVED for entry in usage.page.entries)
+            seen.unsettled += unsettled
+            pages += unsettled > 0
+    return pages

@@ -28,7 +28,6 @@ from tests.load.scenario import start
 from tests.load.standin import answering
 from tests.platform.names import RUN_NAMESPACE
 
-PEOPLE = 24
 RUN_SECONDS = 20.0
 JOB_SECONDS = 60
 """For which a Job stays after its end."""
@@ -59,6 +58,7 @@ class Flow:
     """The whole of it. `running_seconds` are those of all pods together, by which the reads of progress are judged."""
 
     per_minute: float
+    people: int
     samples: list[Sample]
     median: float
     worst_percent: float
@@ -71,7 +71,7 @@ class Flow:
     refused: dict[str, int]
 
 
-async def measure(plane: Plane, per_minute: float, minutes: float, nodes: int) -> Flow:
+async def measure(plane: Plane, per_minute: float, minutes: float, people: int, nodes: int) -> Flow:
     """Raises `Problem` when the operator ends."""
     loop = asyncio.get_running_loop()
     applied: dict[Key, float] = {}
@@ -105,7 +105,7 @@ async def measure(plane: Plane, per_minute: float, minutes: float, nodes: int) -
         await stack.enter_async_context(running(requests.run(), jobs.run()))
         await asyncio.gather(requests.synced.wait(), jobs.synced.wait())
         await stack.enter_async_context(simulated(plane, kube, nodes, RUN_SECONDS))
-        people = [await stack.enter_async_context(plane.connected(f"user-{number:02}")) for number in range(PEOPLE)]
+        askers = [await stack.enter_async_context(plane.connected(f"user-{number:03}")) for number in range(people)]
         settings = {"REQUESTS_PER_USER": "1000000", "MAX_CONCURRENT_RUNS": "200", "LOG_LEVEL": "WARNING"}
         operator = Operator(plane.settings.directory, 0, await plane.operator_kubeconfig(kube), settings)
         stack.callback(operator.stop)
@@ -115,7 +115,7 @@ async def measure(plane: Plane, per_minute: float, minutes: float, nodes: int) -
             name, namespace = f"export-{number:06}", namespaces()[number % len(namespaces())]
             path = path_of(GROUP, VERSION, "exportrequests", namespace=namespace)
             applied[Key(namespace, name)] = loop.time()
-            await insist(partial(made, people[number % PEOPLE], path, request(name, ttl_seconds=JOB_SECONDS)))
+            await insist(partial(made, askers[number % people], path, request(name, ttl_seconds=JOB_SECONDS)))
 
         async def sample() -> None:
             before, count = operator.cpu, 0
@@ -155,6 +155,7 @@ async def measure(plane: Plane, per_minute: float, minutes: float, nodes: int) -
     calls = audit.read(plane.audit)
     return Flow(
         per_minute=per_minute,
+        people=people,
         samples=samples,
         median=round(percentile(latencies, 50), 4),
         worst_percent=round(percentile(latencies, 99), 4),

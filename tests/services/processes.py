@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
@@ -15,13 +16,24 @@ from pathlib import Path
 from tests.cluster import apt, shell
 from tests.cluster.problem import Problem
 
+PORTS = range(10000, 30000)
+"""Below those of Services (30000 to 32767) and those that Linux gives to outgoing connections (from 32768): one that is
+free stays so until its server starts, and while it is down."""
+
 
 def free_port() -> int:
     """A loopback port that nobody has at this moment."""
+    while True:
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def listens(host: str, port: int) -> bool:
+    """Does anybody take connections there?"""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        return probe.connect_ex((host, port)) == 0
 
 
 def unprivileged() -> str:

@@ -37,7 +37,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- fail (printf "runNamespace.name must not be the release's namespace %q: export pods and their credentials live apart from the operator. Leave it at export-runs, or name another namespace." .Release.Namespace) -}}
 {{- end -}}
 {{- if and (eq .Values.identity.mode "Attested") (semverCompare "<1.36.0-0" .Capabilities.KubeVersion.Version) -}}
-{{- fail (printf "identity.mode Attested needs Kubernetes 1.36 or newer for MutatingAdmissionPolicy, and this cluster is %s. Use --set identity.mode=Declared: clients then write spec.requester.username themselves (kubectl auth whoami shows it), a policy checks it, and ExportPolicies that select groups match nobody." .Capabilities.KubeVersion.Version) -}}
+{{- fail (printf "identity.mode Attested needs Kubernetes 1.36 or newer for MutatingAdmissionPolicy, and this cluster is %s. Use --set identity.mode=Declared: clients then write spec.requester.username themselves (kubectl auth whoami shows it), a policy checks it, and ExportPolicies that select groups match nobody. Where there is no cluster to ask, as in helm template, --kube-version tells." .Capabilities.KubeVersion.Version) -}}
 {{- end -}}
 {{- $other := lookup "rbac.authorization.k8s.io/v1" "ClusterRole" "" "export-operator" -}}
 {{- if $other -}}

@@ -101,6 +101,7 @@ def _listen(stop: Stop) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # see `start`
 
 
 def _watch(tell: Callable[[Outcome], None], meter: Meter, spec: RunSpec, deadline: Deadline) -> None:
@@ -142,7 +143,7 @@ def _finish(
 
 
 def entry() -> None:
-    """The console script. Leaves without the interpreter's own end, which would wait for what still hangs."""
+    """The command line. Leaves without the interpreter's own end, which would wait for what still hangs."""
     process.seal()
     process.keep_memory()
     code = main()

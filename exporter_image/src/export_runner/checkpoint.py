@@ -12,9 +12,10 @@ import json
 import platform
 import sys
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +24,7 @@ from export_contract.manifest import Segment
 from export_contract.runspec import RunSpec
 from export_runner.frames.kinds import Field
 
-ENCODING = 2
+ENCODING = 3
 """Raised whenever the exporter makes other bytes of the same rows."""
 _LIBRARIES = ("polars", "numpy", *(() if sys.version_info >= (3, 14) else ("backports.zstd",)))
 
@@ -55,6 +56,15 @@ START = Mark()
 """Before the first row."""
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A part as S3 lists it. `crc32` is None where S3 does not tell."""
+
+    etag: str
+    bytes: int
+    crc32: int | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """What two attempts must agree on for the second to go on: the content to be made, and the encoder of its bytes;
@@ -68,7 +78,8 @@ class Terms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """The document. `etag_digest` is of the ETags of the parts that `mark` counts; `segments` tell of their rows.
+    """The document. `etag_digest` is of the ETags of the parts that `mark` counts. `ahead` are the marks of the parts
+    after those, in order, which were under way. `segments` tell of the rows of all of them.
 
     Layout PartObjects: `etag_digest` is of the list of the objects that `mark` counts, which stands beside the
     checkpoint and has their ETags; `upload_id` and `nonce` are of the object after those.
@@ -84,6 +95,7 @@ class Checkpoint:
     nonce: str
     etag_digest: str
     mark: Mark = field(repr=False)
+    ahead: tuple[Mark, ...] = field(default=(), repr=False)
     segments: tuple[Segment, ...] = ()
 
     def to_json(self) -> str:
@@ -99,10 +111,46 @@ class Checkpoint:
         mine = (run, terms.content, terms.fingerprint)
         return (self.run, self.content, self.fingerprint) == mine
 
+    def reached(self, listed: Mapping[int, Listed]) -> Checkpoint | None:
+        """What it would tell had it been written when these parts, by number, were stored. None when those that it
+        counts are not there as they were."""
+        if not all(number in listed for number in range(1, self.mark.parts + 1)):
+            return None
+        if _digest(listed, self.mark) != self.etag_digest:
+            return None
+        mark = self.mark
+        for following in self.ahead:
+            part = listed.get(following.parts)
+            if part is None or (part.bytes, part.crc32) != _between(mark, following):
+                break
+            mark = following
+        segments = _first(self.segments, mark.rows)
+        return replace(self, mark=mark, ahead=(), etag_digest=_digest(listed, mark), segments=segments)
+
+
+def _digest(listed: Mapping[int, Listed], mark: Mark) -> str:
+    return etag_digest([listed[number].etag for number in range(1, mark.parts + 1)])
+
+
+def _between(mark: Mark, following: Mark) -> tuple[int, int]:
+    """Bytes and CRC32 of what lies between two marks: zlib combines two CRCs by moving the first behind so many bytes,
+    and XOR with the second."""
+    from isal import isal_zlib
+
+    size = following.bytes - mark.bytes
+    return size, isal_zlib.crc32_combine(mark.crc, 0, size) ^ following.crc
+
 
 def etag_digest(etags: Sequence[str]) -> str:
     """Of the parts' ETags, in order of their numbers."""
     return hashlib.sha256("\n".join(etag.strip('"') for etag in etags).encode()).hexdigest()
+
+
+def _first(of: Sequence[Segment], rows: int) -> tuple[Segment, ...]:
+    """What tells of the first `rows` rows."""
+    ends = accumulate(each.rows for each in of)
+    cut = [replace(each, rows=each.rows - max(0, end - rows)) for each, end in zip(of, ends, strict=True)]
+    return tuple(each for each in cut if each.rows > 0)
 
 
 def segments(before: Sequence[Segment], terms: Terms, rows: int) -> tuple[Segment, ...]:

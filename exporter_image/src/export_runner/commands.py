@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 DEADLINE = 24 * 3600.0
 """Seconds: nobody waits for these commands but a person or a Job, who have their own patience."""
+NOBODY = About()
 USAGE = 2
 """Exit code for what argparse would refuse."""
 
@@ -168,8 +169,14 @@ def _undo_run(options: argparse.Namespace) -> int:
     from export_runner.undo import undo
 
     spec = _spec(options.spec)
-    for removed in undo(spec, _retrier(spec), objects=options.objects):
-        print(f"removed {removed}", flush=True)
+    concerning = log.about(spec)
+    tell = log.lines(concerning, out=sys.stdout)
+    try:
+        for removed in undo(spec, _retrier(spec), objects=options.objects):
+            tell(f"removed {removed}", "INFO")
+    except ExportError as error:
+        _say(error, concerning)
+        return error.kind.exit_code
     return 0
 
 
@@ -224,10 +231,10 @@ def _each(runs: list[str], move: Callable[[str], Moved]) -> int:
             try:
                 done = move(run)
             except ExportError as error:
-                _say(error, run)
+                _say(error, About(run=run))
                 code = code or error.kind.exit_code
             else:
-                print(f"{run} {done.words}", flush=True)
+                log.lines(About(run=run), out=sys.stdout)(f"{run} {done.words}", "INFO")
                 moved.update([done.destination] if done.destination else [])
     finally:
         if told := os.environ.get(environment.TERMINATION_LOG):
@@ -290,9 +297,10 @@ def _guarded(function: Callable[[], int]) -> int:
         return failure.kind.exit_code
 
 
-def _say(error: ExportError, run: str = "") -> None:
-    text = f"{run} {error.failure}: {error.message} {error.kind.advice}".strip()
-    print("\n".join(textwrap.wrap(text, 120)), file=sys.stderr, flush=True)
+def _say(error: ExportError, concerning: About = NOBODY) -> None:
+    text = f"{concerning.run} {error.failure}: {error.message} {error.kind.advice}".strip()
+    whole = environment.LOG_FORMAT in os.environ  # a line of the log; a person reads lines of a screen
+    log.lines(concerning)(text if whole else "\n".join(textwrap.wrap(text, 120)), "ERROR")
 
 
 def spec_text(file: str | None) -> str:
@@ -311,7 +319,7 @@ def _spec(file: str | None) -> RunSpec:
 
 
 def _retrier(spec: RunSpec | None = None) -> Retrier:
-    return Retrier(Deadline(DEADLINE), Stop(), note=log.lines(log.about(spec) if spec else About()))
+    return Retrier(Deadline(DEADLINE), Stop(), note=log.lines(log.about(spec) if spec else NOBODY))
 
 
 def _progress() -> Beat:

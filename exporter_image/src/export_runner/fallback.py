@@ -1,7 +1,7 @@
 """S3 gone for good: where a run's rows go then, when they do, and what is told of it.
 
-Only a destination that cannot be reached makes a run turn to its fallback. A wrong key, a missing bucket or a refused
-write is somebody's mistake, and must be seen.
+Only a destination that cannot be reached, after all tries, makes a run turn to its fallback. A wrong key, a missing
+bucket or a refused write is somebody's mistake, and must be seen; an upload that another process ended is begun anew.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 
 def answers(error: ExportError, spec: RunSpec) -> Fallback | None:
-    """The fallback that this failure is for; None when it ends the run."""
-    return spec.destination.fallback if error.failure is Failure.DESTINATION_UNAVAILABLE else None
+    """The fallback that this failure is for; None when it ends the run, or when the export is tried again."""
+    gone = error.failure is Failure.DESTINATION_UNAVAILABLE and not error.transient
+    return spec.destination.fallback if gone else None
 
 
 def check(spec: RunSpec) -> None:

@@ -1,4 +1,4 @@
-"""What the exporter says on standard error, line by line: each call has one fact, without row values and secrets."""
+"""What the exporter says, line by line: each call has one fact, without row values and secrets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import TextIO
 
 from export_contract import environment
 from export_contract.logs import FORMATS, About, Line
@@ -21,9 +22,10 @@ def about(spec: RunSpec) -> About:
     return About(f"{spec.run.namespace}/{spec.run.name}", spec.run.id)
 
 
-def lines(concerning: About, variables: Mapping[str, str] | None = None) -> Say:
-    """What writes lines about a run, in the form of `environment.LOG_FORMAT`; without that variable, facts alone, as a
-    person at a terminal wants them. Losing standard error ends nothing."""
+def lines(concerning: About, variables: Mapping[str, str] | None = None, out: TextIO | None = None) -> Say:
+    """What writes lines about a run to `out`, which is standard error unless it is given, in the form of
+    `environment.LOG_FORMAT`; without that variable, facts alone, as a person at a terminal wants them. Losing `out`
+    ends nothing."""
     chosen = (os.environ if variables is None else variables).get(environment.LOG_FORMAT, "")
     render = FORMATS.get(chosen)
 
@@ -32,6 +34,6 @@ def lines(concerning: About, variables: Mapping[str, str] | None = None) -> Say:
             line = Line(time=datetime.now(UTC), level=level, logger="export_runner", message=text, about=concerning)
             text = render(line)
         with suppress(OSError, ValueError):
-            print(text, file=sys.stderr, flush=True)
+            print(text, file=out or sys.stderr, flush=True)
 
     return say

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from export_contract import environment
 from export_contract.report import Delivered
-from export_contract.runspec import Fallback, RunSpec
+from export_contract.runspec import Fallback, Limits, RunSpec
 from export_runner.retry import Retrier
 from export_runner.tasks import Task
 
@@ -117,6 +117,14 @@ def spread(spec: RunSpec, opened: Opened, plan: Plan, held: Held, retrier: Retri
         retrier.note(f"{1 + len(made)} of {source.connections} connections read. {because}")
     held.spread = parallel.Spread(made, because, firsts, parallel.AHEAD_BLOCKS * spec.limits.block_bytes)
     return held.spread
+
+
+def limits(spec: RunSpec, opened: Opened) -> Limits:
+    """The spec's, with blocks as large as its format wants them for these columns."""
+    from export_runner.formats.base import load
+
+    size = load(spec.output.format).block_bytes(spec.limits.block_bytes, opened.fields)
+    return replace(spec.limits, block_bytes=size)
 
 
 def in_order(opened: Opened, plan: Plan, start: Mark) -> Opened:

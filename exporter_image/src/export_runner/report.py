@@ -1,10 +1,12 @@
 """What a run tells: progress every second, the outcome at its end, a heartbeat file while it moves.
 
-On a terminal for a person, with colour; else one JSON line each on stdout, as `export_contract.report` defines them.
+On a terminal for a person, with colour; else one JSON line each on stdout, as `export_contract.report` defines them,
+with the fields by which log lines are found (`export_contract.logs.About`), which readers of the contract leave out.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -45,7 +47,8 @@ class Reporter:
         self._colour = self._terminal and "NO_COLOR" not in variables
         self._heartbeat = variables.get(environment.HEARTBEAT_FILE, "")
         self._termination_log = variables.get(environment.TERMINATION_LOG, "")
-        self._say = log.lines(About(request, run), {} if self._terminal else variables)
+        self._about = About(request, run)
+        self._say = log.lines(self._about, {} if self._terminal else variables)
         self._beats = -1
         self._end = threading.Event()
         self._lock = threading.Lock()
@@ -77,14 +80,14 @@ class Reporter:
         if self._terminal:
             self._write("\r\x1b[2K" + self._summary(outcome) + "\n")
         else:
-            self._write(self._progress().to_json() + "\n" + text + "\n")
+            self._write(self._line(self._progress().to_json()) + self._line(text))
 
     def _report(self) -> None:
         pause = FIRST
         while not self._end.wait(pause):
             pause = PERIOD
             self._touch()
-            self._write("\r\x1b[2K" + self._bar() if self._terminal else self._progress().to_json() + "\n")
+            self._write("\r\x1b[2K" + self._bar() if self._terminal else self._line(self._progress().to_json()))
 
     def _touch(self) -> None:
         if self._heartbeat and self._meter.beats != self._beats:
@@ -96,6 +99,10 @@ class Reporter:
         with self._lock, suppress(OSError, ValueError):
             self._out.write(text)
             self._out.flush()
+
+    def _line(self, told: str) -> str:
+        fields = json.loads(told) | self._about.fields()
+        return json.dumps(fields, ensure_ascii=False, separators=(",", ":")) + "\n"
 
     def _progress(self) -> Progress:
         return Progress(

@@ -98,7 +98,8 @@ class Run:
             self._meter.resumed_rows = way.start.rows or None  # before its rows are told of
             self._meter.rows = self._meter.read_rows = way.start.rows
             self._meter.bytes = way.start.bytes
-            return self._transfer(opened, make, way, found, held=held, stop=stop.child(), limits=spec.limits)
+            limits = preparing.limits(spec, opened)
+            return self._transfer(opened, make, way, found, held=held, stop=stop.child(), limits=limits)
         except ExportError as error:
             held.keep = (stop.reason or error).kind.retryable
             if (other := fallback.answers(error, spec)) is None:
@@ -141,7 +142,7 @@ class Run:
             found = self._wait(begun, again)
             if isinstance(found, Delivered):
                 return found
-            limits = fallback.limits(self._spec.limits, other)
+            limits = fallback.limits(preparing.limits(self._spec, opened), other)
             return self._transfer(
                 opened,
                 make,

@@ -1,4 +1,4 @@
-"""The command line: `export-operator run | check | grants | history | ledger | redrive | sweep | version`."""
+"""The command line: `export-operator --help` tells its commands."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from typing import TextIO
 
 from export_operator import __version__
 from export_operator.adapters.elector import Elector
-from export_operator.adapters.kube import ApiError
+from export_operator.adapters.kube import ApiError, Kube
 from export_operator.adapters.metrics import Metrics
-from export_operator.app import App, now
-from export_operator.commands import history, ledger, redrive, sweep
+from export_operator.app import App
+from export_operator.clock import now
+from export_operator.commands import history, ledger, notifications, redrive, sweep
 from export_operator.domain.grants import find_exposed
 from export_operator.domain.lease import holder_name
 from export_operator.logs import configure
 from export_operator.settings import PREFIX, ProcessSettings, SettingsError, read_settings
-from export_operator.startup import StartError, check_access, check_served, connection
+from export_operator.startup import StartError, check_access, check_served, collect_seldom
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return history.run(options, os.environ)
         if options.command == "ledger":
             return ledger.run(options, os.environ)
+        if options.command == "notifications":
+            return notifications.run(options)
         if options.command == "redrive":
             return redrive.run(options, sys.stdin)
         if options.command == "sweep":
@@ -59,16 +62,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _run(settings: ProcessSettings) -> None:
+    collect_seldom()
     metrics = Metrics()
     holder = holder_name(settings.pod_name, settings.pod_uid, secrets.token_hex(4))
-    async with connection(metrics) as to_lease:
+    async with Kube.connected(metrics.count_call) as to_lease:
         elector = Elector(to_lease, settings.namespace, holder, now)
-        async with connection(metrics, elector.fence) as kube:
+        async with Kube.connected(metrics.count_call, fence=elector.fence) as kube:
             await App(settings, kube, metrics, elector).run()
 
 
 async def _check(settings: ProcessSettings) -> None:
-    async with connection(Metrics()) as kube:
+    async with Kube.connected() as kube:
         await check_served(kube)
         await check_access(kube, settings.namespace, settings.decisions.pods.namespace)
     print("ok: the CRDs are served, the run namespace and the Lease can be read")
@@ -104,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     history.add_parser(commands)
     ledger.add_parser(commands)
+    notifications.add_parser(commands)
     redrive.add_parser(commands)
     sweep.add_parser(commands)
     commands.add_parser("version", help="print the version")

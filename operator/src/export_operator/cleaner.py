@@ -62,7 +62,8 @@ class Cleaner:
         self._told_done = done
         self._told_waiting = waiting
         self._waiting: dict[str, dict[str, Undo]] = {}
-        self._done: dict[str, Undo] = {}
+        self._done: dict[str, bool] = {}
+        """Runs that were undone, oldest first; whether with their objects."""
         self._added = asyncio.Event()
         self._hurry: dict[str, asyncio.Event] = {}
 
@@ -70,7 +71,7 @@ class Cleaner:
         """Do it some time soon. Said twice, it is done once."""
         waiting = self._waiting.setdefault(undo.destination, {})
         known = waiting.get(undo.run)
-        if known is None or (undo.objects and not known.objects):
+        if known is None or (undo.objects, not undo.stays) > (known.objects, not known.stays):
             waiting[undo.run] = undo
             self._told_waiting(undo.destination, len(waiting))
             self._added.set()
@@ -82,7 +83,7 @@ class Cleaner:
     def undone(self, run: str, *, objects: bool) -> bool:
         """The run was undone by this process, with its objects if those are asked for."""
         done = self._done.get(run)
-        return done is not None and done.objects >= objects
+        return done is not None and done >= objects
 
     def nudge(self, destination: str) -> None:
         """The destination is back: what waits for it is tried at once."""
@@ -144,19 +145,23 @@ class Cleaner:
             log.exception("cannot be cleaned up behind, and waits")
             return False
         if done:
-            self._done[undo.run] = undo
+            self._done[undo.run] = undo.objects
             if len(self._done) > MAX_DONE:
                 del self._done[next(iter(self._done))]
         self._told_done(undo.run)
         return True
 
     async def _undo(self, undo: Undo, bucket: _Open) -> bool:
-        """Whether it was done: a Job that is gone, or at work again, is for others to look at."""
-        left, document = undo.at, None
-        if undo.job is not None:
-            document = await self._cluster.job(undo.job.name)
-            if document is None or not _at_rest(parse_job(document), undo.job):
+        """Whether it was done: a Job that is gone, or at work again, is for others to look at. One that changes
+        meanwhile is not deleted; it is looked at once more."""
+        left, job, document = undo.at, undo.job, None
+        if job is not None:
+            document = await self._cluster.job(job.name)
+            if document is None or not _at_rest(now := parse_job(document), job):
                 return False
+            job = now
+            if undo.stays and job.undone:
+                return True
             left = leftovers.of_job(document, self._destination)
         assert left is not None, "an Undo has a Job or says where"
         if left.by_pod and document is not None:
@@ -172,8 +177,10 @@ class Cleaner:
                     )
                     continue
                 await clean(await bucket(area.place), area, objects=undo.objects)
-        if undo.job is not None:
-            await self._cluster.delete_job(undo.job)
+        if job is not None and undo.stays:
+            await self._cluster.note_undone(job)
+        elif job is not None:
+            await self._cluster.delete_job(job, unchanged=True)
         return True
 
     async def _by_pod(self, manifest: Mapping[str, Any]) -> None:

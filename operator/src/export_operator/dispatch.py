@@ -43,7 +43,6 @@ class Dispatcher:
         self._changed = asyncio.Event()
         self._chosen: dict[Key, Waiting] = {}
         self._asking: set[Key] = set()
-        self._leaving: set[str] = set()
         self._open = False
         self.queue = FairQueue()
 
@@ -68,20 +67,13 @@ class Dispatcher:
         self._chosen.pop(key, None)
         self.queue.remove(key)
 
-    async def release(self, run: str) -> None:
-        """Give back the run's slot, and give it to the next one in the same write. Raises `LedgerError`."""
-        while run in self._ledger.slots():  # the write that it shared with others may have failed for them
-            self._leaving.add(run)
-            await self.dispatch()
-
     async def dispatch(self) -> None:
         """Give every slot that can be given. Raises `LedgerError`; then everybody waits as before."""
         async with self._lock:
-            while (chosen := self._choose()) or self._leaving:
-                leaving, self._leaving = frozenset(self._leaving), set()
+            while chosen := self._choose():
                 self._chosen = {waiting.key: waiting for waiting in chosen}
                 try:
-                    held = await self._ledger.change_slots(self._change(leaving, chosen))
+                    held = await self._ledger.change_slots(self._change(chosen))
                 except BaseException:
                     self._return(chosen)
                     raise
@@ -129,26 +121,24 @@ class Dispatcher:
     def _choose(self) -> list[Waiting]:
         """The next ones, taken out of the queue, as the slots stand now."""
         held = self._ledger.slots()
-        if held is not self._seen or self._leaving:
-            self._seen = None if self._leaving else held
-            staying = {run: entry for run, entry in held.items() if run not in self._leaving}
+        if held is not self._seen:
+            self._seen = held
             for entry in self._live.entries:
-                if entry.run not in staying:
+                if entry.run not in held:
                     self.queue.free(self._live.remove(entry.run))
-            for entry in staying.values():
+            for entry in held.values():
                 self._live.add(entry)
         chosen: list[Waiting] = []
         while self._open and len(chosen) < BATCH and (waiting := self.queue.take(self._live)) is not None:
             chosen.append(waiting)
         return chosen
 
-    def _change(self, leaving: frozenset[str], chosen: list[Waiting]) -> Change:
+    def _change(self, chosen: list[Waiting]) -> Change:
         now = times.whole(self._clock())
         wanted = [(replace(waiting.entry, time=now), waiting.levels) for waiting in chosen]
 
         def change(entries: Entries) -> tuple[Entries, frozenset[str]]:
-            staying = [entry for entry in entries if entry.run not in leaving]
-            after = slots.grant(staying, wanted, self._gate)
+            after = slots.grant(entries, wanted, self._gate)
             return after, frozenset(entry.run for entry in after)
 
         return change

@@ -81,7 +81,7 @@ class Downloads:
         """Do what is to be done about a download now; the answer is when to look again (seconds), None for "on change".
         Raises `ApiError`."""
         document = self._store.beside[KIND].get(key)
-        if document is None or document["metadata"].get("deletionTimestamp"):
+        if document is None:
             return None
         asked = parse_stamped(document, Download)
         concerning(asked.request)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import kopf
 
+from export_operator.adapters.kube import PAGE
 from export_operator.domain.model import GROUP, VERSION
 from export_operator.store import BESIDE, CATALOGUE, REQUESTS, Store, key_of
 
 LOGIN_SECONDS = 1.0  # before the next one, after a login that was refused
 FAR_AWAY = datetime(2100, 1, 1, tzinfo=UTC)
+PAUSES = (1.0, 1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 21.0)  # seconds before a LIST or WATCH is tried again, as kopf has them
+LAST_PAUSE = 30.0
 SERVER_SECONDS = 240  # the server ends a watch after this; below the usual idle limits of load balancers
+IDLE_SECONDS = 0.2  # for which kopf keeps an object's last event: at a start there is one of each object
 
 
 def make_registry(store: Store) -> kopf.OperatorRegistry:
@@ -28,7 +33,7 @@ def make_registry(store: Store) -> kopf.OperatorRegistry:
     async def request_event(event: kopf.RawEvent, **_: Any) -> None:
         document = _plain(event)
         if event["type"] == "DELETED":
-            store.drop_request(key_of(document))
+            store.drop_request(key_of(document), document["metadata"]["uid"])
         else:
             store.put_request(document)
 
@@ -43,7 +48,7 @@ def _beside_handler(store: Store, kind: str) -> Any:
     async def beside_event(event: kopf.RawEvent, **_: Any) -> None:
         document = _plain(event)
         if event["type"] == "DELETED":
-            store.drop_beside(kind, key_of(document))
+            store.drop_beside(kind, key_of(document), document["metadata"]["uid"])
         else:
             store.put_beside(kind, document)
 
@@ -54,11 +59,19 @@ def _named_handler(store: Store, kind: str) -> Any:
     async def named_event(event: kopf.RawEvent, **_: Any) -> None:
         document = _plain(event)
         if event["type"] == "DELETED":
-            store.drop_named(kind, document["metadata"]["name"])
+            store.drop_named(kind, document["metadata"]["name"], document["metadata"]["uid"])
         else:
             store.put_named(kind, document)
 
     return named_event
+
+
+class _Patience:
+    """kopf ends, and the process with it, when its pauses do, also where one namespace of many may not be read any
+    more. These never end."""
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain(PAUSES, itertools.repeat(LAST_PAUSE))
 
 
 def _plain(event: kopf.RawEvent) -> dict[str, Any]:
@@ -86,5 +99,8 @@ def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.posting.enabled = False  # Events of requests are our own
     settings.posting.loggers = False
     settings.watching.server_timeout = SERVER_SECONDS
+    settings.watching.chunk_size = PAGE
+    settings.queueing.idle_timeout = IDLE_SECONDS
     settings.networking.request_timeout = 30
+    settings.networking.error_backoffs = _Patience()
     settings.execution.max_workers = 2  # all handlers are coroutines

@@ -24,6 +24,7 @@ from export_operator.domain.channels import Channel, all_channels
 from export_operator.domain.model import Catalogue, Job, Key
 from export_operator.domain.notifications import Notification, due, turns_with_time
 from export_operator.domain.outbox import Outbox, Tally
+from export_operator.domain.resend import wanted, wish_of
 from export_operator.lanes import Lanes, set_within
 from export_operator.logs import about
 from export_operator.store import Store
@@ -133,7 +134,7 @@ class Notifications:
         dead = [each for each in (self._outbox.dead if self._outbox is not None else ()) if each.channel in mine]
         if dead:
             last = dead[-1]
-            told += f"; {len(dead)} were given up, the last at {last.time} ({mine[last.channel]}: {last.why})"
+            told += f"; given up: {len(dead)}, the last at {last.time} ({mine[last.channel]}: {last.why})"
         return not hindered, told
 
     async def run(self) -> None:
@@ -198,6 +199,7 @@ class Notifications:
         now, channels = self._clock(), self._channels()
         self._dirty |= self._outbox.open(channels, now)  # kept at once: it says from when on the channel is told
         self._close(channels, now)
+        self._revive(channels, now)
         whole, self._whole, self._held = self._whole or bool(self._held), False, {}
         found: list[tuple[Notification, tuple[str, ...]]] = []
         late = unrecorded(self._jobs(), self._store)
@@ -220,6 +222,16 @@ class Notifications:
             if self._gone(key, now) and not self._outbox.boxes[key].waiting:
                 del self._outbox.boxes[key]
                 self._dirty = True
+
+    def _revive(self, channels: Mapping[str, Channel], now: datetime) -> None:
+        """What was given up and is asked for by its policy waits again."""
+        assert self._outbox is not None
+        policies = self._store.documents["exportpolicies"] if self._outbox.dead else {}
+        wishes = {name: wish for name, policy in policies.items() if (wish := wish_of(policy)) is not None}
+        for dead in self._outbox.revive(lambda each: wanted(each, channels, wishes, now), now):
+            log.info("notification %s by %s is sent again", dead.id, dead.channel, extra=about(dead.request))
+            self._keep_soon()
+            self._lanes.wake(dead.channel)
 
     def _gone(self, key: str, now: datetime) -> bool:
         return now - self._absent.get(key, now) >= GONE

@@ -20,7 +20,7 @@ from export_operator.adapters.runs import Runs
 from export_operator.adapters.storage import StorageError
 from export_operator.adapters.workloads import Workloads
 from export_operator.cleaner import Cleaner
-from export_operator.domain import actions, decide, lost, notices, quota, starting
+from export_operator.domain import actions, decide, lost, notices, refunds, starting
 from export_operator.domain.identity import Enforcement, subject_of
 from export_operator.domain.model import Job, Key, Pod, Request, parse_request
 from export_operator.domain.notices import Notice
@@ -82,6 +82,7 @@ class Reconciler:
         request = parse_request(document) if document is not None else None
         current = request.run if request is not None else ""
         concerning(key, current)
+        self._ledger.forget(key)
         await self._clean_up(key, request)
         if request is None:
             self._gates.forget(key)
@@ -104,7 +105,7 @@ class Reconciler:
 
     async def _clean_up(self, key: Key, known: Request | None) -> None:
         """Jobs, slots and places in windows of runs that are no longer the request's: it is gone, was made anew, or
-        wants a new run. Such a run was not settled by its end, so all that it has reserved counts as used."""
+        wants a new run."""
         current = known.run if known is not None else ""
         jobs = [job for job in self._runs.jobs_of(key) if job.run != current and self._concerns(job, known)]
         entries = [entry for entry in self._ledger.slots_of(key) if entry.run != current]
@@ -125,16 +126,17 @@ class Reconciler:
                     await self._perform(action)
         for entry in entries:
             if entry.run != current and not await self._works(entry.run):
-                await self._queueing.slots.release(entry.run)
+                self._ledger.free_slot(entry.run)
         for run in unsettled:
-            if run != current:
-                self._ledger.settle(quota.Settlement(run))
+            if run != current:  # soon, for whoever looks next may not know any more how it ended
+                found = refunds.superseded(present, run, self._store.catalogue().policies)
+                self._ledger.settle(found, soon=True)
 
     def _concerns(self, job: Job, known: Request | None) -> bool:
         """There is something to do about a Job of an earlier run: it does not wait for clean-up, or for the end of its
         request, already."""
         kept = job.complete and job.deletes_objects and known is not None and known.uid == job.request_uid
-        return not (job.deleting or (kept and not self._runs.known_pods(job.run)) or self._cleaner.waits(job.run))
+        return not (job.leaving or (kept and not self._runs.known_pods(job.run)) or self._cleaner.waits(job.run))
 
     async def _works(self, run: str) -> bool:
         """The run has a Job whose pods may be at work: one that only waits for clean-up holds no place."""
@@ -158,6 +160,8 @@ class Reconciler:
         if job is not None:
             pods = await self._runs.pods_of(job) if open_run else self._runs.known_pods(run)
         robbed = job is None and request.launched and open_run
+        if robbed:
+            pods = self._runs.known_pods(run)
         gone = self._runs.gone(run)
         recent = () if job is None else starting.recent(job, gone, pods)
         return actions.Observation(
@@ -294,14 +298,20 @@ class Reconciler:
             case actions.StopJob(job, reason, message):
                 self._runs.put_job(await self._cluster.stop_job(job, reason, message))
             case actions.SuspendJob(job, suspend):
-                self._runs.put_job(await self._cluster.suspend_job(job, suspend=suspend))
+                try:
+                    self._runs.put_job(await self._cluster.suspend_job(job, suspend=suspend))
+                except ApiError as error:
+                    if error.conflict:
+                        await self._runs.refresh(job)  # else it would be tried again until the watch tells
+                    raise
             case actions.SetActive(workload, active):
                 await self._workloads.set_active(workload, active=active)
             case actions.DeleteJob(job):
                 await self._cluster.delete_job(job)
-            case actions.DeletePods(job):
-                for pod in self._runs.known_pods(job.run):
-                    await self._cluster.delete_pod(pod)
+            case actions.DeletePods(run):
+                for pod in self._runs.known_pods(run):
+                    if not pod.deleting:
+                        await self._cluster.delete_pod(pod)
             case actions.Undo():
                 self._cleaner.undo(action)
             case actions.LosePod(pod):
@@ -310,18 +320,21 @@ class Reconciler:
                 await self._history.secure(request.run)
                 await self._cluster.delete_request(request)
                 log.info("deleted, for its time to live is over")
-            case actions.Bury(owner, stone):
-                await self._ledger.bury(owner, stone, self._clock())
+            case actions.Bury(owner, stone, along):
+                if along:
+                    self._ledger.bury_along(owner, stone, self._clock())
+                else:
+                    await self._ledger.bury(owner, stone, self._clock())
             case actions.Unbury(owner, key):
                 await self._ledger.unbury(owner, key)
             case actions.ReleaseSlot(run):
-                await self._queueing.slots.release(run)
+                self._ledger.free_slot(run)
             case actions.Learn(verdicts, told, began):
                 self._gates.learn(verdicts, told, began)
             case actions.Refund(run):
                 await self._ledger.give_back(run)
-            case actions.Settle(settlement):
-                self._ledger.settle(settlement)
+            case actions.Settle(settlement, soon):
+                self._ledger.settle(settlement, soon=soon)
             case _:
                 raise AssertionError(f"{type(action).__name__} needs an observed request")
 
@@ -343,8 +356,9 @@ class Reconciler:
         return await self._act(seen, decision, waits=waits)
 
     async def _refresh(self, key: Key) -> None:
+        known = self._store.requests.get(key)
         document = await self._cluster.request(key)
-        if document is None:
-            self._store.drop_request(key)
-        else:
+        if document is not None:
             self._store.put_request(document)
+        elif known is not None:  # that one is gone; another of its name may have been told of meanwhile
+            self._store.drop_request(key, known["metadata"]["uid"])

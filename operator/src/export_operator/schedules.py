@@ -227,11 +227,12 @@ class Schedules:
             self._wake(owner.key)
 
     async def _refresh(self, key: Key) -> None:
+        known = self._store.beside[KIND].get(key)
         found = await self._cluster.find(_path(key))
-        if found is None:
-            self._store.drop_beside(KIND, key)
-        else:
+        if found is not None:
             self._store.put_beside(KIND, found)
+        elif known is not None:
+            self._store.drop_beside(KIND, key, known["metadata"]["uid"])
 
 
 def _path(key: Key) -> str:

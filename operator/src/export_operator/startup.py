@@ -1,13 +1,11 @@
-"""What must be there before the operator can work: a way to the API server, its kinds, its permissions."""
+"""What must be there before the operator can work: its kinds, its permissions."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import gc
 
 from export_operator.adapters.canary import GUARDED
-from export_operator.adapters.kube import ApiError, Fence, Kube, path_of
-from export_operator.adapters.metrics import Metrics
+from export_operator.adapters.kube import ApiError, Kube, path_of
 from export_operator.domain import lease
 from export_operator.domain.model import GROUP, VERSION
 
@@ -16,6 +14,12 @@ KINDS = (*GUARDED, "exportsources", "exportdestinations", "exportpolicies", "exp
 
 class StartError(Exception):
     """The operator cannot work here; the message says what to mend."""
+
+
+def collect_seldom() -> None:
+    """Set the garbage collector to this process's ways: what is listed stays, and to look at it again and again doubles
+    the CPU of a start."""
+    gc.set_threshold(50_000, 20, 100)
 
 
 async def check_served(kube: Kube) -> None:
@@ -48,13 +52,3 @@ async def check_access(kube: Kube, namespace: str, run_namespace: str) -> None:
         await kube.find(path_of("coordination.k8s.io", "v1", "leases", lease.NAME, namespace=namespace))
     except ApiError as error:
         raise StartError(f"cannot read Lease {lease.NAME} in namespace {namespace}: {error}") from error
-
-
-@asynccontextmanager
-async def connection(metrics: Metrics, fence: Fence = lambda _: None) -> AsyncIterator[Kube]:
-    """To the API server, its calls counted; closed at the end. Raises `ApiError` when there is no way to a cluster."""
-    kube = await Kube.connect(metrics.count_call, fence=fence)
-    try:
-        yield kube
-    finally:
-        await kube.close()

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from export_operator.backlog import Backlog
-from export_operator.domain import estimates
+from export_operator.domain import estimates, gitops
 from export_operator.domain.census import Census
-from export_operator.domain.model import TERMINAL_PHASES, Catalogue, DeliveredSize, Key, Named, parse_named
+from export_operator.domain.model import TERMINAL_PHASES, Catalogue, DeliveredSize, Key, Named, going, parse_named
+from export_operator.words import Words
 
 Document = Mapping[str, Any]
 
 SETTLED = TERMINAL_PHASES | {"Running"}  # phases in which a request depends on no source, destination or policy more
 MAX_GONE = 10_000  # deleted objects remembered: many more than can be deleted while one LIST is read
+KEPT = ("namespace", "name", "uid", "resourceVersion", "generation", "creationTimestamp")  # of metadata, beside marks
 
 
 class Store:
     """`changed` is called with the key of every request that may need a look, `recorded` with each new document of a
-    request and the one that it replaces. Who else wants to know of changes says so to `listen`."""
+    request and the one that it replaces. Who else wants to know of changes says so to `listen`. Of labels and
+    annotations only `marks` are kept.
+
+    What somebody has deleted is gone from that moment on, however long a finalizer keeps it."""
 
     def __init__(
         self,
         changed: Callable[[Key], None],
         recorded: Callable[[Document | None, Document], None] = lambda _before, _after: None,
+        marks: Collection[str] = gitops.keys(),
     ) -> None:
         self._changed = changed
+        self._marks = marks
         self._listeners: dict[str, list[Callable[[Key], None]]] = {kind: [] for kind in (REQUESTS, *BESIDE, *CATALOGUE)}
         self._recorded = recorded
         self.census = Census()
@@ -37,6 +44,7 @@ class Store:
         self._deliveries: dict[tuple[str, str], tuple[DeliveredSize, ...]] = {}
         self._catalogue: Catalogue | None = None
         self._gone: dict[str, None] = {}  # UIDs, oldest first
+        self._words = Words()
 
     def catalogue(self) -> Catalogue:
         """The same one until a source, destination or policy changes."""
@@ -53,8 +61,13 @@ class Store:
         """A request as it was read. One that is known to be gone does not come back by a LIST that began before, and
         what is known already wakes nobody: a resync finds ten thousand that have not changed."""
         key = key_of(document)
-        if document["metadata"]["uid"] not in self._gone and _newer(document, self.requests.get(key)):
-            before, after = self.requests.get(key), _lean(document)
+        before = self.requests.get(key)
+        if not self._news(document, before):
+            return
+        if going(document):
+            self.drop_request(key, document["metadata"]["uid"])
+        else:
+            after = self._lean(document)
             self.requests[key] = after
             self.census.put(key, after)
             self._recorded(before, after)
@@ -62,11 +75,18 @@ class Store:
             self._changed(key)
             self._tell(REQUESTS, key)
 
-    def drop_request(self, key: Key) -> None:
-        dropped = self.requests.pop(key, None)
+    @property
+    def gone(self) -> frozenset[str]:
+        """UIDs of what is known to be gone."""
+        return frozenset(self._gone)
+
+    def drop_request(self, key: Key, uid: str = "") -> None:
+        """It is gone: whatever has this name, or only what has this UID. Somebody may have made it anew, and events of
+        different objects come in any order."""
+        if not self._ended(self.requests.get(key), uid):
+            return
+        self.requests.pop(key, None)
         self.census.drop(key)
-        if dropped is not None:
-            self._bury(dropped)
         self._changed(key)
         self._tell(REQUESTS, key)
 
@@ -82,24 +102,48 @@ class Store:
     def put_beside(self, kind: str, document: Document) -> None:
         """An object of a kind of `BESIDE` as it was read; as with a request, what is old or known changes nothing."""
         key = key_of(document)
-        if document["metadata"]["uid"] not in self._gone and _newer(document, self.beside[kind].get(key)):
-            self.beside[kind][key] = _lean(document)
+        if not self._news(document, self.beside[kind].get(key)):
+            return
+        if going(document):
+            self.drop_beside(kind, key, document["metadata"]["uid"])
+        else:
+            self.beside[kind][key] = self._lean(document)
             self._tell(kind, key)
 
-    def drop_beside(self, kind: str, key: Key) -> None:
-        dropped = self.beside[kind].pop(key, None)
-        if dropped is not None:
-            self._bury(dropped)
+    def drop_beside(self, kind: str, key: Key, uid: str = "") -> None:
+        """Likewise."""
+        if self._ended(self.beside[kind].get(key), uid) and self.beside[kind].pop(key, None) is not None:
             self._tell(kind, key)
 
     def _tell(self, kind: str, key: Key) -> None:
         for changed in self._listeners[kind]:
             changed(key)
 
-    def _bury(self, document: Document) -> None:
-        self._gone[document["metadata"]["uid"]] = None
+    def _news(self, document: Document, known: Document | None) -> bool:
+        """It says what was not known, and is not of an object that is gone."""
+        return document["metadata"]["uid"] not in self._gone and _newer(document, known)
+
+    def _lean(self, document: Document) -> Document:
+        """Without what nobody reads of the metadata, which may be more than all else: `managedFields`, and whatever
+        people and tools note there. The API server takes none of it from who writes a status. The rest in words that
+        all documents share."""
+        metadata = document["metadata"]
+        kept = {name: metadata[name] for name in KEPT if name in metadata}
+        for name in ("labels", "annotations"):
+            if found := {key: value for key, value in (metadata.get(name) or {}).items() if key in self._marks}:
+                kept[name] = found
+        if owners := [owner for owner in metadata.get("ownerReferences") or () if owner.get("controller")]:
+            kept["ownerReferences"] = owners
+        return self._words.shared({**document, "metadata": kept})
+
+    def _ended(self, known: Document | None, uid: str) -> bool:
+        """Remember that the object of this UID is gone, or that which is known; whether nothing else is known."""
+        present = "" if known is None else str(known["metadata"]["uid"])
+        if gone := uid or present:
+            self._gone[gone] = None
         if len(self._gone) > MAX_GONE:
             del self._gone[next(iter(self._gone))]
+        return present in ("", gone)
 
     def put_named(self, kind: str, document: Document) -> None:
         """A source, destination or policy. Those who have no Job yet are looked at again when it says something new."""
@@ -114,7 +158,11 @@ class Store:
             self.wake_waiting()
             self._tell(kind, Key("", name))
 
-    def drop_named(self, kind: str, name: str) -> None:
+    def drop_named(self, kind: str, name: str, uid: str = "") -> None:
+        """As `drop_request`."""
+        known = self.documents[kind].get(name)
+        if known is not None and uid not in ("", known["metadata"]["uid"]):
+            return
         self._named[kind].pop(name, None)
         self._catalogue = None
         if self.documents[kind].pop(name, None) is not None:
@@ -147,16 +195,5 @@ def _phase(document: Document) -> str:
 
 
 def _newer(document: Document, known: Document | None) -> bool:
-    """resourceVersions of one kind are comparable numbers (KEP-5504). Another UID is another object."""
-    if known is None or known["metadata"]["uid"] != document["metadata"]["uid"]:
-        return True
-    return int(document["metadata"]["resourceVersion"]) > int(known["metadata"]["resourceVersion"])
-
-
-def _lean(document: Document) -> Document:
-    """Without `managedFields`, which are more than all else and which nobody reads. The API server takes an update
-    without them as one that changes nothing about them."""
-    return {
-        **document,
-        "metadata": {name: value for name, value in document["metadata"].items() if name != "managedFields"},
-    }
+    """resourceVersions of one kind are comparable numbers (KEP-5504), also of two objects that had one name."""
+    return known is None or int(document["metadata"]["resourceVersion"]) > int(known["metadata"]["resourceVersion"])

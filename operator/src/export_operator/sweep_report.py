@@ -83,24 +83,30 @@ Totals = dict[Kind, Total]
 @dataclass
 class Report:
     """What a pass has found. `totals` are of each destination's last whole round; `whole` are the destinations that
-    were looked at to the end, `blind` says where that could not be, `partial` where there is more than a pass takes."""
+    were looked at to the end, `unseen` the others; `blind` says where that could not be, `partial` where there is more
+    than a pass takes."""
 
     findings: list[tuple[Place, Finding]] = field(default_factory=list)
     totals: dict[str, Totals] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
+    unseen: set[str] = field(default_factory=set)
     removed: int = 0
     removed_bytes: int = 0
     blind: list[str] = field(default_factory=list)
     partial: list[str] = field(default_factory=list)
 
     def not_seen(self, place: Place, why: str) -> None:
-        self.whole.discard(place.destination)
+        self._not_whole(place)
         self.blind.append(f"{place.title} {why}")
 
     def unfinished(self, place: Place, up_to: str) -> None:
         """The next pass goes on there."""
-        self.whole.discard(place.destination)
+        self._not_whole(place)
         self.partial.append(f"{place.title} has more than one pass takes: it was swept up to {up_to!r}")
+
+    def _not_whole(self, place: Place) -> None:
+        self.whole.discard(place.destination)
+        self.unseen.add(place.destination)
 
     def tell(self, place: Place, finding: Finding, totals: Totals) -> None:
         """A finding; it adds to the totals of its place."""

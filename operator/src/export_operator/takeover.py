@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from export_operator.adapters.cluster import Cluster
+from export_operator.adapters.kube import ApiError
 from export_operator.adapters.ledger import Ledger
 from export_operator.adapters.runs import Runs
 from export_operator.domain import takeover
@@ -39,7 +40,12 @@ async def take_over(store: Store, runs: Runs, ledger: Ledger, cluster: Cluster) 
 
 
 async def _abandoned(entry: Entry, runs: Runs, cluster: Cluster) -> bool:
-    document = await cluster.request(entry.request)
+    try:
+        document = await cluster.request(entry.request)
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        return False  # in that namespace nothing may be read: nobody else shall wait for that
     if document is not None and parse_request(document).run == entry.run:
         return False
     return await runs.job(entry.run, confirm=True) is None

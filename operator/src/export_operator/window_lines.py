@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 
 from export_operator.adapters.ledger import Ledger
@@ -57,7 +56,7 @@ class WindowLines:
             if eligible is not None and page.find(asked.waiting.entry.run) is None:
                 self._call(self.lines.join(limit, asked.waiting.order))
                 if not any(state.full for state in states):  # a place is free by now, and of somebody before
-                    states = (replace(states[0], full=True, next_eligible=eligible), *states[1:])
+                    states = (states[0]._replace(full=True, next_eligible=eligible), *states[1:])
                 return (*found, *states)
             if any(state.full for state in states):
                 break  # the ledger will say so

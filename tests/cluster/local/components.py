@@ -14,8 +14,8 @@ def containerd(settings: Settings) -> list[str | Path]:
 
 
 def etcd(settings: Settings, program: Path) -> list[str | Path]:
-    client = f"http://127.0.0.1:{settings.etcd_port}"
-    peer = f"http://127.0.0.1:{settings.etcd_peer_port}"
+    client = f"http://{settings.loopback}:{settings.etcd_port}"
+    peer = f"http://{settings.loopback}:{settings.etcd_peer_port}"
     return [
         *(program, "etcd", "--name", settings.name, "--data-dir", settings.directory / "etcd"),
         *("--listen-client-urls", client, "--advertise-client-urls", client),
@@ -29,7 +29,7 @@ def etcd(settings: Settings, program: Path) -> list[str | Path]:
 def apiserver(settings: Settings, program: Path) -> list[str | Path]:
     pki = settings.directory / "pki"
     return [
-        *(program, "kube-apiserver", "--etcd-servers", f"http://127.0.0.1:{settings.etcd_port}"),
+        *(program, "kube-apiserver", "--etcd-servers", f"http://{settings.loopback}:{settings.etcd_port}"),
         *("--bind-address", settings.node_ip, "--advertise-address", settings.node_ip, "--secure-port", "6443"),
         *("--cert-dir", settings.directory / "apiserver-pki"),
         *("--tls-cert-file", pki / "apiserver.crt", "--tls-private-key-file", pki / "apiserver.key"),
@@ -76,7 +76,7 @@ def proxy(settings: Settings, program: Path) -> list[str | Path]:
         *(program, "kube-proxy", "--kubeconfig", settings.directory / "kubeconfig/kube-proxy"),
         *("--proxy-mode", "nftables", "--cluster-cidr", settings.pod_cidr),
         *("--hostname-override", settings.node_name, "--healthz-bind-address", ""),
-        *("--metrics-bind-address", f"127.0.0.1:{settings.proxy_metrics_port}"),
+        *("--metrics-bind-address", f"{settings.loopback}:{settings.proxy_metrics_port}"),
     ]
 
 

@@ -8,6 +8,7 @@ import json
 import socket
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -25,6 +26,7 @@ table ip {name} {{
   }}
 }}
 """
+_LISTENING = "0A"  # as /proc/net/tcp has it
 PROXY_TABLES = (("ip", "kube-proxy"), ("ip6", "kube-proxy"))
 """kube-proxy's rules, which are machine-wide and outlive it."""
 
@@ -93,11 +95,24 @@ def _taken_port(settings: Settings) -> str:
     """What to say if somebody listens where the cluster will."""
     for address, port in settings.listening():
         if address == settings.node_ip:
-            if _listens("0.0.0.0", port):
+            if everywhere(port):
                 return f"port {port} is taken on all addresses of this machine; the local cluster needs it"
         elif _listens(address, port):
             return f"port {port} on {address} is taken; choose the first of four free ones with CLUSTER_PORTS"
     return ""
+
+
+def everywhere(port: int) -> bool:
+    """Does anybody have this port at every address? Who has it at one of their own, as the control planes of tests do,
+    is in nobody's way."""
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with suppress(OSError):
+            for line in Path(table).read_text().splitlines()[1:]:
+                _, local, _, state, *_ = line.split()
+                address, _, number = local.partition(":")
+                if state == _LISTENING and set(address) == {"0"} and int(number, 16) == port:
+                    return True
+    return False
 
 
 def _listens(address: str, port: int) -> bool:

@@ -65,7 +65,7 @@ class Local:
         if self.running() and self.client.node_ready():
             return
         settings.need_packages()
-        binary = program.path()
+        binary, services = program.path(), program.services()
         with locks.exclusive("local"), say.step(f"starting Kubernetes {program.kubernetes()}") as step:
             if self.running() and self.client.node_ready():
                 return  # another was quicker
@@ -76,7 +76,7 @@ class Local:
                 self._sweep()  # what a crash, a reboot or an interrupted start may have left
                 network.must_be_free(self.settings)
             self._prepare()
-            self._start(binary, step)
+            self._start(binary, services, step)
 
     def _prepare(self) -> None:
         """Everything on disk and in the kernel that the components find when they start."""
@@ -94,10 +94,14 @@ class Local:
         if network.forwarding_is_dropped():
             say.warn("this machine's firewall drops forwarded packets (Docker sets that); pods may reach nothing")
 
-    def _start(self, binary: Path, step: say.Step) -> None:
-        start, chosen = self.processes.start, self.settings
+    def _start(self, binary: Path, services: Path, step: say.Step) -> None:
+        chosen, flags = self.settings, program.made_by().flags
+
+        def start(name: str, command: list[str | Path]) -> None:
+            self.processes.start(name, [*command, *flags.get(name, ())])
+
         start("containerd", components.containerd(chosen))
-        start("etcd", components.etcd(chosen, binary))
+        start("etcd", components.etcd(chosen, services))
         start("kube-apiserver", components.apiserver(chosen, binary))
         store.make_pause(program.directory() / "pause")  # meanwhile
         self._await("containerd", self.settings.socket.exists, 20, step)
@@ -109,7 +113,7 @@ class Local:
         start("kubelet", components.kubelet(chosen, binary))
         system = self.settings.directory / "etc" / "system.yaml"
         shell.run([program.kubectl(), "--kubeconfig", self.kubeconfig, "apply", "-f", system], env=self._direct())
-        start("coredns", components.coredns(chosen, binary))
+        start("coredns", components.coredns(chosen, services))
         self._await("kubelet", lambda: bool(self.client.node()), 60, step)
         start("kube-proxy", components.proxy(chosen, binary))  # earlier, it would look for the node once a second
         self._await("coredns", lambda: http_ok(chosen.dns_ready_port, "/ready"), 30, step)

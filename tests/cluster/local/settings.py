@@ -25,6 +25,8 @@ class Settings:
     name: str = paths.PRODUCT
     """Of the control group and the nft table: each directory has its own, so that no cluster sweeps up another."""
     node_name: str = "node1"
+    loopback: str = "127.0.0.1"
+    """Where its components listen for each other."""
 
     @property
     def api_ip(self) -> str:
@@ -61,8 +63,8 @@ class Settings:
 
     def listening(self) -> list[tuple[str, int]]:
         """Every address that the cluster listens on."""
-        loopback = range(self.first_port, self.first_port + 4)
-        return [(self.node_ip, 6443), (self.node_ip, 10250), (self.node_ip, 53), *(("127.0.0.1", p) for p in loopback)]
+        ports = range(self.first_port, self.first_port + 4)
+        return [(self.node_ip, 6443), (self.node_ip, 10250), (self.node_ip, 53), *((self.loopback, p) for p in ports)]
 
     def placeholders(self) -> dict[str, str]:
         """What the templates in etc/ may ask for, as @KEY@."""

@@ -14,7 +14,7 @@ def path() -> Path:
     found = apt.find("kubectl")
     if found and fits(shell.run([found, "version", "--client", "-o", "json"], check=False).stdout):
         return found
-    version = program.kubernetes()
+    version, made = program.kubernetes(), program.made_by()
     args = ["-ldflags", f"-s -w -X k8s.io/component-base/version.gitVersion={version}"]
 
     def build(directory: Path) -> None:
@@ -23,12 +23,12 @@ def path() -> Path:
         golang.build(
             title,
             [*args, *output],
-            cwd=program.SOURCE,
+            cwd=made.module,
             package="k8s.io/kubernetes/cmd/kubectl",
-            modfile=program.modfile(),
+            modfile=made.modfile,
         )
 
-    key = digests.of_files(program.SOURCE, program.pins())
+    key = digests.of_files(program.SOURCE, made.pins())
     return locks.built(paths.cache() / "tools" / f"kubectl-{key}", build) / "kubectl"
 
 

@@ -21,6 +21,7 @@ def dataset(**given: Any) -> Object:
     return {**SOURCE, "datasets": [{"name": "users", "columns": ["id", "email"], **given}]}
 
 
+# Where Kubernetes 1.30 words the rest of a message otherwise, its beginning is enough.
 REFUSED_REQUESTS: list[tuple[str, Object, str]] = [
     ("no source", {"source": None}, "spec.source: Required value"),
     ("no source name", {"source": {"dataset": "users"}}, "spec.source.name: Required value"),
@@ -80,12 +81,12 @@ REFUSED_REQUESTS: list[tuple[str, Object, str]] = [
     (
         "a column name that is too long",
         {"source": {"name": "a", "columns": ["x" * 64]}},
-        "spec.source.columns[0]: Too long: may not be more than 63 bytes",
+        "spec.source.columns[0]: Too long: may not be",
     ),
     (
         "a parameter that is too long",
         {"source": {"name": "a", "parameters": {"since": "x" * 1025}}},
-        "spec.source.parameters.since: Too long: may not be more than 1024 bytes",
+        "spec.source.parameters.since: Too long: may not be",
     ),
     (
         "too many parameters",
@@ -115,7 +116,7 @@ REFUSED_REQUESTS: list[tuple[str, Object, str]] = [
     (
         "a key prefix that is too long",
         {"destination": {"keyPrefix": "x" * 257}},
-        "spec.destination.keyPrefix: Too long: may not be more than 256 bytes",
+        "spec.destination.keyPrefix: Too long: may not be",
     ),
     (
         "a deadline of nothing",
@@ -230,7 +231,7 @@ REFUSED_SOURCES: list[tuple[str, Object, str]] = [
     (
         "two masks of a column",
         dataset(table={"name": "users"}, masks=[{"column": "email", "kind": "Null"}] * 2),
-        'spec.datasets[0].masks[1]: Duplicate value: {"column":"email"}',
+        "spec.datasets[0].masks[1]: Duplicate value",
     ),
     (
         "too many connections",
@@ -246,7 +247,7 @@ REFUSED_SOURCES: list[tuple[str, Object, str]] = [
     (
         "a dataset twice",
         {**SOURCE, "datasets": [*SOURCE["datasets"], *SOURCE["datasets"]]},
-        'spec.datasets[1]: Duplicate value: {"name":"users"}',
+        "spec.datasets[1]: Duplicate value",
     ),
     (
         "a parameter that is required and has a default",
@@ -261,7 +262,7 @@ REFUSED_SOURCES: list[tuple[str, Object, str]] = [
     (
         "a query that is too long",
         dataset(query="x" * 8193),
-        "spec.datasets[0].query: Too long: may not be more than 8192 bytes",
+        "spec.datasets[0].query: Too long: may not be",
     ),
     (
         "a URL for a host",
@@ -382,6 +383,25 @@ REFUSED_POLICIES: list[tuple[str, Object, str]] = [
         "memory that is no quantity",
         {"pod": {"resources": {"limits": {"memory": "much"}}}},
         "spec.pod.resources.limits.memory in body should match",
+    ),
+    (
+        "a toleration of every taint that does not say so",
+        {"pod": {"tolerations": [{"effect": "NoSchedule"}]}},
+        "spec.pod.tolerations: without a key every taint is meant: set operator to Exists, or name the key",
+    ),
+    (
+        "a toleration of any value, and of one",
+        {"pod": {"tolerations": [{"key": "pool", "operator": "Exists", "value": "batch"}]}},
+        "spec.pod.tolerations: operator Exists takes every value: leave value out, or set operator to Equal",
+    ),
+    (
+        "a toleration for a time, of a taint that moves nobody",
+        {
+            "pod": {
+                "tolerations": [{"key": "pool", "operator": "Exists", "effect": "NoSchedule", "tolerationSeconds": 9}]
+            }
+        },
+        "spec.pod.tolerations: tolerationSeconds is for effect NoExecute: set that effect, or leave it out",
     ),
     ("a misspelt limit", {"limits": {"user": {"request": 5}}}, 'unknown field "spec.limits.user.request"'),
     (
@@ -680,7 +700,10 @@ def test_what_steers_a_request_may_change(alice: Kubectl) -> None:
         assert answer.ok, answer.error
 
 
-def test_requests_are_found_by_source_destination_and_requester(alice: Kubectl, bob: Kubectl) -> None:
+def test_requests_are_found_by_source_destination_and_requester(admin: Kubectl, alice: Kubectl, bob: Kubectl) -> None:
+    definition = admin.get("CustomResourceDefinition", "exportrequests.export-operator.io")
+    if "selectableFields" not in definition["spec"]["versions"][0]:
+        pytest.skip("this cluster (Kubernetes 1.30) selects custom resources by no field of theirs")
     assert alice.apply(request("first", destination={"name": "here"})).ok
     assert bob.apply(request("second", source={"name": "elsewhere"})).ok
     for selector, expected in {

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.bench import results
+from tests.bench.clocks import PARTS
+from tests.bench.contestants import BY_NAME
+from tests.bench.profile import EXPORTS, WHAT
 from tests.cluster import shell
 from tests.cluster.paths import REPOSITORY
 
@@ -25,3 +28,14 @@ def test_the_benchmark_measures_validates_and_reports(tmp_path: Path) -> None:
         name: (measured.refused, len(measured.samples)) for name, measured in found.measured.items()
     } == dict.fromkeys(CONTESTANTS, ("", 1))
     assert "| as shipped, NDJSON | ≤ 1.00 |" in (tmp_path / "results.md").read_text()
+
+
+def test_the_parts_of_a_profile_are_all_that_the_client_spent() -> None:
+    how = ["--rows", str(ROWS), "--repeats", "1"]
+    said = shell.output([sys.executable, "-m", "tests.bench.profile", *how], cwd=REPOSITORY)
+    lines = [line.strip("| ").split(" | ") for line in said.splitlines() if line.startswith("|")]
+    titles = [WHAT[part] for part in PARTS]
+    assert [line[0] for line in lines][2 : len(titles) + 3] == [*titles, "**the client**"]
+    assert lines[0][1:] == [BY_NAME[name].title for name in EXPORTS]
+    *parts, whole = [[float(cell.split()[0]) for cell in line[1:]] for line in lines[2 : len(titles) + 3]]
+    assert [sum(column) for column in zip(*parts, strict=True)] == pytest.approx(whole, rel=0.15)

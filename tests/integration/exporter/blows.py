@@ -9,7 +9,7 @@ from functools import partial
 from random import Random
 from typing import Literal, get_args
 
-from export_contract.runspec import Compression, Format
+from export_contract.runspec import Compression, Format, Layout
 from tests.integration.exporter.runner import PATIENCE, Exporter, Running
 from tests.services.proxies import Corrupter, Link, Stream
 
@@ -17,7 +17,16 @@ SIZE = 16_000_000
 PACE = 8_000
 """kB/s from PostgreSQL and to S3: two seconds for all of it, so that faults find something to strike."""
 Way = Literal["from PostgreSQL", "to S3"]
-FORMS: tuple[tuple[Format, Compression], ...] = (("CSV", "None"), ("NDJSON", "Zstd"), ("JSON", "Gzip"), ("CSV", "Gzip"))
+FORMS: tuple[tuple[Format, Compression], ...] = (
+    ("CSV", "None"),
+    ("NDJSON", "Zstd"),
+    ("JSON", "Gzip"),
+    ("CSV", "Gzip"),
+    ("Parquet", "Zstd"),
+    ("Parquet", "None"),
+    ("ArrowStream", "None"),
+)
+Spared = Literal["", "bucket", "database"]
 
 
 @dataclass(frozen=True)
@@ -36,15 +45,20 @@ class Blow:
 
 @dataclass(frozen=True)
 class Round:
-    """`blows` of each attempt but the last; `kept`: is a checkpoint kept, and so the order of the key?"""
+    """`blows` of each attempt but the last; `kept`: is a checkpoint asked for, and so the order of the key? `fallback`
+    is where the rows may go instead; "" for nowhere."""
 
     form: tuple[Format, Compression]
+    layout: Layout
     kept: bool
+    fallback: Spared
     blows: tuple[tuple[Blow, ...], ...]
 
     def __str__(self) -> str:
         struck = "; then ".join(", ".join(map(str, each)) for each in self.blows)
-        return f"{'/'.join(self.form)}{', with a checkpoint' if self.kept else ''}: {struck}"
+        kept = ", with a checkpoint" if self.kept else ""
+        fallback = f", with a {self.fallback} to fall back to" if self.fallback else ""
+        return f"{'/'.join(self.form)} as {self.layout}{kept}{fallback}: {struck}"
 
 
 @dataclass
@@ -128,7 +142,9 @@ def draw(seed: str, number: int) -> Round:
     attempts = range(dice.choice((1, 1, 1, 2, 2, 3)))
     return Round(
         form=dice.choice(FORMS),
+        layout=dice.choice(("SingleObject", "PartObjects")),
         kept=dice.random() < 0.5,
+        fallback=dice.choice(("", "", "bucket", "database")),
         blows=tuple(tuple(_blow(dice) for _ in range(dice.choice((1, 1, 2)))) for _ in attempts),
     )
 

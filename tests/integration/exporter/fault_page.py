@@ -30,13 +30,13 @@ since then is aborted.
 ## Random faults
 
 `make chaos` runs the lines above that take long, and then a storm: for `CHAOS_MINUTES` (5) it exports 16 MB again and
-again, as CSV, NDJSON or JSON, with and without a checkpoint, and strikes each run's attempts with one or two of 21
-faults at random moments, for a moment or for longer than the retries take: both connections reset, cut, stalled,
-slowed, ended half-way or with a bit flipped; both servers killed; the exporter killed, stopped, or asleep until
-another has done its work. Then a last attempt is left in peace. After each attempt what is visible is the whole
-object to the byte, or nothing; the manifest is there only with it; the process has ended with a reason of [the
-table](reasons.md), none of them a bug; an upload is left only where the next attempt will find it. After the last
-attempt the run is delivered, and nothing else is left.
+again, in every format, as one object or several, with and without a checkpoint and a fallback, and strikes each run's
+attempts with one or two of 21 faults at random moments, for a moment or for longer than the retries take: both
+connections reset, cut, stalled, slowed, ended half-way or with a bit flipped; both servers killed; the exporter killed,
+stopped, or asleep until another has done its work. Then a last attempt is left in peace. After each attempt what is
+visible are whole objects to the byte, or nothing; the manifest is there only with all of them; what the fallback took
+is all of it; the process has ended with a reason of [the table](reasons.md), none of them a bug; an upload is left only
+where the next attempt will find it. After the last attempt the run is delivered, and nothing else is left.
 
 It prints each round with its seed; `CHAOS_SEED=… CHAOS_ROUND=… make chaos` plays one again. `make test` plays two
 rounds of a fixed seed.

@@ -7,14 +7,15 @@ checkpoint counts. PostgreSQL tells how many it had given (pg_stat_progress_copy
 import random
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 
 from export_contract.runspec import RunSpec
-from export_runner.checkpoint import Checkpoint
+from export_runner.checkpoint import START, Checkpoint, Listed, Mark
+from export_runner.sinks.upload import decoded
 from tests.integration.exporter.resuming import checkpoint, sent
 from tests.integration.exporter.runner import BUCKET, Exporter
 
@@ -38,10 +39,10 @@ ROW_BYTES = 5 + 2 + 4 + 8 + 4 + 1024
 
 @dataclass(frozen=True)
 class Kill:
-    """One SIGKILL, `after` so many seconds of its process. `parts` and `rows` are those that the checkpoint counted,
-    `parts_again` what S3 had beyond that, `rows_again` what PostgreSQL had given beyond that, of which about
-    `rows_on_the_way` still were in the sockets. `first_row` is when the process got its first row, in seconds from its
-    start; None when it did not live to."""
+    """One SIGKILL, `after` so many seconds of its process. `parts` and `rows` are those that the next process goes on
+    behind, `parts_again` what this one had stored beyond that, `rows_again` what PostgreSQL had given beyond that, of
+    which about `rows_on_the_way` still were in the sockets. `first_row` is when the process got its first row, in
+    seconds from its start; None when it did not live to."""
 
     after: float
     parts: int
@@ -66,24 +67,27 @@ class Killer:
 
     def kill(self) -> Kill:
         """Starts a process and kills it."""
-        starts_at, parts = self._rows(), sent(self._exporter, self._spec)
-        wanted = parts + self._chance.choice((0, 1, 1))
-        pause = self._chance.uniform(0, 0.8 if wanted == parts else 0.05)
-        begun, first, due = time.monotonic(), None, None
+        before = self._listed()
+        start, moves = self._reached(before), self._chance.choice((False, True, True))
+        pause = self._chance.uniform(0, 0.05 if moves else 0.8)
+        begun, first = time.monotonic(), None
+        due = None if moves else begun + pause
         running = self._exporter.start(self._spec)
         while due is None or time.monotonic() < due:
             assert not running.ends_within(LOOK_SECONDS), "the export ended before it was killed"
             if first is None and self._given():
                 first = time.monotonic() - begun
-            if due is None and sent(self._exporter, self._spec) >= wanted:
+            if due is None and sent(self._exporter, self._spec) > start.parts:
                 due = time.monotonic() + pause
         queued, given = self._queued(), self._given()
         running.signal(signal.SIGKILL)
         after = time.monotonic() - begun
         running.end()
-        parts, rows = sent(self._exporter, self._spec), self._rows()
-        again = max(0, starts_at + given - rows)
-        return Kill(after, parts, rows, self._stored() - parts, again, queued // ROW_BYTES, first)
+        listed = self._listed()
+        mark = self._reached(listed)
+        stored = [number for number, part in listed.items() if number > mark.parts and before.get(number) != part]
+        again = max(0, start.rows + given - mark.rows)
+        return Kill(after, mark.parts, mark.rows, len(stored), again, queued // ROW_BYTES, first)
 
     def _given(self) -> int:
         found = self._server.execute(_GIVEN).fetchone()
@@ -96,22 +100,29 @@ class Killer:
         queues = [each[4] for each in lines if port in (each[1][-5:], each[2][-5:])]
         return sum(int(size, 16) for each in queues for size in each.split(":"))
 
-    def _checkpoint(self) -> Checkpoint | None:
-        """While nobody writes it."""
+    def _reached(self, listed: Mapping[int, tuple[Listed, str]]) -> Mark:
+        """What the next process goes on behind, while none is at work."""
         found = checkpoint(self._exporter, self._spec)
-        return Checkpoint.from_json(found) if found else None
+        if not found:
+            return START
+        reached = Checkpoint.from_json(found).reached({number: part for number, (part, _) in listed.items()})
+        assert reached is not None, "what a checkpoint counts is there"
+        return reached.mark
 
-    def _rows(self) -> int:
-        found = self._checkpoint()
-        return found.mark.rows if found else 0
-
-    def _stored(self) -> int:
-        """Parts that S3 has."""
+    def _listed(self) -> dict[int, tuple[Listed, str]]:
+        """Parts that S3 has, and when each was stored: a part that is sent again may be the same."""
+        found = checkpoint(self._exporter, self._spec)
+        if not found:
+            return {}
         client, key = self._exporter.client(), self._spec.destination.key
-        found = self._checkpoint()
-        if found is None:
-            return 0
-        return len(client.list_parts(Bucket=BUCKET, Key=key, UploadId=found.upload_id).get("Parts", []))
+        listed = client.list_parts(Bucket=BUCKET, Key=key, UploadId=Checkpoint.from_json(found).upload_id)
+        return {
+            each["PartNumber"]: (
+                Listed(each["ETag"], each["Size"], decoded(each["ChecksumCRC32"])),
+                str(each["LastModified"]),
+            )
+            for each in listed.get("Parts", [])
+        }
 
 
 def table(kills: Sequence[Kill], rows_per_part: float) -> str:

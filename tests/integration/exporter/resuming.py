@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from export_contract.runspec import Limits, RunSpec
+from export_runner.checkpoint import Checkpoint
 from tests.integration.exporter.runner import BUCKET, Exporter, Running
 from tests.services.host import PostgresServer
 
@@ -44,6 +45,19 @@ def sent(exporter: Exporter, spec: RunSpec) -> int:
     """Parts that the checkpoint counts."""
     found = re.search(rb'"parts":(\d+)', checkpoint(exporter, spec))
     return int(found[1]) if found else 0
+
+
+def told_of(exporter: Exporter, spec: RunSpec) -> list[int]:
+    """Parts that the checkpoint does not count, and tells of."""
+    found = checkpoint(exporter, spec)
+    return [mark.parts for mark in Checkpoint.from_json(found).ahead] if found else []
+
+
+def listed(exporter: Exporter, spec: RunSpec) -> list[int]:
+    """Numbers of the parts that S3 has of the upload that the checkpoint names."""
+    found = Checkpoint.from_json(checkpoint(exporter, spec))
+    answer = exporter.client().list_parts(Bucket=BUCKET, Key=spec.destination.key, UploadId=found.upload_id)
+    return [each["PartNumber"] for each in answer.get("Parts", [])]
 
 
 def until_parts(exporter: Exporter, spec: RunSpec, running: Running, parts: int) -> None:

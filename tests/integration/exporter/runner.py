@@ -208,7 +208,8 @@ class Exporter:
 
     def uploads(self, spec: RunSpec) -> list[str]:
         """Multipart uploads that the run left."""
-        listed = self.client().list_multipart_uploads(Bucket=BUCKET, Prefix=spec.destination.key)
+        folder = spec.destination.key.rpartition("/")[0]
+        listed = self.client().list_multipart_uploads(Bucket=BUCKET, Prefix=f"{folder}/")
         return [each["UploadId"] for each in listed.get("Uploads", [])]
 
     def leaves_nothing(self, spec: RunSpec) -> bool:

@@ -72,7 +72,13 @@ class Spare:
 
     def object(self, spec: RunSpec) -> bytes:
         """What the second bucket has."""
-        return (self.s3.data / SPARE / "away" / spec.run.id / "users.out").read_bytes()
+        (found,) = self.objects(spec)
+        return found
+
+    def objects(self, spec: RunSpec) -> list[bytes]:
+        """The same of an export of several."""
+        folder = self.s3.data / SPARE / "away" / spec.run.id
+        return [file.read_bytes() for file in sorted(folder.glob("users*.out"))]
 
     def row(self, spec: RunSpec) -> dict[str, Any]:
         """The artifact's row."""

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import io
 import json
 import math
 from pathlib import Path
@@ -15,6 +16,7 @@ import zstandard
 from psycopg import sql
 
 from export_contract.runspec import Compression, Format, RunSpec
+from export_runner.formats.parquet import COLUMN_BYTES
 from tests.integration.exporter.conftest import USERS
 from tests.integration.exporter.runner import Exporter
 from tests.services.data import COLUMNS
@@ -144,6 +146,20 @@ def test_parquet_equals_the_table_for_pyarrow_and_duckdb(
 def normal(row: tuple[Any, ...]) -> tuple[Any, ...]:
     """NaN equals itself here."""
     return tuple("NaN" if isinstance(value, float) and math.isnan(value) else value for value in row)
+
+
+def test_row_groups_of_a_wide_table_are_as_large_as_its_columns_want(exporter: Exporter) -> None:
+    names = tuple(f"c{number}" for number in range(120))
+    rows, row_bytes = 20_000, 2 + len(names) * (4 + 8)  # in COPY BINARY
+    values = ", ".join(f"n + {at} AS {name}" for at, name in enumerate(names))
+    query = f"SELECT {values} FROM generate_series(1::bigint, {rows}) AS n"
+    spec = exporter.spec(names, table=None, query=query, output=("Parquet", "None"))
+    assert exporter.run(spec).code == 0
+    found = pyarrow.parquet.ParquetFile(io.BytesIO(exporter.read(spec.destination.key)))
+    groups = [found.metadata.row_group(number).num_rows for number in range(found.num_row_groups)]
+    whole = -(-len(names) * COLUMN_BYTES // row_bytes)
+    assert groups == [whole, rows - whole]
+    assert found.read().column("c119").to_pylist() == [number + 119 for number in range(1, rows + 1)]
 
 
 @pytest.mark.parametrize("output_format", get_args(Format))

@@ -192,6 +192,21 @@ def test_sigterm_leaves_the_finished_objects_to_the_next_attempt(exporter: Expor
     assert exporter.manifest(spec).resumed == 1
 
 
+def test_a_failure_for_good_takes_back_also_the_objects_that_an_earlier_attempt_left(
+    exporter: Exporter, wide: str
+) -> None:
+    spec = spec_of(exporter, ("CSV", "None"), wide)
+    running = exporter.start(spec)
+    until_objects(exporter, spec, running, 2)
+    running.signal(signal.SIGKILL)
+    running.end()
+    folder = spec.destination.key.rpartition("/")[0]
+    exporter.client().create_multipart_upload(Bucket=BUCKET, Key=f"{folder}/{name(9)}")  # no checkpoint names it yet
+    assert exporter.run(spec, PGPASSWORD="wrong").reason == "SourceAuthenticationFailed"
+    assert leavings(exporter, spec) == uploads(exporter, spec) == []
+    assert finished(exporter, spec) <= 1  # one that became visible before a checkpoint named it
+
+
 SLOW = (
     "SELECT n AS id, 'r' AS region, 1 AS made, repeat(md5(n::text), 200) AS filler, pg_sleep(0.0005)::text AS z"
     " FROM generate_series(1, 100000) AS n"

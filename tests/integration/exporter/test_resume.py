@@ -14,13 +14,17 @@ from tests.integration.exporter.resuming import (
     ROWS,
     checkpoint,
     killed_at,
+    listed,
     of_another_encoder,
     sent,
     spec_of,
+    through,
+    told_of,
     until_parts,
 )
 from tests.integration.exporter.runner import Exporter, json_lines, with_limits
 from tests.services.host import PostgresServer
+from tests.services.meddler import Meddler
 
 pytestmark = pytest.mark.integration
 
@@ -51,6 +55,44 @@ def test_an_export_that_is_killed_again_and_again_has_the_bytes_of_an_undisturbe
     assert done.outcome.delivered.resumed == manifest.resumed
     assert checkpoint(exporter, spec) == b""
     assert not exporter.uploads(spec)
+
+
+def test_of_what_was_stored_while_a_checkpoint_was_on_its_way_one_part_is_sent_again(
+    exporter: Exporter, between: Meddler, wide: str
+) -> None:
+    spec = spec_of(exporter, ("CSV", "None"), wide)
+    fourth = between.hold("UploadPart", "partNumber=4")
+    running = exporter.start(through(spec, between.endpoint))
+    running.until(lambda: told_of(exporter, spec) == [4, 5], "a checkpoint that tells of the fifth part")
+    between.hold("PutObject", spec.destination.checkpoint_key)
+    fourth.release()
+    running.until(lambda: listed(exporter, spec) == [1, 2, 3, 4, 5, 6], "the sixth part")
+    running.signal(signal.SIGKILL)
+    running.end()
+    assert (sent(exporter, spec), told_of(exporter, spec)) == (3, [4, 5])
+    between.seen.clear()
+    done = exporter.run(through(spec, between.endpoint))
+    assert done.code == 0, done.said
+    manifest = exporter.manifest(spec)
+    assert between.seen.count("UploadPart") == manifest.objects[0].parts - 5
+    assert (manifest.resumed, sum(segment.rows for segment in manifest.segments)) == (1, ROWS)
+    assert not exporter.uploads(spec)
+
+
+@pytest.mark.parametrize("reason", ["SourceAuthenticationFailed", "DatasetInvalid"])
+def test_a_failure_for_good_takes_back_also_what_an_earlier_attempt_left(
+    exporter: Exporter, wide: str, reason: str
+) -> None:
+    spec = spec_of(exporter, ("CSV", "None"), wide)
+    killed_at(exporter, spec, 2)
+    assert exporter.uploads(spec)
+    if reason == "DatasetInvalid":
+        done = exporter.run(dataclasses.replace(spec, source=dataclasses.replace(spec.source, columns=("id", "gone"))))
+    else:
+        done = exporter.run(spec, PGPASSWORD="wrong")
+    assert (done.reason, done.outcome.checkpoint_rows) == (reason, None), done.said
+    assert checkpoint(exporter, spec) == b""
+    assert exporter.leaves_nothing(spec)
 
 
 def test_sigterm_leaves_a_checkpoint_and_its_upload_for_the_next_attempt(exporter: Exporter, wide: str) -> None:

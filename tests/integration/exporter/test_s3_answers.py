@@ -8,6 +8,7 @@ import pytest
 from export_contract.runspec import RunSpec
 from tests.integration.exporter.resuming import ROWS, checkpoint, killed_at, sent, spec_of, through, until_parts
 from tests.integration.exporter.runner import BUCKET, PATIENCE, Exporter, Finished
+from tests.integration.exporter.spare import Spare, on
 from tests.services.meddler import Answer, Meddler, Request
 
 pytestmark = pytest.mark.integration
@@ -44,10 +45,11 @@ def test_a_conflict_at_the_end_is_tried_again(
 
 
 @BOTH
-def test_a_conflict_that_ended_the_upload_makes_all_parts_anew(
-    exporter: Exporter, between: Meddler, wide: str, right: dict[str, bytes], resume: str
+def test_a_conflict_that_ended_the_upload_makes_all_parts_anew_and_needs_no_fallback(
+    exporter: Exporter, between: Meddler, spare: Spare, wide: str, *, right: dict[str, bytes], resume: str
 ) -> None:
-    spec = spec_of(exporter, ("CSV", "None"), wide, resume=resume)
+    exporter = on(exporter, spare)
+    spec = spare.in_bucket(spec_of(exporter, ("CSV", "None"), wide, resume=resume))
 
     def ends(_request: Request, _forward: Callable[[], Answer]) -> Answer:
         for upload in exporter.uploads(spec):

@@ -1,13 +1,16 @@
 """`export-runner undo`: what runs have left goes, and nothing else."""
 
 import dataclasses
+import json
 import signal
 from pathlib import Path
 
 import pytest
 
+from export_contract import environment
 from export_contract.names import object_keys
 from export_contract.runspec import Limits, RunSpec
+from export_runner import log
 from tests.integration.exporter.runner import BUCKET, Exporter
 from tests.integration.exporter.spare import Spare, on
 from tests.services import host
@@ -67,6 +70,28 @@ def test_an_export_goes_only_if_that_is_asked_for(exporter: Exporter) -> None:
     export = sorted([spec.destination.key, spec.destination.manifest_key])
     assert (undo(exporter, spec), visible(exporter, spec)) == (0, export)
     assert (undo(exporter, spec, "--objects"), visible(exporter, spec)) == (0, [])
+
+
+@pytest.mark.parametrize("key", ["", "wrong"])
+def test_in_a_pod_each_thing_that_it_says_is_a_line_about_the_run(exporter: Exporter, key: str) -> None:
+    spec = placed(exporter.spec(("id",)))
+    assert exporter.run(spec).code == 0
+    given = {"AWS_SECRET_ACCESS_KEY": key} if key else {}
+    done = exporter.command(
+        "undo", "--objects", EXPORT_RUN_SPEC=spec.to_json(), **{environment.LOG_FORMAT: "json"}, **given
+    )
+    lines = [json.loads(line) for line in (done.stderr if key else done.stdout).decode().splitlines()]
+    marks = log.about(spec).fields()
+    assert [{name: line[name] for name in marks} for line in lines] == [marks] * len(lines)
+    told = [(line["level"], line["message"]) for line in lines]
+    if key:
+        ((level, message),) = told
+        assert (done.returncode == 0, level, spec.run.id in message) == (False, "error", True)
+    else:
+        gone = {
+            ("info", f"removed s3://{BUCKET}/{name}") for name in (spec.destination.key, spec.destination.manifest_key)
+        }
+        assert (done.returncode, set(told)) == (0, gone)
 
 
 def test_an_artifact_in_the_fallbacks_database_goes_only_if_that_is_asked_for(

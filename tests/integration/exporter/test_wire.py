@@ -103,7 +103,6 @@ def test_each_request_carries_what_the_destination_asks_for_and_no_more(
         assert sent.pop("x-amz-checksum-crc32") == encoded(zlib.crc32(call.body))
         assert {name: value for name, value in sent.items() if not name.startswith("if-")} == asked | {
             "content-type": "application/json",
-            "x-amz-sdk-checksum-algorithm": "CRC32",
         }
 
 
@@ -129,14 +128,11 @@ def test_no_other_request_says_anything_of_the_object(exporter: Exporter, wire: 
     assert {call.operation for call in wire.calls} <= known
 
 
-UNSIGNED, TRAILED = "UNSIGNED-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
-"""The body is then covered by TLS on its way, and by the CRC32 of its request whatever stands behind TLS."""
-
-
-@pytest.mark.parametrize(("operation", "covered_by"), [("UploadPart", UNSIGNED), ("PutObject", TRAILED)])
+@pytest.mark.parametrize("operation", ["UploadPart", "PutObject"])
 def test_a_body_that_was_changed_behind_tls_is_refused_each_time(
-    exporter: Exporter, authority: Authority, operation: str, covered_by: str
+    exporter: Exporter, authority: Authority, operation: str
 ) -> None:
+    """TLS covers it on its way, and the CRC32 in its request's headers whatever stands behind TLS."""
     struck: list[str] = []
 
     def damage(call: Call) -> bytes:
@@ -150,5 +146,5 @@ def test_a_body_that_was_changed_behind_tls_is_refused_each_time(
         spec = replace(through(exporter, wire), resume="Never")
         done = exporter.run(spec, AWS_CA_BUNDLE=str(authority.certificate))
     assert (done.reason, "Gave up after 4 tries" in done.message) == (Failure.DESTINATION_UNAVAILABLE, True), done.said
-    assert set(struck) == {covered_by}
+    assert set(struck) == {"UNSIGNED-PAYLOAD"}  # as one piece, with nothing behind it
     assert "manifest.json" not in exporter.keys(spec)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -58,6 +59,16 @@ async def test_a_template_of_the_channel_makes_subject_and_text() -> None:
     plain = mail.get_body(("plain",))
     assert plain is not None
     assert plain.get_content().split() == ["1,000", "rows", "at", str(FOUND.facts["uri"])]
+
+
+async def test_a_chat_reads_what_a_mail_says() -> None:
+    async with hook(status="200 OK") as receiver:
+        await send(f"mmost://127.0.0.1:{receiver.port}/3ccdd113474722377935511fc85d3dd4")
+    ((headers, body),) = receiver.got
+    title, text = FOUND.text(channel("Apprise"))
+    told = json.loads(body)["text"]
+    assert headers["content-type"] == "application/json"
+    assert [title in told, *(line in told for line in text.splitlines())] == [True] * (1 + len(text.splitlines()))
 
 
 async def test_an_smtp_server_that_never_speaks_is_left_in_time() -> None:

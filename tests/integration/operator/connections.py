@@ -37,9 +37,10 @@ class Forgetful(Kube):
     lists = 0
     watches = 0
 
-    async def list(self, path: str, **query: str | int) -> tuple[list[dict[str, Any]], str]:
+    async def pages(self, path: str, **query: str | int) -> AsyncIterator[dict[str, Any]]:
         self.lists += 1
-        return await super().list(path, **query)
+        async for page in super().pages(path, **query):
+            yield page
 
     async def watch(self, path: str, *, seconds: int, **query: str | int) -> AsyncIterator[dict[str, Any]]:
         self.watches += 1
@@ -62,9 +63,10 @@ class Severable(Kube):
     def mend(self) -> None:
         self._cut.clear()
 
-    async def list(self, path: str, **query: str | int) -> tuple[list[dict[str, Any]], str]:
+    async def pages(self, path: str, **query: str | int) -> AsyncIterator[dict[str, Any]]:
         self._check()
-        return await super().list(path, **query)
+        async for page in super().pages(path, **query):
+            yield page
 
     async def watch(self, path: str, *, seconds: int, **query: str | int) -> AsyncIterator[dict[str, Any]]:
         self._check()

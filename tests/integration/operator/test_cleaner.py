@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from export_operator.adapters.cluster import Cluster
 from export_operator.adapters.kube import Kube
 from export_operator.cleaner import Cleaner
 from export_operator.domain.actions import Undo
-from export_operator.domain.model import Job
+from export_operator.domain.model import Job, parse_job
 from tests.services import host
 from tests.unit.operator.builders import SETTINGS
 
@@ -142,6 +143,48 @@ async def test_a_job_that_was_let_go_on_meanwhile_is_left_alone(
         [f"{folder(job)}users.csv"],
         job.uid,
     )
+
+
+async def test_a_job_that_is_let_go_on_while_it_is_undone_is_not_deleted(
+    kube: Kube, cluster: Cluster, s3: host.S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cleaner, "PAUSES", (0.1,))
+    job = await ended(cluster, s3)
+
+    class Meanwhile(Cluster):
+        looks = 0
+
+        async def job(self, name: str) -> dict[str, Any] | None:
+            found = await super().job(name)
+            self.looks += 1
+            if self.looks == 1:
+                await kube.patch(f"{self.jobs_path}/{name}", {"spec": {"suspend": False}})
+            return found
+
+    watched = Meanwhile(kube, cluster.run_namespace)
+    work = make(kube, watched, s3)
+    work.undo(undo(job))
+    async with running(work.run()):
+        await until(lambda: not work.waits(job.run), "another look")
+    assert (watched.looks, work.undone(job.run, objects=False)) == (2, False)
+    assert (await cluster.job(job.name) or {})["metadata"]["uid"] == job.uid
+
+
+async def test_what_a_failed_run_left_goes_at_once_and_its_job_in_its_time(
+    kube: Kube, cluster: Cluster, s3: host.S3Server, remains: Remains
+) -> None:
+    job = await ended(cluster, s3)
+    remains.begin(f"{folder(job)}users.csv")
+    work = make(kube, cluster, s3)
+    async with running(work.run()):
+        work.undo(replace(undo(job), stays=True))
+        await until(lambda: not work.waits(job.run), "the clean-up")
+        present = parse_job(await cluster.job(job.name) or {})
+        assert (remains.uploads, present.uid, present.undone) == ([], job.uid, True)
+        work.undo(replace(undo(job), stays=True))
+        work.undo(undo(job))
+        await until(lambda: not work.waits(job.run), "the Job to go")
+    assert await cluster.job(job.name) is None
 
 
 async def test_one_run_that_cannot_be_undone_holds_up_no_other(

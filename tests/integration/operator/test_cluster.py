@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +18,8 @@ from export_operator.adapters.kube import ApiError, Kube, path_of
 from export_operator.adapters.runs import Runs
 from export_operator.adapters.workloads import Workloads
 from export_operator.domain import times
-from export_operator.domain.model import Job, Key, parse_job
+from export_operator.domain.actions import Emit
+from export_operator.domain.model import Job, Key, parse_job, parse_request
 from export_operator.domain.notices import no_pod
 
 from .connections import synced, until
@@ -57,9 +60,46 @@ def manifest(run: str = RUN, uid: str = "uid-1", **spec: Any) -> dict[str, Any]:
     }
 
 
+async def as_it_is(cluster: Cluster, name: str, act: Callable[[Job], Awaitable[Any]]) -> Any:
+    """What becomes of an act upon the present Job; the Job controller may write its status meanwhile."""
+    for _ in range(20):
+        try:
+            return await act(parse_job(await cluster.job(name) or {}))
+        except ApiError as error:
+            if not error.conflict:
+                raise
+    raise AssertionError("the Job does not come to rest")
+
+
 @pytest.fixture
 def cluster(kube: Kube, namespace: str) -> Cluster:
     return Cluster(kube, namespace)
+
+
+async def test_what_is_said_again_stands_once_and_is_counted(cluster: Cluster, kube: Kube, namespace: str) -> None:
+    asking = parse_request(
+        {
+            "metadata": {"namespace": namespace, "name": "users", "uid": "uid-1", "resourceVersion": "1"},
+            "spec": {"source": {"name": "app-db"}, "requester": {"username": "alice"}},
+        }
+    )
+
+    async def told() -> list[tuple[str, str, int]]:
+        events, _ = await kube.list(path_of("", "v1", "events", namespace=namespace))
+        return sorted((each["reason"], each["message"], each["count"]) for each in events)
+
+    def waits(place: int) -> Emit:
+        return Emit("Normal", "QuotaExceeded", f"number {place} in line", RUN)
+
+    for event in (waits(3), waits(2), waits(2), Emit("Normal", "QuotaExceeded", "of another run", "other"), waits(1)):
+        await cluster.emit(asking, event, datetime.now(UTC))
+    for words in ("attempt 1 failed", "attempt 2 failed", "attempt 2 failed"):
+        await cluster.emit(asking, Emit("Warning", "Retrying", words, RUN), datetime.now(UTC))
+    warned = [("Retrying", "attempt 1 failed", 1), ("Retrying", "attempt 2 failed", 1)]
+    other = ("QuotaExceeded", "of another run", 1)
+    assert await told() == [("QuotaExceeded", "number 1 in line", 3), other, *warned]
+    await Cluster(kube, namespace).emit(asking, waits(7), datetime.now(UTC))  # by the next operator
+    assert await told() == [("QuotaExceeded", "number 7 in line", 3), other, *warned]
 
 
 async def test_a_job_that_was_created_before_is_the_one(cluster: Cluster) -> None:
@@ -108,7 +148,20 @@ async def test_a_job_that_was_made_anew_is_not_stopped_for_the_old_one(cluster: 
 async def test_a_job_is_suspended_and_let_go_on(cluster: Cluster) -> None:
     job = parse_job(await cluster.create_job(manifest(suspend=False, activeDeadlineSeconds=1)))
     suspended = parse_job(await cluster.suspend_job(job, suspend=True))
-    assert (suspended.suspended, parse_job(await cluster.suspend_job(job, suspend=False)).suspended) == (True, False)
+    going_on = await as_it_is(cluster, job.name, partial(cluster.suspend_job, suspend=False))
+    assert (suspended.suspended, parse_job(going_on).suspended) == (True, False)
+
+
+async def test_a_job_that_has_changed_is_neither_let_go_on_nor_deleted_as_what_it_was(cluster: Cluster) -> None:
+    job = parse_job(await cluster.create_job(manifest()))
+    await cluster.stop_job(job, "Cancelled", "cancelled by a test")
+    for attempt in (cluster.suspend_job(job, suspend=False), cluster.delete_job(job, unchanged=True)):
+        with pytest.raises(ApiError) as refused:
+            await attempt
+        assert refused.value.conflict
+    await as_it_is(cluster, job.name, partial(cluster.delete_job, unchanged=True))
+    assert await cluster.job(job.name) is None
+    await cluster.delete_job(job, unchanged=True)
 
 
 async def test_a_stopped_job_of_kueues_stays_suspended_and_ends_as_soon_as_it_is_let_go(
@@ -122,7 +175,7 @@ async def test_a_stopped_job_of_kueues_stays_suspended_and_ends_as_soon_as_it_is
         job = parse_job(await cluster.create_job(queued))
         stopped = parse_job(await cluster.stop_job(job, "Cancelled", "cancelled by a test"))
         assert (stopped.queue, stopped.suspended, stopped.stop_reason) == ("exports", True, "Cancelled")
-        await cluster.suspend_job(job, suspend=False)  # Kueue, which did not know
+        await kube.patch(f"{cluster.jobs_path}/{name}", {"spec": {"suspend": False}})  # Kueue, which did not know
         await until(lambda: runs.jobs.items[name].terminal, "the Job controller ends the Job")
     assert (runs.jobs.items[name].failed_reason, runs.jobs.items[name].stop_reason) == ("DeadlineExceeded", "Cancelled")
 
@@ -141,7 +194,7 @@ async def test_the_deadline_of_a_job_counts_from_when_it_is_let_go(cluster: Clus
         await until(lambda: name in jobs.items and since("Suspended") != "", "the Job controller has seen it")
         assert "startTime" not in jobs.items[name]["status"]
         suspended = since("Suspended")
-        await cluster.suspend_job(job, suspend=False)
+        await as_it_is(cluster, job.name, partial(cluster.suspend_job, suspend=False))
         await until(lambda: since("Failed") != "", "its second is over")
     ended = parse_job(jobs.items[name])
     assert ended.started is not None

@@ -47,7 +47,7 @@ class Etcd:
     """The server of a plane, by its JSON gateway (etcd.io/docs: api_grpc_gateway)."""
 
     def __init__(self, fresh: Plane) -> None:
-        self._url = f"http://127.0.0.1:{fresh.settings.etcd_port}/v3"
+        self._url = f"http://{fresh.settings.loopback}:{fresh.settings.etcd_port}/v3"
 
     def fill(self) -> None:
         """Until it raises its alarm NOSPACE."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from export_operator.adapters import informer as module
 from export_operator.adapters.informer import Informer
 from export_operator.adapters.kube import Kube
 from export_operator.domain.identity import Subject
@@ -53,6 +55,23 @@ async def test_changes_and_deletions_are_told_with_before_and_after(
         await kube.delete(f"{configmaps}/a", uid=made["metadata"]["uid"])
         await until(lambda: len(cache.told) == 3, "three changes are told")
     assert cache.told == [(None, "1"), ("1", "2"), ("2", None)]
+
+
+async def test_its_age_counts_from_what_the_api_server_last_said(
+    kube: Kube, configmaps: str, put_configmap: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    cache = Cache(kube, configmaps)
+    now[0] = 50.0
+    before = cache.informer.age
+    async with synced(cache.informer):
+        listed = cache.informer.age
+        now[0] = 70.0
+        later = cache.informer.age
+        await put_configmap("a", "1")
+        await cache.holds(a="1")
+        assert (before, listed, later, cache.informer.age) == (50.0, 0.0, 20.0, 0.0)
 
 
 async def test_a_change_of_what_nobody_reads_is_not_told(kube: Kube, configmaps: str, put_configmap: Put) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from export_operator.adapters import ledger as adapter
 from export_operator.adapters.cells import LedgerError
 from export_operator.adapters.kube import Kube, path_of
-from export_operator.adapters.ledger import FLUSH_SECONDS, Ledger
+from export_operator.adapters.ledger import Ledger
 from export_operator.domain.identity import Subject
 from export_operator.domain.model import GROUP, VERSION, Key
 from export_operator.domain.pages import MAX_ENTRIES, Entry, Page, State, release
@@ -225,20 +226,23 @@ async def test_a_flush_settles_many_runs_by_one_write_of_each_page(connect: Conn
     )
 
 
-async def test_a_settlement_that_somebody_waits_for_is_written_at_once_and_told(kube: Kube, namespace: str) -> None:
+async def test_a_settlement_that_somebody_waits_for_is_told_at_once_and_counts(kube: Kube, namespace: str) -> None:
     freed: list[Subject] = []
     ledger = Ledger(kube, namespace, lambda: None, freed.append)
     limit = five(ALICE, rows=100)
-    async with kept(ledger), running(ledger.run(lambda: NOW)):
+    async with kept(ledger):
         answers = [(await race([ledger], [run], [limit]))[0].granted for run in ("a", "b")]
         assert (answers, freed) == ([True, False], [])
         ledger.settle(Settlement("a", rows=60))
-        await until(lambda: freed == [ALICE], "it is told that the window has room", FLUSH_SECONDS / 2)
+        assert freed == [ALICE]
         (answer,) = await race([ledger], ["b"], [limit])
     assert (answer.granted, answer.max_rows) == (True, 40)
 
 
-async def test_settlements_that_nobody_waits_for_are_written_within_seconds(kube: Kube, namespace: str) -> None:
+async def test_settlements_that_nobody_waits_for_are_written_after_a_while(
+    kube: Kube, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapter, "FLUSH_SECONDS", 0.5)
     ledger = quiet(kube, namespace)
     async with kept(ledger), running(ledger.run(lambda: NOW)):
         await race([ledger], ["a"], [FIVE])
@@ -259,6 +263,18 @@ async def test_pages_in_which_nothing_counts_any_more_are_removed(kube: Kube, co
     await ledger.prune(late)
     found, _ = await kube.list(path_of(GROUP, VERSION, "exportusages", namespace=namespace))
     assert sorted(item["metadata"]["name"] for item in found) == ["slots", usage_name(ALICE)]
+
+
+async def test_a_slot_that_is_freed_goes_along_with_the_next_write(connect: Connect, namespace: str) -> None:
+    kube = await connect(Counting)
+    ledger = quiet(kube, namespace)
+    async with kept(ledger):
+        await ledger.change_slots(taking("a", SlotLimits(total=1)))
+        before = kube.writes
+        ledger.free_slot("a")
+        assert (ledger.slots(), await page(kube, namespace, SLOTS)) == ({}, ["a"])
+        assert await ledger.change_slots(taking("b", SlotLimits(total=1))) == ""
+    assert (kube.writes - before, await page(kube, namespace, SLOTS)) == (1, ["b"])
 
 
 async def test_a_freed_slot_wakes_those_who_wait(kube: Kube, namespace: str) -> None:

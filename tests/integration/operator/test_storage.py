@@ -17,6 +17,7 @@ from export_operator.adapters.elector import NotLeading
 from export_operator.adapters.kube import Kube, path_of
 from export_operator.adapters.storage import Held, StorageError, Upload, opened
 from tests.services import host
+from tests.services.recorder import recorder
 from tests.services.tls import Authority
 
 from .connections import until
@@ -63,6 +64,19 @@ async def test_a_bucket_is_listed_page_by_page_and_only_under_the_prefix(
     async with opened(kube, namespace, place(s3)) as bucket:
         pages = [[each.key for each in page] async for page in bucket.pages("many/")]
     assert pages == [[f"many/{number:04}" for number in range(1000)], ["many/1000"]]
+
+
+async def test_what_is_written_over_tls_goes_as_one_piece_with_nothing_behind_it(
+    kube: Kube, namespace: str, s3: host.S3Server, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    await give(kube, namespace, "bucket", keys_of(s3))
+    await give(kube, namespace, "trust", {"ca.crt": authority.certificate.read_text()})
+    with recorder(s3.port, tls=authority.issue("wire", "IP:127.0.0.1")) as wire:
+        there = place(s3, endpoint=wire.endpoint, caSecret={"name": "trust"})
+        async with opened(kube, namespace, there) as bucket:
+            await bucket.create("mark", b"ours")
+    assert [(call.operation, call.body) for call in wire.calls] == [("PutObject", b"ours")]
 
 
 async def test_an_object_is_read_whole_or_not_at_all(kube: Kube, namespace: str, s3: host.S3Server) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from export_operator import sweeper
+from export_operator import sweep_pass
 from export_operator.adapters import artifact_tables, storage
 from export_operator.adapters.cluster import Cluster, request_path
 from export_operator.adapters.kube import ApiError, Kube, path_of
@@ -369,7 +369,7 @@ async def test_another_installations_folder_within_ours_is_not_swept(yard: Yard)
 
 
 async def test_what_one_pass_does_not_take_is_gone_on_with(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeper, "MAX_REMOVED", 2)
+    monkeypatch.setattr(sweep_pass, "MAX_REMOVED", 2)
     monkeypatch.setattr(storage, "PAGE", 3)
     folders = [f"prod/team-a/broken/{number:020}/broken.csv" for number in range(7)]
     yard.remains.put(*folders)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import socket
 import tarfile
 import time
 from pathlib import Path
@@ -135,18 +136,19 @@ def test_go_versions_are_compared_as_numbers(text: str, version: tuple[int, ...]
     assert golang.version_of(text) == version
 
 
-@pytest.mark.parametrize("release", ["", program.NEWEST, *program.OLDER])
+@pytest.mark.parametrize("release", ["", *program.RELEASES])
 def test_each_release_is_pinned_and_has_a_state_of_its_own(release: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBERNETES_VERSION", release)
     wanted = release or program.NEWEST
     assert program.kubernetes().startswith(f"v{wanted}.")
-    assert {name: (program.SOURCE / name).exists() for name in program.pins()} == dict.fromkeys(program.pins(), True)
+    pins = program.made_by().pins()
+    assert {name: (program.SOURCE / name).exists() for name in pins} == dict.fromkeys(pins, True)
     assert provider.place().name == ("local" if wanted == program.NEWEST else f"local-{wanted}")
 
 
 def test_a_release_that_nobody_pins_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBERNETES_VERSION", "1.29")
-    with pytest.raises(Problem, match=r"KUBERNETES_VERSION is '1\.29'; there are: 1\.36, 1\.35"):
+    with pytest.raises(Problem, match=r"KUBERNETES_VERSION is '1\.29'; there are: 1\.36, 1\.35, 1\.30"):
         program.release()
 
 
@@ -210,3 +212,9 @@ def test_an_image_goes_with_the_names_that_kubernetes_gave_it() -> None:
     )
     assert containerd.with_aliases(listed, ["localhost/a:1"]) == ["localhost/a:1", "sha256:c1"]
     assert containerd.with_aliases(listed, ["localhost/a:2"]) == ["localhost/a:2"]
+
+
+@pytest.mark.parametrize(("address", "taken"), [("0.0.0.0", True), ("127.0.0.1", False)])
+def test_a_port_is_taken_where_somebody_has_it_at_every_address(address: str, taken: bool) -> None:
+    with socket.create_server((address, 0)) as server:
+        assert network.everywhere(server.getsockname()[1]) is taken

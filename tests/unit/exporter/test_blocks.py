@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from export_runner.formats.base import load
 from export_runner.frames.blocks import PADDING, BlockCutter, Chunk
 from export_runner.sinks.parts import DOUBLING, MAX_PARTS, MIN_PART, PartCutter, Whole, part_size
+from tests.unit.exporter.copies import field
 
 pytestmark = pytest.mark.unit
 
@@ -89,3 +91,13 @@ def test_ten_thousand_parts_reach_more_than_five_tebibytes() -> None:
     assert part_size(DOUBLING, 8 << 20) == 8 << 20
     assert part_size(DOUBLING + 1, 8 << 20) == 16 << 20
     assert sum(part_size(number, 8 << 20) for number in range(1, MAX_PARTS + 1)) > 5 << 40
+
+
+@pytest.mark.parametrize(("columns", "parquet"), [(1, 4), (32, 4), (120, 15), (256, 32), (1600, 32)])
+def test_a_block_of_parquet_has_something_of_each_column_and_one_of_csv_what_was_asked_for(
+    columns: int, parquet: int
+) -> None:
+    fields = [field(f"c{number}", "int4") for number in range(columns)]
+    sizes = [load(name).block_bytes(4 * 1024 * 1024, fields) // (1024 * 1024) for name in ("Parquet", "CSV")]
+    assert sizes == [parquet, 4]
+    assert load("Parquet").block_bytes(64 * 1024 * 1024, fields) == 64 * 1024 * 1024

@@ -187,6 +187,22 @@ def test_an_answer_of_s3_says_whose_failure_it_is_and_whether_it_may_pass(
 
 
 @pytest.mark.parametrize(
+    ("text", "failure", "transient"),
+    [
+        ("An error occurred when parsing the HTTP request.", Failure.DESTINATION_UNAVAILABLE, True),
+        ("Object tags cannot be greater than 10", Failure.DESTINATION_REFUSED, False),
+    ],
+)
+def test_of_bad_requests_that_which_was_garbled_on_its_way_may_pass(
+    text: str, failure: Failure, transient: bool
+) -> None:
+    error = answered("BadRequest", 400)
+    error.response["Error"]["Message"] = text
+    seen = from_botocore(error, "PutObject", "exports")
+    assert (seen.failure, seen.transient, text in seen.message) == (failure, transient, False)
+
+
+@pytest.mark.parametrize(
     ("code", "status", "transient"),
     [
         ("AccessDenied", 403, False),

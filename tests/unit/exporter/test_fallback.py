@@ -27,6 +27,10 @@ def test_only_a_destination_that_cannot_be_reached_is_answered_by_the_fallback(f
     assert fallback.answers(ExportError(failure, "no"), SPEC) is expected
 
 
+def test_a_destination_that_is_tried_again_is_not_given_up() -> None:
+    assert fallback.answers(ExportError(Failure.DESTINATION_UNAVAILABLE, "no", transient=True), SPEC) is None
+
+
 def test_without_a_fallback_nothing_is_answered() -> None:
     assert fallback.answers(ExportError(Failure.DESTINATION_UNAVAILABLE, "no"), EXAMPLE) is None
 

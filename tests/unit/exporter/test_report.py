@@ -1,6 +1,7 @@
 """What a run says, and what it can say to nobody's harm."""
 
 import io
+import json
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from export_contract import environment
 from export_contract.codec import loads
 from export_contract.failures import FAILURES, Failure
+from export_contract.logs import About
 from export_contract.report import MAX_TERMINATION_BYTES, Delivered, Outcome, Progress
 from export_contract.runspec import RunSpec
 from export_runner import examples
@@ -39,13 +41,16 @@ DONE = Outcome(
 def test_the_outcome_is_the_last_line_and_the_termination_message(tmp_path: Path) -> None:
     log = tmp_path / "termination"
     out = io.StringIO()
-    reporter = Reporter("r", Meter(time.monotonic()), out, {environment.TERMINATION_LOG: str(log)})
+    reporter = Reporter("r", Meter(time.monotonic()), out, {environment.TERMINATION_LOG: str(log)}, "team-a/users")
     reporter.start()
     reporter.finish(DONE)
     reporter.finish(failed("told twice"))
     lines = out.getvalue().splitlines()
     assert Progress.from_line(lines[-2]) is not None
     assert Outcome.from_json(lines[-1]) == DONE == Outcome.from_json(log.read_text())
+    marks = About("team-a/users", "r").fields()
+    assert [marks.items() <= json.loads(line).items() for line in lines] == [True] * len(lines)
+    assert log.read_text() == DONE.to_json()
 
 
 @pytest.mark.parametrize("character", ["x", "é", "😀", '"', "\n"])

@@ -129,5 +129,6 @@ def test_the_page_tells_calls_for_each_run_and_progress_apart() -> None:
     assert "| small | none | 6 | 2 | 4 | **1.2** | 9.5 | 2 | 3 of 3 |" in page
     assert "| **all told** (goal: at most 10) | **4.50** |" in page
     assert "| **of these, ledger** (goal: at most 2) | **1.50** |" in page
+    assert "| all told, for each request | 3.00 |" in page
     assert "| log get, apart | 10.00 |" in page
     assert "| a whole decision | **44.0** | 40.0–60.0 | 10.0 | 3 |" in page

@@ -120,7 +120,9 @@ def test_an_object_is_made_anew_without_what_the_api_server_gave_it() -> None:
 
 def flow() -> Flow:
     samples = [Sample(minute, 10, 0.1, 0.4, 100 << 20, 2.5, 50) for minute in range(1, 7)]
-    return Flow(10.0, samples, 0.1, 0.4, 110 << 20, 60, 60, {"Succeeded": 60}, 1200.0, {"log get": 120, "x": 480}, {})
+    return Flow(
+        10.0, 6, samples, 0.1, 0.4, 110 << 20, 60, 60, {"Succeeded": 60}, 1200.0, {"log get": 120, "x": 480}, {}
+    )
 
 
 def crowd() -> Fairness:
@@ -174,7 +176,7 @@ def test_the_page_tells_ratios_to_the_bare_operator_thirds_of_the_stream_and_who
     page = markdown.render(found(), "load.svg")
     assert "](load.svg)" in page
     assert "|  | ratio | 2.0 | 1.0 |  | 2.0 | 1.5 | 20.0 | 2.0 |" in page
-    assert "| last third | 100 | 400 | 100 | 2.5 | 50 |" in page
+    assert "| last | 100 | 400 | 100 | 2.5 | 50 |" in page
     assert "Reads of progress: **0.100** a second" in page
     assert "| a | 4 | 20 | 10 | 200 | 300 | 0 of 500 |" in page
     assert "| f → l | 10 | 0 |" in page

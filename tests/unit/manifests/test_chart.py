@@ -4,26 +4,20 @@ import itertools
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from export_operator.adapters.history import Database
 from export_operator.settings import read_settings
-from tests.cluster import shell, tools
 from tests.cluster.problem import Problem
+
+from .chart import CHART, HISTORY, ROOT, documents, rendered
 
 pytestmark = pytest.mark.unit
 
-ROOT = Path(__file__).resolve().parents[3]
-CHART = ROOT / "charts" / "export-operator"
 DOWNLOADS = "export-operator-downloads"
 """The ClusterRole that makes Secrets. It is not a cluster-wide right: by itself it is bound nowhere."""
-
-
-def documents(path: Path) -> list[dict[str, object]]:
-    return [document for document in yaml.safe_load_all(path.read_text()) if document]
 
 
 @pytest.mark.parametrize("folder", ["crds", "policies"])
@@ -97,19 +91,16 @@ def test_secrets_of_tenants_may_be_made_where_somebody_binds_that_and_are_never_
     assert DOWNLOADS not in [each["roleRef"]["name"] for each in found if "roleRef" in each]  # type: ignore[index]
 
 
-def rendered(**settings: str) -> list[dict[str, Any]]:
-    """What the chart makes with these values, dots in their names written as `__`."""
-    options = [option for name, value in settings.items() for option in ("--set", f"{name.replace('__', '.')}={value}")]
-    text = shell.run([tools.path("helm"), "template", "x", CHART, "--namespace", "exports", *options]).stdout
-    return [each for each in yaml.safe_load_all(text) if each]
-
-
-HISTORY = {
-    "history__enabled": "true",
-    "history__host": "audit.db.svc",
-    "history__database": "audit",
-    "history__credentialsSecret__name": "history",
-}
+def test_where_namespaces_are_named_requests_are_read_there_alone_and_whether_one_is_gone_can_be_told() -> None:
+    found = rendered(watchNamespaces="{team-a,team-b}")
+    (everywhere,) = (
+        each for each in found if (each["kind"], each["metadata"]["name"]) == ("ClusterRole", "export-operator")
+    )
+    assert "exportrequests" not in json.dumps(everywhere["rules"])
+    (namespaces,) = (rule for rule in everywhere["rules"] if rule["resources"] == ["namespaces"])
+    assert (namespaces["resourceNames"], namespaces["verbs"]) == (["export-runs", "team-a", "team-b"], ["get"])
+    roles = [each for each in found if (each["kind"], each["metadata"]["name"]) == ("Role", "export-operator-requests")]
+    assert [each["metadata"]["namespace"] for each in roles] == ["team-a", "team-b"]
 
 
 def test_the_history_is_off_and_leaves_no_trace_until_somebody_turns_it_on() -> None:
@@ -187,23 +178,6 @@ def test_tenants_are_not_given_the_right_to_speak_for_others() -> None:
     ]
     assert "resources: [exportrequests, scheduledexports, exportdownloads]" in text
     assert not {"act-as", "manage", "impersonate"} & set(verbs)
-
-
-def test_the_operator_runs_as_the_restricted_standard_asks() -> None:
-    deployment = next(
-        document
-        for document in documents(ROOT / "manifests" / "install" / "operator.yaml")
-        if document["kind"] == "Deployment"
-    )
-    pod = deployment["spec"]["template"]["spec"]  # type: ignore[index]
-    container = pod["containers"][0]
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
 
 
 @pytest.mark.parametrize(

@@ -233,6 +233,23 @@ def test_time_zones_are_names(zone: str, taken: bool) -> None:
     assert cel.evaluate(_rule("timeZone"), {"self": zone}) is taken
 
 
+TOLERATIONS: list[tuple[dict[str, Any], bool]] = [
+    ({"key": "pool", "operator": "Equal", "value": "batch", "effect": "NoSchedule"}, True),
+    ({"key": "pool", "effect": "NoExecute", "tolerationSeconds": 60}, True),
+    ({"operator": "Exists"}, True),
+    ({"effect": "NoSchedule"}, False),
+    ({"key": "pool", "operator": "Exists", "value": "batch"}, False),
+    ({"key": "pool", "operator": "Exists", "tolerationSeconds": 60}, False),
+]
+
+
+@pytest.mark.parametrize(("toleration", "taken"), TOLERATIONS, ids=str)
+def test_a_policy_tolerates_only_what_kubernetes_takes_in_a_pod(toleration: dict[str, Any], taken: bool) -> None:
+    spec = version("ExportPolicy")["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    rules = spec["pod"]["properties"]["tolerations"]["items"]["x-kubernetes-validations"]
+    assert all(cel.evaluate(rule["rule"], {"self": toleration}) for rule in rules) is taken
+
+
 def _rule(field: str) -> str:
     """The one rule of a field of ScheduledExports."""
     (rule,) = version("ScheduledExport")["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"][field][

@@ -1,4 +1,4 @@
-"""Links within the documentation lead somewhere, and whoever starts at the README finds every page."""
+"""Links and commands of the documentation lead somewhere, and whoever starts at the README finds every page."""
 
 import re
 from collections.abc import Iterator
@@ -53,6 +53,19 @@ def test_every_page_is_found_from_the_readme() -> None:
             elif file.is_dir():
                 found.update(file.glob("*.md"))
     assert {str(page.relative_to(ROOT)) for page in PAGES} - {str(page.relative_to(ROOT)) for page in found} == set()
+
+
+MAKE = re.compile(r"(?:`|^    |&& )make ([a-z0-9-]+)", re.MULTILINE)
+MODULE = re.compile(r"python3? -m ((?:tests|scripts)[a-z_.]*[a-z_])")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_each_command_of_the_repository_that_a_page_names_is_there(page: Path) -> None:
+    text = page.read_text()
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert set(MAKE.findall(text)) - targets == set()
+    for module in (ROOT.joinpath(*name.split(".")) for name in MODULE.findall(text)):
+        assert module.with_suffix(".py").exists() or (module / "__main__.py").exists(), module
 
 
 def test_the_index_of_decisions_has_each_by_its_title() -> None:

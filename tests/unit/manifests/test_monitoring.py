@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +11,11 @@ from scripts.dashboards import DASHBOARDS, render
 
 from export_operator.adapters.metrics import catalogue
 from export_operator.adapters.metrics.catalogue import Family, Kind
-from tests.cluster import shell, tools
+
+from .chart import ROOT, rendered
 
 pytestmark = pytest.mark.unit
 
-ROOT = Path(__file__).resolve().parents[3]
-CHART = ROOT / "charts" / "export-operator"
 RUNBOOKS = ROOT / "docs" / "operations" / "runbooks"
 FAMILIES = [family for group in catalogue.GROUPS.values() for family in group]
 LABEL = re.compile(r"([a-z_]+)\s*(?:=~|!~|!=|=)\s*\"")
@@ -95,37 +93,29 @@ def test_names_follow_the_conventions_of_prometheus(family: Family) -> None:
     assert family.help.endswith(".")
 
 
-def template(*settings: str) -> list[dict[str, Any]]:
+def monitoring(*options: str, **settings: str) -> list[dict[str, Any]]:
     """What the chart makes of monitoring."""
-    options = [option for setting in settings for option in ("--set", setting)]
-    text = shell.run([tools.path("helm"), "template", "x", CHART, "--namespace", "exports", *options]).stdout
     return [
         each
-        for each in yaml.safe_load_all(text)
-        if each
-        and (
-            each["kind"] in {"PodMonitor", "PrometheusRule"}
-            or (each["kind"] == "ConfigMap" and "dashboard" in each["metadata"]["name"])
-        )
+        for each in rendered(*options, **settings)
+        if each["kind"] in {"PodMonitor", "PrometheusRule"}
+        or (each["kind"] == "ConfigMap" and "dashboard" in each["metadata"]["name"])
     ]
 
 
 def test_the_chart_makes_rules_and_monitor_when_their_kinds_are_there_or_it_is_told_to() -> None:
     served = "--api-versions=monitoring.coreos.com/v1/PodMonitor,monitoring.coreos.com/v1/PrometheusRule"
-    command: list[str | Path] = [tools.path("helm"), "template", "x", CHART, "--namespace", "exports", served]
-    auto = [each["kind"] for each in yaml.safe_load_all(shell.run(command).stdout) if each]
-    assert {"PodMonitor", "PrometheusRule"} <= set(auto)
-    assert template() == []
-    assert [each["kind"] for each in template("monitoring.mode=Always")] == ["PodMonitor", "PrometheusRule"]
-    never = shell.run([*command, "--set", "monitoring.mode=Never"]).stdout
-    assert "monitoring.coreos.com" not in never
+    for found in (monitoring(served), monitoring(monitoring__mode="Always")):
+        assert [each["kind"] for each in found] == ["PodMonitor", "PrometheusRule"]
+    assert monitoring() == []
+    assert monitoring(served, monitoring__mode="Never") == []
 
 
 def test_the_charts_rules_are_the_plain_ones_with_runbooks_where_people_find_them() -> None:
     (rules,) = [
         each
-        for each in template(
-            "monitoring.mode=Always", "monitoring.runbooks=https://wiki/exports", "monitoring.labels.a=b"
+        for each in monitoring(
+            monitoring__mode="Always", monitoring__runbooks="https://wiki/exports", monitoring__labels__a="b"
         )
         if each["kind"] == "PrometheusRule"
     ]
@@ -137,9 +127,9 @@ def test_the_charts_rules_are_the_plain_ones_with_runbooks_where_people_find_the
 
 
 def test_the_monitor_selects_the_operators_pods_and_port() -> None:
-    (monitor,) = [each for each in template("monitoring.mode=Always") if each["kind"] == "PodMonitor"]
-    text = shell.run([tools.path("helm"), "template", "x", CHART, "--namespace", "exports"]).stdout
-    (deployment,) = [each for each in yaml.safe_load_all(text) if each and each["kind"] == "Deployment"]
+    found = rendered(monitoring__mode="Always")
+    (monitor,) = [each for each in found if each["kind"] == "PodMonitor"]
+    (deployment,) = [each for each in found if each["kind"] == "Deployment"]
     pod = deployment["spec"]["template"]
     selected = monitor["spec"]["selector"]["matchLabels"]
     assert selected.items() <= pod["metadata"]["labels"].items()
@@ -148,7 +138,7 @@ def test_the_monitor_selects_the_operators_pods_and_port() -> None:
 
 
 def test_the_charts_dashboards_are_what_grafana_imports() -> None:
-    made = template("dashboards.enabled=true")
+    made = monitoring(dashboards__enabled="true")
     found = {}
     for each in made:
         assert each["metadata"]["labels"]["grafana_dashboard"] == "1"

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +13,10 @@ from export_operator.adapters.canary import GUARDED, STATUS
 from export_operator.domain.identity import ACT_AS, BY_WILDCARD
 from tests.cluster import tools
 
+from .chart import CHART, ROOT, rendered
+
 pytestmark = pytest.mark.unit
 
-ROOT = Path(__file__).resolve().parents[3]
-CHART = ROOT / "charts" / "export-operator"
 KINDS = crds()
 
 
@@ -34,22 +33,6 @@ def spec_of(kind: str) -> dict[str, Any]:
 def expression(name: str, variable: str) -> str:
     variables = policy(name)["spec"]["variables"]
     return str(next(each["expression"] for each in variables if each["name"] == variable))
-
-
-def rendered(*settings: str) -> list[dict[str, Any]]:
-    command = [
-        str(tools.path("helm")),
-        "template",
-        "one",
-        str(CHART),
-        "-n",
-        "platform",
-        "--show-only",
-        "templates/policies.yaml",
-    ]
-    options = [each for setting in settings for each in ("--set", setting)]
-    out = subprocess.run([*command, *options], check=True, capture_output=True, text=True).stdout
-    return [document for document in yaml.safe_load_all(out) if document]
 
 
 @pytest.mark.parametrize("name", ["check-identity", "stamp-identity", "warn-act-as"])
@@ -83,7 +66,8 @@ def test_the_status_that_the_canary_tries_is_one_that_nobody_may_write() -> None
 
 
 def test_policies_are_those_of_the_mode_and_of_the_release() -> None:
-    attested, declared = rendered(), rendered("identity.mode=Declared")
+    only = ("--show-only", "templates/policies.yaml")
+    attested, declared = rendered(*only), rendered(*only, identity__mode="Declared")
     names = {
         mode: {document["metadata"]["name"].split(".")[0] for document in found}
         for mode, found in (("Attested", attested), ("Declared", declared))
@@ -93,7 +77,7 @@ def test_policies_are_those_of_the_mode_and_of_the_release() -> None:
         check = next(each for each in found if each["metadata"]["name"].startswith("check-identity"))
         variables = {each["name"]: each["expression"] for each in check["spec"]["variables"]}
         assert variables["mode"] == f"'{mode}'"
-        assert variables["operator"] == "'system:serviceaccount:platform:export-operator'"
+        assert variables["operator"] == "'system:serviceaccount:exports:export-operator'"
 
 
 def test_a_cluster_that_cannot_stamp_is_refused_and_told_what_it_can() -> None:

@@ -15,6 +15,7 @@ from export_operator.domain.identity import Enforcement
 from export_operator.domain.jobs import PodSettings
 from export_operator.domain.manifests import Delivery
 from export_operator.domain.model import Catalogue, Job, Key, Named, Pod, Request
+from export_operator.domain.pages import Entry
 from export_operator.domain.places import Places, Uris
 from export_operator.domain.plan import Plan, make_plan
 from export_operator.domain.policy import BUILT_IN, Policy
@@ -151,6 +152,20 @@ def plan(given: Request | None = None, known: Catalogue | None = None, rules: Po
 
 ENFORCED = Enforcement(enforced=True, message="", good=NOW)
 SETTINGS = Settings(pods=PodSettings(namespace="export-runs", image="registry/exporter:1"), defaults=policy.Defaults())
+
+
+def entry(run: str, time: datetime = NOW, *, namespace: str = "team-a", **changes: Any) -> Entry:
+    """What the ledger has of a run."""
+    base = Entry(
+        run=run,
+        request=Key(namespace, run),
+        uid=f"uid-{run}",
+        time=time,
+        user="alice",
+        source="app-db",
+        destination="bucket",
+    )
+    return replace(base, **changes)
 
 
 def job(**changes: Any) -> Job:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -62,6 +61,7 @@ ENDED = {
     "observedGeneration": 1,
     "completionTime": "2026-11-24T12:00:00Z",
 }
+FAILED = ENDED | {"phase": "Failed"}
 EXPIRED = {"phase": "Expired", "reason": "TTLExpired", "message": ""}
 SPARE_URI = f"s3://spare/held/team-a/users-2026-11/{RUN}/users-2026-11.csv"
 EFFECTIVE = plan().effective.as_status()
@@ -143,8 +143,8 @@ def told(action: Action) -> str:
             return "release the slot"
         case Refund(_):
             return "refund"
-        case Settle(_):
-            return "settle"
+        case Settle(_, soon):
+            return "settle soon" if soon else "settle"
         case Reserve():
             return "ask the windows"
         case TakeSlot():
@@ -204,4 +204,4 @@ CROWDED = (
 
 def full(free: float | None, **changes: Any) -> Admission:
     state = WindowState(ask(seen()).limits[0], "requests", 5, 5, True, None if free is None else later(free))
-    return Admission(False, (replace(state, **changes),))
+    return Admission(False, (state._replace(**changes),))

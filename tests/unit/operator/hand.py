@@ -21,6 +21,35 @@ class Killed(BaseException):
     """SIGKILL: nothing after it runs."""
 
 
+class Parking:
+    """Where work stays that an event loop drives, when its operator has died and its last call is on its way."""
+
+    def __init__(self) -> None:
+        self._left = asyncio.Event()
+        self._lands = asyncio.Event()
+        self._tasks: list[asyncio.Future[Any]] = []
+
+    async def stay(self) -> None:
+        self._left.set()
+        await self._lands.wait()
+
+    async def drive(self, work: Coroutine[Any, Any, R]) -> R:
+        """As `finish`: raises `Killed` when the work's last call is left on its way."""
+        task, left = asyncio.ensure_future(work), asyncio.ensure_future(self._left.wait())
+        await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
+        left.cancel()
+        if task.done():
+            return task.result()
+        self._left.clear()
+        self._tasks.append(task)
+        raise Killed
+
+    async def land(self) -> None:
+        """What was on its way arrives."""
+        self._lands.set()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
 @dataclass
 class Hand:
     """Trouble befalls the call number `when`, once."""
@@ -32,6 +61,8 @@ class Hand:
     """A call that is late arrives when so many others have been made since."""
     late: list[Coroutine[Any, Any, Any]] = field(default_factory=list)
     """Work of operators that are dead, whose last call has not arrived yet."""
+    parking: Parking | None = None
+    """Where the test's own event loop drives the work."""
 
     def call(self, failure: Callable[[], Exception], *, quiet: bool = False) -> Call:
         """Put `async with` this around what the call does. `quiet`: its errors go no further than the adapter."""
@@ -60,6 +91,9 @@ class Call:
         self._trouble = trouble
 
     async def __aenter__(self) -> None:
+        if self._trouble == "late" and self.hand.parking is not None:
+            await self.hand.parking.stay()
+            return
         if self._trouble == "killed" or (self._trouble == "late" and _in_loop()):
             raise Killed
         if self._trouble == "refused":

@@ -234,6 +234,23 @@ def test_one_that_goes_after_its_time_is_remembered_first() -> None:
     assert after(ended(), 70, Tombstones((gone,))) == [DeleteRequest(ended())]
 
 
+def test_one_that_need_not_go_at_once_waits_for_another_write_to_take_its_tombstone_along() -> None:
+    """Half of what it had beyond a minute, and a minute at most."""
+    given = replace(ended(), spec={**ended().spec, "ttlSecondsAfterFinished": 120})
+    stone = replace(STONE, time=later(121))
+    decision = decide(seen(given), SETTINGS, later(121))
+    assert decision == Decision((Bury(ALICE, stone, along=True),), 29.5)
+    assert after(given, 122, Tombstones((stone,))) == [DeleteRequest(given)]
+    assert after(given, 150) == [Bury(ALICE, replace(stone, time=later(150))), DeleteRequest(given)]
+    late = replace(given, spec={**given.spec, "ttlSecondsAfterFinished": 600})
+    assert after(late, 660) == [Bury(ALICE, replace(stone, time=later(660))), DeleteRequest(late)]
+
+
+def test_a_tombstone_of_an_earlier_run_is_not_that_of_this_one() -> None:
+    given = request(status=STATUS | {"runID": "again"}, ttlSecondsAfterFinished=60, runID="again")
+    assert [type(each).__name__ for each in after(given, 60, Tombstones((STONE,)))] == ["Bury", "DeleteRequest"]
+
+
 def test_one_that_a_tool_manages_is_remembered_from_its_end_on() -> None:
     managed = replace(ended(), labels={"kustomize.toolkit.fluxcd.io/name": "apps"})
     stone = replace(STONE, time=NOW, expired=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -15,10 +15,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from export_contract import names
 from export_contract.report import Redelivered
 from export_operator.adapters.kube import ApiError
+from export_operator.adapters.metrics import TotalsCollector
+from export_operator.adapters.metrics.totals import COUNTERS, HISTOGRAMS
 from export_operator.adapters.totals import KEY, NAME, TotalsStore
 from export_operator.counting import REMEMBERED, Counting
 from export_operator.domain import times
-from export_operator.domain.model import Job, Key
+from export_operator.domain.model import Job, Key, Pod
 from export_operator.domain.totals import Totals
 from export_operator.store import Store
 
@@ -39,6 +41,9 @@ class Cluster:
     version: int = 100
     requests: dict[Key, Document] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
+    downloads: dict[str, Document] = field(default_factory=dict)
+    pods: dict[str, Pod] = field(default_factory=dict)
+    """Those that redeliver."""
     kept: Document | None = None
 
     def next(self) -> str:
@@ -102,9 +107,11 @@ class Process:
             TotalsStore(cast("Any", ConfigMaps(cluster, hand or Hand(), NAME)), "runs"),
             self.store,
             lambda: list(cluster.jobs.values()),
-            lambda totals: self.shown.append(phases(totals)),
+            self._show,
             lambda: cluster.now,
         )
+        self.collector = TotalsCollector(self.store)
+        self.store.listen("exportdownloads", self.counting.answered)
         if leading:
             self.lead()
         self.look()
@@ -116,11 +123,19 @@ class Process:
     def _recorded(self, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
         self.counting.recorded(before, after)
 
+    def _show(self, totals: Totals) -> None:
+        self.shown.append(phases(totals))
+        self.collector.show(totals)
+
     def look(self) -> None:
         for key in set(self.store.requests) - set(self._cluster.requests):
             self.store.drop_request(key)
         for document in self._cluster.requests.values():
             self.store.put_request(document)
+        for document in self._cluster.downloads.values():
+            self.store.put_beside("exportdownloads", document)
+        for pod in self._cluster.pods.values():
+            self.counting.pod_changed(None, pod)
 
     def save(self) -> None:
         finish(self.counting.save())
@@ -240,14 +255,12 @@ def facts(cluster: Cluster) -> Mapping[tuple[str, ...], float]:
 
 
 def test_a_download_and_what_was_redelivered_count_once_whoever_is_killed_meanwhile(cluster: Cluster) -> None:
-    moved = ended_pod(0, Redelivered(moved={"bucket": 2}).to_json(), finished=cluster.now)
-    answered = download(cluster)
+    cluster.pods["p"] = ended_pod(0, Redelivered(moved={"bucket": 2}).to_json(), finished=cluster.now)
+    cluster.downloads["d"] = download(cluster)
     for _ in range(3):  # each an operator that is killed after it has kept them
         process = Process(cluster)
-        process.store.listen("exportdownloads", process.counting.answered)
         for _ in range(2):
-            process.store.put_beside("exportdownloads", answered)
-            process.counting.pod_changed(None, moved)
+            process.look()
             process.save()
         cluster.now += timedelta(hours=1)
     assert facts(cluster) == {("downloads", "Ready", "LinksMade"): 1, ("redeliveries", "bucket"): 2}
@@ -313,23 +326,77 @@ def test_a_standby_tells_what_the_leader_has_kept_and_goes_on_from_there(cluster
     assert standby.told == {"Succeeded": 3}
 
 
+RAN: Mapping[str, Any] = {
+    "queuedTime": times.render(NOW - timedelta(seconds=90)),
+    "startTime": times.render(NOW - timedelta(seconds=40)),
+    "jobRef": {"name": "job"},
+    "attempts": 2,
+    "retries": {"UploadPart/DestinationUnavailable": 3},
+    "effective": {
+        "policy": "p",
+        "source": "app-db",
+        "destination": "bucket",
+        "format": "CSV",
+        "runDeadlineSeconds": 60,
+    },
+}
+RESULT = {"rows": 5000, "bytes": 70_000, "usedFallback": True, "timings": {"total": 50.0}}
+ENDS: list[tuple[str, Mapping[str, Any]]] = [
+    ("Succeeded", {**RAN, "result": RESULT}),
+    ("Failed", {**RAN, "failure": {"class": "Source"}}),
+    ("Rejected", {}),
+]
+
+
+def counters(process: Process) -> Mapping[tuple[str, frozenset[tuple[str, str]]], float]:
+    """Every sample of every counter and histogram that is read off the totals, as /metrics has it."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in process.collector.collect()
+        for sample in family.samples
+    }
+
+
 def test_the_same_history_read_through_two_operators_gives_the_same_numbers(cluster: Cluster) -> None:
-    """At each moment at which both have read what is kept, so over any stretch of time."""
+    """Of every counter, at each moment at which both have read what is kept, so over any stretch of time; through
+    failovers, of which every other one is a leader that dies before it counts what it has seen."""
     leader, standby = Process(cluster), Process(cluster, leading=False)
-    for number in range(20):
-        cluster.end(f"run-{number}", "Failed" if number % 3 == 0 else "Succeeded")
+    before: Mapping[Any, float] = {}
+    for number in range(30):
+        phase, status = ENDS[number % len(ENDS)]
+        cluster.end(f"run-{number}", phase, **status)
         cluster.now += timedelta(minutes=1)
-        leader.look()
+        cluster.downloads[f"d{number}"] = download(cluster, f"d{number}", "Failed" if number % 4 == 0 else "Ready")
+        moved = Redelivered(moved={"bucket": 2}).to_json()
+        cluster.pods[f"p{number}"] = replace(ended_pod(0, moved, finished=cluster.now), uid=f"p{number}")
+        for process in (leader, standby):
+            process.look()
+        if number % 10 == 9:
+            leader, standby = standby, Process(cluster, leading=False)
+            leader.lead()
         leader.save()
-        standby.look()
         standby.follow()
-        if number % 5 == 4:  # a failover
+        if number % 10 == 4:
             leader, standby = standby, Process(cluster, leading=False)
             leader.lead()
             leader.save()
             standby.follow()
-        assert leader.told == standby.told
-    assert leader.told == {"Succeeded": 13, "Failed": 7}
+        now = counters(leader)
+        assert now == counters(standby)
+        assert [name for name, value in before.items() if now.get(name, 0) < value] == []
+        before = now
+    assert {name for (name, _), value in before.items() if value} == {
+        f"{family.full_name}{suffix}"
+        for family in (*COUNTERS, *HISTOGRAMS)
+        for suffix in (("_total",) if family in COUNTERS else ("_bucket", "_count", "_sum"))
+    }
+    whole = Cluster()
+    once = Process(whole)
+    once.save()
+    whole.requests, whole.downloads, whole.pods = cluster.requests, cluster.downloads, cluster.pods
+    once.look()
+    once.save()
+    assert before == counters(once)
 
 
 def test_a_leader_that_wakes_up_late_takes_nothing_away(cluster: Cluster) -> None:

@@ -13,11 +13,11 @@ import pytest
 from export_operator.domain.actions import Settings
 from export_operator.domain.breaker import SOURCE
 from export_operator.domain.identity import Finding
-from export_operator.domain.model import Job, Key, Named
+from export_operator.domain.model import Job, Key, Named, going
 from export_operator.domain.policy import Defaults
 
 from .builders import ENFORCED, KEY, NOW, RUN, SETTINGS, failure
-from .hand import Hand, Killed, Trouble
+from .hand import Hand, Killed, Trouble, finish
 from .world import Operator, World, settle
 
 pytestmark = pytest.mark.unit
@@ -111,6 +111,21 @@ def lose_the_job(world: World) -> None:
         del world.pods[world.jobs.pop(name).run]
 
 
+def lose_the_job_alone(world: World) -> None:
+    """As `kubectl delete --cascade=orphan` does: its pod goes on."""
+    world.jobs.clear()
+
+
+def keep_the_jobs(world: World) -> None:
+    """A finalizer of somebody else's does."""
+    world.jobs_kept = True
+
+
+def delete_the_job(world: World) -> None:
+    for name in list(world.jobs):
+        world.delete_job(name)
+
+
 def applied(key: Key = KEY, **changes: Any) -> Callable[[World], None]:
     return lambda world: world.apply(key, **changes)
 
@@ -119,8 +134,18 @@ def lose_the_ledger(world: World) -> None:
     world.usages.clear()
 
 
+def bucket_away(world: World) -> None:
+    world.bucket_away = True
+
+
+def bucket_back(world: World) -> None:
+    world.bucket_away = False
+
+
 SHORT: dict[str, Any] = {"ttlSecondsAfterFinished": 60}
 TRACKED = {"argocd.argoproj.io/tracking-id": "app:export-operator.io/ExportRequest:team-a/users"}
+AT_ONCE: dict[str, Any] = {"ttlSecondsAfterFinished": 0}
+KEPT: dict[str, Any] = {"finalizers": ("example.org/audit",)}
 OTHER_COLUMNS: dict[str, Any] = {"source": {"name": "app-db", "dataset": "users", "columns": ["id"]}}
 BRIEF = applied(**SHORT)
 MANAGED = applied(annotations=TRACKED, **SHORT)
@@ -370,6 +395,53 @@ STORIES: dict[str, Story] = {
         {KEY: "Rejected"},
         2,
         2,
+    ),
+    "an old runID again, when its run waits to be undone": Story(
+        (
+            applied(),
+            start,
+            applied(suspend=True),
+            World.obey,
+            bucket_away,
+            applied(cancel=True),
+            waited(5),
+            applied(cancel=False, suspend=False, runID="again"),
+            *RAN,
+            applied(runID=""),
+            start,
+            bucket_back,
+        ),
+        {KEY: "Rejected"},
+        2,
+        2,
+    ),
+    "an old runID again, when its Job is still there": Story(
+        (applied(deletionPolicy="Delete"), *RAN, waited(5), applied(runID="again"), *RAN, applied(runID="")),
+        {KEY: "Rejected"},
+        2,
+        2,
+    ),
+    "an old runID again, when its objects wait for the end of the request": Story(
+        (
+            applied(deletionPolicy="Delete", expiry="Keep", **SHORT),
+            *RAN,
+            waited(5),
+            applied(runID="again"),
+            *RAN,
+            applied(runID=""),
+            waited(61),
+            deleted(),
+        ),
+        {},
+        2,
+        2,
+    ),
+    "failed while its bucket is away": Story((applied(), start, bucket_away, fail, bucket_back), {KEY: "Failed"}, 1, 1),
+    "run again after a failure, while its bucket is away": Story(
+        (applied(), start, bucket_away, fail, applied(runID="again"), *RAN, bucket_back), {KEY: "Succeeded"}, 2, 2
+    ),
+    "deleted after it had failed, while its bucket was away": Story(
+        (applied(), start, bucket_away, fail, deleted(), bucket_back), {}, 1, 1
     ),
     "gone when its time is over": Story((BRIEF, *RAN, waited(61)), {}, 1, 1),
     "kept when its time is over": Story((applied(**SHORT, expiry="Keep"), *RAN, waited(61)), {KEY: "Expired"}, 1, 1),
@@ -632,6 +704,44 @@ STORIES: dict[str, Story] = {
         2,
         policies=(Named("rows", {"limits": {"user": {"rows": 150}}}),),
     ),
+    "gone at once": Story((applied(**AT_ONCE), *RAN, waited(5)), {}, 1, 1),
+    "gone at once with its objects": Story((applied(**AT_ONCE, deletionPolicy="Delete"), *RAN, waited(5)), {}, 1, 1),
+    "gone at once after it failed": Story((applied(**AT_ONCE), start, fail, waited(5)), {}, 1, 1),
+    "gone at once after it was cancelled": Story(
+        (applied(**AT_ONCE), start, applied(cancel=True), World.obey, waited(5)), {}, 1, 1
+    ),
+    "gone at once, made again, and gone at once": Story(
+        (applied(**AT_ONCE), *RAN, waited(5), applied(**AT_ONCE), waited(5)), {}, 1, 1
+    ),
+    "kept by a finalizer when it is deleted while it runs": Story(
+        (applied(**KEPT), start, deleted(), World.obey), {KEY: "Running"}, 1, 1
+    ),
+    "kept by a finalizer when it is deleted in the queue": Story(
+        (applied(OTHER), applied(**KEPT), deleted(), *RAN), {OTHER: "Succeeded", KEY: "Queued"}, 1, 2, ONE_AT_ONCE
+    ),
+    "kept by a finalizer when it is deleted with its objects": Story(
+        (applied(**KEPT, deletionPolicy="Delete"), *RAN, deleted()), {KEY: "Succeeded"}, 1, 1
+    ),
+    "kept by a finalizer when its time is over": Story(
+        (applied(**KEPT, **SHORT), *RAN, waited(61), waited(61)), {KEY: "Succeeded"}, 1, 1
+    ),
+    "its Job is deleted and kept by a finalizer, and delivers": Story(
+        (keep_the_jobs, applied(), start, delete_the_job, deliver), {KEY: "Succeeded"}, 1, 1
+    ),
+    "its Job is deleted and kept by a finalizer, and gets no other pod": Story(
+        (keep_the_jobs, applied(), start, delete_the_job, interrupt, World.obey), {KEY: "Failed"}, 1, 1
+    ),
+    "its Job is deleted and kept by a finalizer while it is suspended": Story(
+        (keep_the_jobs, applied(), start, applied(suspend=True), World.obey, delete_the_job), {KEY: "Failed"}, 1, 1
+    ),
+    "its Job is kept by a finalizer when its objects go": Story(
+        (keep_the_jobs, applied(**SHORT, expiry="Keep"), *RAN, waited(61), waited(40)),
+        {KEY: "Expired"},
+        1,
+        1,
+        policies=objects_kept(100),
+    ),
+    "robbed of its Job, whose pod goes on": Story((applied(), start, lose_the_job_alone), {KEY: "Failed"}, 1, 1),
     "robbed of its Job": Story((applied(), start, lose_the_job), {KEY: "Failed"}, 1, 1),
     "robbed of its Job when it had delivered": Story(
         (applied(), start, deliver_and_lose_the_job), {KEY: "Succeeded"}, 1, 1
@@ -648,11 +758,14 @@ STORIES: dict[str, Story] = {
 }
 
 
-def play(story: Story, hand: Hand) -> World:
+def play(story: Story, hand: Hand, *, lazy: bool = False) -> World:
+    """`lazy`: what is over is written at the end, or when something waits until it is."""
     world = World(policies=story.policies)
     operator = Operator(world, hand, story.settings)
     for step in story.steps:
         step(world)
+        operator = settle(world, operator, hand, story.settings, lazy=lazy)
+    if lazy:
         operator = settle(world, operator, hand, story.settings)
     if hand.late:
         hand.land()
@@ -680,6 +793,7 @@ def end_of(world: World) -> dict[str, Any]:
     place in the queue is told again only after a while."""
     return {
         "status": {key: lasting(document["status"]) for key, document in world.requests.items()},
+        "going": {key for key, document in world.requests.items() if going(document)},
         "windows": {subject: entries for subject, entries in world.windows.items() if entries},
         "tombstones": world.tombstones,
         "slots": world.slots,
@@ -752,13 +866,31 @@ def test_nobody_holds_a_slot_after_the_end(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, story in STORIES.items() if KEY not in story.phases])
 def test_nothing_of_a_request_that_is_gone_is_left_but_what_it_delivered_unless_that_goes_too(name: str) -> None:
     world = play(STORIES[name], Hand())
-    retained = ("deleted after it was delivered", "gone when its time is over")
+    at_once = ("gone at once", "gone at once, made again, and gone at once")
+    retained = ("deleted after it was delivered", "gone when its time is over", *at_once)
     kept = dict.fromkeys((*retained, "deleted before the time of its objects is over"), 1)
     assert (world.left, len(world.manifests), [job for job in world.jobs.values() if job.request == KEY]) == (
         set(),
         kept.get(name, 0),
         [],
     )
+
+
+@pytest.mark.parametrize("name", [name for name in STORIES if name.startswith("kept by a finalizer")])
+def test_who_was_deleted_is_as_good_as_gone_whatever_keeps_it(name: str) -> None:
+    world = play(STORIES[name], Hand())
+    jobs_of_it = [job for job in world.jobs.values() if job.request == KEY]
+    assert (world.left, jobs_of_it, world.slots) == (set(), [], ())
+
+
+def test_what_a_finalizer_keeps_of_a_job_keeps_nothing_else() -> None:
+    world = play(STORIES["its Job is kept by a finalizer when its objects go"], Hand())
+    assert (world.manifests, world.status(KEY)["result"]["deleted"]) == ({}, True)
+
+
+def test_no_pod_goes_on_for_a_run_that_is_said_to_have_failed() -> None:
+    world = play(STORIES["robbed of its Job, whose pod goes on"], Hand())
+    assert (world.status(KEY)["reason"], [pods for pods in world.pods.values() if pods]) == ("JobDeleted", [])
 
 
 def troubles(name: str, trouble: Trouble) -> Iterator[tuple[int, dict[str, Any], dict[str, Any]]]:
@@ -775,6 +907,28 @@ def test_trouble_at_any_one_call_changes_nothing_in_the_end(name: str, trouble: 
     assert differing == []
 
 
+def accounted(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a run whose request is gone, or has had another since, nobody knows what it has delivered."""
+    known = {status["run"] for key, status in found["status"].items() if key not in found["going"]}
+    windows = {
+        subject: [entry if entry.run in known else replace(entry, rows=0, bytes=0) for entry in entries]
+        for subject, entries in found["windows"].items()
+    }
+    return {**found, "windows": windows}
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_so_it_is_while_all_that_is_over_stands_in_the_memory_of_who_dies(name: str) -> None:
+    """Slots and places of every step before."""
+    expected = accounted(end_of(play(STORIES[name], Hand())))
+    quiet = Hand()
+    assert accounted(end_of(play(STORIES[name], quiet, lazy=True))) == expected
+    ends = {
+        when: accounted(end_of(play(STORIES[name], Hand("killed", when), lazy=True))) for when in range(quiet.calls)
+    }
+    assert {when: found for when, found in ends.items() if found != expected} == {}
+
+
 def late_end_of(world: World) -> dict[str, Any]:
     """A Job that is made once more, when nobody wants it any more, is none that runs."""
     found = end_of(world)
@@ -789,7 +943,7 @@ def test_the_last_call_of_a_dead_operator_changes_nothing_however_late_it_arrive
     quiet = Hand()
     expected = late_end_of(play(STORIES[name], quiet))
     ends = {when: late_end_of(play(STORIES[name], Hand("late", when, delay=delay))) for when in range(quiet.calls)}
-    if name == "robbed of its Job":
+    if name in {"robbed of its Job", "robbed of its Job, whose pod goes on"}:
         for found in (expected, *ends.values()):
             for what in ("left", "uploads", "objects"):
                 del found[what]
@@ -855,6 +1009,22 @@ def test_a_job_that_the_cache_has_not_seen_yet_is_not_lost() -> None:
     other.look_at_requests()
     other.reconcile(KEY)
     assert (world.status(KEY)["phase"], world.facts()[1:]) == ("Pending", before[1:])
+
+
+def test_a_request_that_was_made_anew_while_the_old_one_was_looked_for_is_not_forgotten() -> None:
+    world = World()
+    world.apply(KEY)
+    operator = Operator(world, Hand())
+
+    async def nothing(key: Key) -> None:
+        """The answer comes after the news."""
+        world.delete(key)
+        world.apply(key)
+        operator.look_at_requests()
+
+    operator.request = nothing  # type: ignore[method-assign]
+    finish(operator._reconciler._refresh(KEY))
+    assert operator._store.requests[KEY]["metadata"]["uid"] == world.requests[KEY]["metadata"]["uid"] == "uid-2"
 
 
 def test_a_late_operator_reserves_nothing_twice() -> None:
@@ -950,6 +1120,13 @@ def test_a_slot_that_was_taken_just_before_a_death_is_kept_at_the_next_start_and
             settle(world, Operator(world, Hand()), Hand())
             assert len(world.jobs) == 1
     assert deaths
+
+
+@pytest.mark.parametrize("name", ["failed", "failed while its bucket is away", "out of memory", "killed"])
+def test_what_failed_leaves_its_job_alone(name: str) -> None:
+    """Nobody can go on with its upload and its checkpoint: a new runID is another run."""
+    world = play(STORIES[name], Hand())
+    assert ([job.undone for job in world.jobs.values()], world.left) == ([True], set())
 
 
 @pytest.mark.parametrize("name", [name for name in STORIES if name.startswith("cancelled while")])

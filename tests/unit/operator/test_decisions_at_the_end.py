@@ -39,6 +39,7 @@ from .deciding import (
     EFFECTIVE,
     ENDED,
     EXPIRED,
+    FAILED,
     LAUNCHED,
     LEAVING,
     SPARE_URI,
@@ -189,7 +190,7 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
     "an end whose time to live is over before it is settled": (
         seen(request(status=ENDED, ttlSecondsAfterFinished=60), job=job(complete=True), unsettled=True),
         60,
-        ["settle", "delete the Job"],
+        ["settle soon", "delete the Job"],
         5,
     ),
     "an end whose time to live the policy gave": (
@@ -251,6 +252,53 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
         ),
         5,
         ["delete its pods", "status Expired TTLExpired"],
+        None,
+    ),
+    "an end that failed, and what it may have left": (
+        seen(request(status=FAILED), job=job(failed=True)),
+        5,
+        ["undo what is left"],
+        3600,
+    ),
+    "an end that failed, while a pod of it is still at work": (
+        seen(request(status=FAILED), job=job(failed=True), pod_lives=True),
+        5,
+        [],
+        3600,
+    ),
+    "an end that failed and has left nothing any more": (
+        seen(request(status=FAILED), job=job(failed=True, undone=True)),
+        5,
+        [],
+        3600,
+    ),
+    "an end that failed before anything ran": (
+        seen(request(status=FAILED), job=job(failed=True, stop_reason="ImageNotPullable")),
+        5,
+        [],
+        3600,
+    ),
+    "an old runID, and the Job of its run": (
+        seen(request(status=FAILED | {"run": "other", "runID": "other"}), job=job(suspended=True, created=later(-9))),
+        5,
+        ["Warning event Rejected", "status Rejected RunIDUsed"],
+        None,
+    ),
+    "a new runID, and its Job, which by its clock is older": (
+        seen(
+            request(status=FAILED | {"run": "other", "runID": "other"}),
+            job=job(created=later(-9)),
+            pods=(running_pod(),),
+            unsettled=True,
+        ),
+        5,
+        ["status Running Exporting"],
+        None,
+    ),
+    "a new runID, and its Job, of which status does not tell yet": (
+        seen(request(status=FAILED | {"run": "other", "runID": "other"}), job=job(), pods=(running_pod(),)),
+        5,
+        ["status Running Exporting"],
         None,
     ),
     "an end that is cancelled stays as it is": (
@@ -320,9 +368,15 @@ UNWANTED: dict[str, tuple[Job, bool, bool, tuple[Action, ...]]] = {
         job(complete=True, deletes_objects=True),
         False,
         False,
-        (DeletePods(job(complete=True, deletes_objects=True)),),
+        (DeletePods(RUN),),
     ),
-    "one that is being deleted is left alone": (job(deleting=True), False, True, ()),
+    "one that somebody has deleted, and whose pod goes on, is stopped": (
+        job(deleting=True),
+        True,
+        True,
+        (StopJob(job(deleting=True), "NotWanted", "its request was deleted"),),
+    ),
+    "one that only waits to go is left alone": (job(deleting=True, failed=True), False, True, ()),
 }
 
 

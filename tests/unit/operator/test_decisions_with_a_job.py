@@ -172,6 +172,27 @@ SITUATIONS: dict[str, tuple[Observation, float, list[str], float | None]] = {
         ["Normal event Cancelled", "status Cancelled Cancelled"],
         None,
     ),
+    "a Job that has failed while its pod has its grace, as before Kubernetes 1.31": (
+        seen(
+            request(status=LAUNCHED, cancel=True),
+            job=job(failed=True, stop_reason="Cancelled", finished=later(0)),
+            pods=(LEAVING,),
+        ),
+        5,
+        [],
+        36,
+    ),
+    "the same when its pod does not end": (
+        seen(
+            request(status=LAUNCHED, cancel=True),
+            job=job(failed=True, stop_reason="Cancelled", finished=later(0)),
+            pods=(LEAVING,),
+            sought=Sought(),
+        ),
+        121,
+        ["Normal event Cancelled", "status Cancelled Cancelled"],
+        None,
+    ),
     "the export is done and its Job not yet closed": (
         seen(request(status=LAUNCHED), job=job(), pods=(ended_pod(0),)),
         6,

@@ -27,7 +27,7 @@ from export_operator.downloads import KIND, Downloads
 from export_operator.store import Store
 
 from .builders import BUCKET_FALLBACK, DATABASE_FALLBACK, ENFORCED, KEY, NOW, UID, destination, later, spec
-from .hand import Hand, Killed, unreachable
+from .hand import Hand, Killed, Parking, unreachable
 from .test_download import DELIVERED
 from .test_links import OBJECT, single
 
@@ -63,13 +63,15 @@ class Cluster:
         self.version += 1
         return str(self.version)
 
-    def download(self, **changes: Any) -> None:
+    def download(self, uid: str = "mine-uid", **changes: Any) -> None:
         fields = {
             "requestName": KEY.name,
             "requester": {"username": "alice"},
             "submittedBy": {"username": "alice", "groups": ["analysts"]},
         }
-        self.downloads[MINE] = document(MINE, "mine-uid", fields | changes, {"observedGeneration": -1})
+        made = document(MINE, uid, fields | changes, {"observedGeneration": -1})
+        made["metadata"]["resourceVersion"] = self.next()
+        self.downloads[MINE] = made
 
     def deliver(self, bucket: str = "exports", prefix: str = "prod", found: Manifest | None = None) -> None:
         told = found or single()
@@ -103,8 +105,9 @@ class Cluster:
     async def delete(self, path: str, asked: Stamped) -> None:
         async with self.hand.call(unreachable):
             key = Key(KEY.namespace, path.rpartition("/")[2])
-            assert self.downloads[key]["metadata"]["resourceVersion"] == asked.resource_version
-            del self.downloads[key]
+            present = self.downloads.get(key)
+            if present is not None and present["metadata"]["resourceVersion"] == asked.resource_version:
+                del self.downloads[key]
 
     async def granted(self, username: str, groups: Collection[str], requester: str, namespace: str) -> set[str]:
         async with self.hand.call(unreachable):
@@ -410,21 +413,26 @@ async def settle(cluster: Cluster) -> None:
     raise AssertionError("there is no answer")
 
 
+BOBS: dict[str, Any] = {"requester": {"username": "bob"}, "submittedBy": {"username": "bob"}}
+CALLS = 5  # review, manifest, object, Secret, status
+
+
+def asked_by_bob(hand: Hand) -> Cluster:
+    """Who may act as the requester."""
+    made = Cluster(hand=hand)
+    made.download(**BOBS)
+    made.grants = {"act-as"}
+    made.deliver()
+    return made
+
+
 @pytest.mark.parametrize("trouble", ["killed", "refused", "lost"])
 async def test_whatever_call_it_is_stopped_at_the_end_is_the_same(trouble: Any) -> None:
-    def fresh(when: int | None) -> Cluster:
-        made = Cluster(hand=Hand(trouble, when))
-        made.download(requester={"username": "bob"}, submittedBy={"username": "bob"})
-        made.grants = {"act-as"}
-        made.deliver()
-        return made
-
-    undisturbed = fresh(None)
+    undisturbed = asked_by_bob(Hand())
     await settle(undisturbed)
-    calls = undisturbed.hand.calls
-    assert calls == 5  # review, manifest, object, Secret, status
-    for when in range(calls):
-        disturbed = fresh(when)
+    assert undisturbed.hand.calls == CALLS
+    for when in range(CALLS):
+        disturbed = asked_by_bob(Hand(trouble, when))
         await settle(disturbed)
         same = ("phase", "reason", "run", "objects", "expirationTime")
         assert {name: status(disturbed)[name] for name in same} == {name: status(undisturbed)[name] for name in same}
@@ -432,3 +440,33 @@ async def test_whatever_call_it_is_stopped_at_the_end_is_the_same(trouble: Any) 
         owners = [each["metadata"]["ownerReferences"][0]["uid"] for each in disturbed.secrets]
         assert owners in (["mine-uid"], ["mine-uid"] * 2)
         assert status(disturbed)["secretRef"] == {"name": f"mine-{len(owners):05d}"}
+
+
+@pytest.mark.parametrize("anew", [False, True], ids=["as it was", "made anew meanwhile"])
+@pytest.mark.parametrize("when", range(CALLS))
+async def test_the_last_call_of_a_dead_operator_changes_nothing_however_late_it_arrives(when: int, anew: bool) -> None:
+    parking = Parking()
+    cluster = asked_by_bob(Hand("late", when, parking=parking))
+    with pytest.raises(Killed):
+        await parking.drive(operator(cluster).look())
+    if anew:
+        cluster.download("another-uid", **BOBS)
+    await settle(cluster)
+    before, made = dict(cluster.downloads), len(cluster.secrets)
+    await parking.land()
+    assert (cluster.downloads, status(cluster)["secretRef"]) == (before, {"name": f"mine-{made:05d}"})
+    # A Secret that comes late goes with the download that it was made for.
+    assert {each["metadata"]["ownerReferences"][0]["uid"] for each in cluster.secrets[made:]} <= {"mine-uid"}
+    assert len(cluster.secrets) == made + (when == 3)
+
+
+async def test_a_late_deletion_takes_no_download_that_was_made_anew(cluster: Cluster) -> None:
+    await settle(cluster)
+    cluster.now = later(900)
+    parking = cluster.hand.parking = Parking()
+    cluster.hand.trouble, cluster.hand.when = "late", cluster.hand.calls
+    with pytest.raises(Killed):
+        await parking.drive(operator(cluster).look())
+    cluster.download("another-uid")
+    await parking.land()
+    assert cluster.downloads[MINE]["metadata"]["uid"] == "another-uid"

@@ -1,12 +1,13 @@
-"""Two operators that reserve at once, in every order in which their calls can reach the API server: and one of them
-may die at any of them. No watch delivers anything meanwhile: each knows only what its own calls were answered."""
+"""Two operators that reserve windows or take slots at once, in every order in which their calls can reach the API
+server: and one of them may die at any of them. No watch delivers anything meanwhile: each knows only what its own calls
+were answered."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pytest
 
@@ -14,7 +15,8 @@ from export_operator.adapters.ledger import Ledger
 from export_operator.domain.identity import Subject
 from export_operator.domain.model import Key
 from export_operator.domain.pages import Entry
-from export_operator.domain.quota import Admission, Demand, Size, WindowLimit
+from export_operator.domain.quota import Demand, Size, WindowLimit
+from export_operator.domain.slots import SlotLimits, grant, levels_of
 from export_operator.domain.windows import Sliding
 
 from .builders import NOW
@@ -22,6 +24,8 @@ from .hand import Hand, finish
 from .world import Ledgers, World
 
 pytestmark = pytest.mark.unit
+
+A = TypeVar("A")
 
 DAY = Sliding(timedelta(days=1))
 RUNS = ("a", "b")
@@ -80,9 +84,9 @@ class Play:
         self.widths.append(number)
         return self.choices[point] if point < len(self.choices) else 0
 
-    def run(self, work: Mapping[str, Coroutine[Any, Any, Admission]]) -> dict[str, Admission | None]:
+    def run(self, work: Mapping[str, Coroutine[Any, Any, A]]) -> dict[str, A | None]:
         """What each was answered; None for who died."""
-        left, answers = dict(work), cast("dict[str, Admission | None]", {})
+        left, answers = dict(work), cast("dict[str, A | None]", {})
         while left:
             names = sorted(left)
             events = [(name, False) for name in names] + [(name, True) for name in names if self.deaths]
@@ -178,3 +182,71 @@ def test_so_it_is_when_one_of_them_dies_and_another_goes_on_with_its_run(scenari
         exactly_one(world, windows, [run for run, answer in answers.items() if answer and answer.granted])
 
     assert every(play, deaths=1) > 25
+
+
+# Slots: of the two that there are, "over" holds one, and the operator of "a" knows that it does not need it any more.
+
+TWO_AT_ONCE = SlotLimits(total=2)
+
+
+def taking(run: str) -> Callable[[tuple[Entry, ...]], tuple[tuple[Entry, ...], bool]]:
+    def take(held: tuple[Entry, ...]) -> tuple[tuple[Entry, ...], bool]:
+        after = grant(held, [(entry(run), levels_of(entry(run), TWO_AT_ONCE))])
+        return after, run in {each.run for each in after}
+
+    return take
+
+
+def two_operators(world: World) -> dict[str, Ledger]:
+    """After "over" has ended, which stands in the memory of the one alone."""
+    finish(operator(world, Ledgers).change_slots(taking("over")))
+    ledgers = {run: operator(world) for run in RUNS}
+    ledgers["a"].free_slot("over")
+    assert (list(ledgers["a"].slots()), list(ledgers["b"].slots())) == ([], ["over"])
+    return ledgers
+
+
+def holders(world: World) -> list[str]:
+    return sorted(each.run for each in world.slots)
+
+
+def test_a_slot_that_one_of_two_operators_knows_to_be_free_is_given_once_in_any_order_of_their_calls() -> None:
+    def play(order: Play) -> None:
+        world = World()
+        ledgers = two_operators(world)
+        answers = order.run({run: ledgers[run].change_slots(taking(run)) for run in RUNS})
+        assert (answers, holders(world)) == ({"a": True, "b": True}, ["a", "b"])
+
+    assert every(play, deaths=0) > 3
+
+
+def test_so_it_is_when_one_of_them_dies_and_whoever_takes_over_sees_that_it_is_free() -> None:
+    def play(order: Play) -> None:
+        world = World()
+        ledgers = two_operators(world)
+        order.run({run: ledgers[run].change_slots(taking(run)) for run in RUNS})
+        assert len(world.slots) <= 2
+        successor = operator(world, Ledgers)
+        successor.free_slot("over")
+        for run in RUNS:
+            assert finish(successor.change_slots(taking(run)))
+        assert holders(world) == ["a", "b"]
+
+    assert every(play, deaths=1) > 10
+
+
+def test_nobody_takes_a_slot_that_another_operator_has_given_away_since() -> None:
+    """Both know that the run is over, and each has two that wait."""
+
+    async def take_two(ledger: Ledger, run: str) -> list[str]:
+        return [each for each in (f"{run}1", f"{run}2") if await ledger.change_slots(taking(each))]
+
+    def play(order: Play) -> None:
+        world = World()
+        ledgers = two_operators(world)
+        ledgers["b"].free_slot("over")
+        answers = order.run({run: take_two(ledgers[run], run) for run in RUNS})
+        assert len(world.slots) == 2
+        assert holders(world) == sorted(run for granted in answers.values() for run in granted or ())
+
+    assert every(play, deaths=0) > 10

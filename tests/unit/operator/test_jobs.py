@@ -206,6 +206,7 @@ def test_the_job_is_this_manifest() -> None:
     }
 
 
+BATCH_NODES = {"key": "pool", "operator": "Equal", "value": "batch", "effect": "NoSchedule"}
 RICH = build_job(
     request(),
     plan(
@@ -215,6 +216,7 @@ RICH = build_job(
                 "pod": {
                     "resources": {"limits": {"memory": "256Mi"}},
                     "nodeSelector": {"pool": "batch"},
+                    "tolerations": [BATCH_NODES],
                     "priorityClassName": "low",
                 }
             }
@@ -244,6 +246,7 @@ def test_a_policy_chooses_resources_nodes_and_priority() -> None:
         {"pool": "batch"},
         "low",
     )
+    assert spec["tolerations"] == [*manifest()["spec"]["template"]["spec"]["tolerations"], BATCH_NODES]
 
 
 def test_a_job_for_kueue_bears_its_queue_and_begins_suspended() -> None:

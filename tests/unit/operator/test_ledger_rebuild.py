@@ -331,6 +331,7 @@ def folding(small: bool) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if small:
             patch.setattr(pages, "MAX_ENTRIES", SMALL)
+            patch.setattr(pages, "MANY", SMALL)
         try:
             yield
         except NoRoomError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from export_operator.domain.lost import lost, overdue, stuck
+from export_operator.domain.lost import lost, over, overdue, stuck
 from export_operator.domain.model import Job, parse_job
 
 from .builders import NOW, ended_pod, job, later, pod, running_pod
@@ -32,13 +32,21 @@ def test_only_pods_of_nodes_that_do_not_answer_are_lost() -> None:
     [
         (job(failing=NOW), 120, False),
         (job(failing=NOW), 121, True),
-        (job(failing=NOW, failed=True), 121, False),
+        (job(failed=True, finished=NOW), 120, False),
+        (job(failed=True, finished=NOW), 121, True),
         (job(), 9999, False),
     ],
-    ids=["its pods may still end", "its pods should have ended", "it has ended", "it goes on"],
+    ids=["may end", "should have ended", "may end, before 1.31", "should have ended, before 1.31", "it goes on"],
 )
-def test_a_job_is_stuck_when_it_has_failed_and_does_not_end(given: Job, seconds: int, expected: bool) -> None:
+def test_a_job_is_stuck_when_it_has_failed_and_its_pods_do_not_end(given: Job, seconds: int, expected: bool) -> None:
     assert stuck(given, later(seconds)) is expected
+
+
+def test_a_run_is_over_when_its_job_and_its_pods_are() -> None:
+    """Before Kubernetes 1.31 a Job fails before its pods have ended."""
+    failed = job(failed=True, finished=NOW)
+    assert [over(failed, pods) for pods in ((), (ended_pod(143),), (ended_pod(143), LEAVING))] == [True, True, False]
+    assert not over(job(failing=NOW), ())
 
 
 def test_a_job_that_is_failing_has_its_reason_before_it_has_failed() -> None:

@@ -196,15 +196,25 @@ def test_looks_are_timed_and_those_that_failed_are_counted_by_what_failed(metric
 
 
 def test_what_is_gone_is_told_no_more(metrics: Metrics) -> None:
-    metrics.swept({("bucket", "Upload"): 7}, ["bucket"], NOW)
+    metrics.swept({("bucket", "Upload"): 7}, ["bucket"], [], NOW)
     metrics.credential_expiry("Source", "app-db", NOW)
     assert samples(metrics, "orphaned_bytes") == {("bucket", "Upload"): 7.0}
     assert samples(metrics, "credential_expiry_timestamp_seconds") == {("Source", "app-db"): NOW.timestamp()}
-    metrics.swept({}, [], later(60))
+    metrics.swept({}, [], [], later(60))
     metrics.credential_expiry("Source", "app-db", None)
     metrics.credential_expiry("Source", "never", None)
-    assert samples(metrics, "orphaned_bytes") == samples(metrics, "credential_expiry_timestamp_seconds") == {}
-    assert samples(metrics, "last_sweep_timestamp_seconds") == {("bucket",): NOW.timestamp()}
+    gone = ("orphaned_bytes", "last_sweep_timestamp_seconds", "credential_expiry_timestamp_seconds")
+    assert [samples(metrics, name) for name in gone] == [{}, {}, {}]
+
+
+def test_a_destination_that_is_never_swept_to_its_end_is_late_since_that_was_first_tried(metrics: Metrics) -> None:
+    for seconds, whole, unseen in ((0, ["seen"], ["blind"]), (60, [], ["blind", "seen"]), (120, ["blind"], ["seen"])):
+        metrics.swept({}, whole, unseen, later(seconds))
+        if seconds == 60:
+            before = samples(metrics, "last_sweep_timestamp_seconds")
+    assert before == {("seen",): NOW.timestamp(), ("blind",): NOW.timestamp()}
+    after = {("seen",): NOW.timestamp(), ("blind",): later(120).timestamp()}
+    assert samples(metrics, "last_sweep_timestamp_seconds") == after
 
 
 def test_whether_it_leads_is_asked_at_each_scrape(metrics: Metrics) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 from collections import deque
 from datetime import timedelta
 from typing import Any
@@ -78,7 +79,9 @@ def test_what_is_kept_is_read_back_whole(data: st.DataObject) -> None:
             max_size=3,
         )
     )
-    dead = data.draw(st.lists(st.builds(Dead, texts, texts, texts, texts, texts), max_size=3))
+    ids = texts | st.sampled_from(sorted(known)) if known else texts
+    given_up = st.builds(Dead, texts, texts, ids, texts, texts)
+    dead = [each._replace(notification=known.get(each.id)) for each in data.draw(st.lists(given_up, max_size=3))]
     outbox = Outbox(boxes, deque(dead, maxlen=MAX_DEAD))
     again = Outbox.parse(outbox.render())
     assert again == outbox
@@ -134,14 +137,46 @@ def test_what_is_given_up_is_kept_for_people_the_last_of_it() -> None:
     outbox = box(*(f"n{number}" for number in range(MAX_DEAD + 5)))
     for number in range(MAX_DEAD + 5):
         dead = outbox.bury("p/ops", f"n{number}", "HTTP 400", NOW)
-    assert dead == Dead("2026-11-24T12:00:00Z", "p/ops", f"n{MAX_DEAD + 4}", "team-a/users", "HTTP 400")
+    last = f"n{MAX_DEAD + 4}"
+    assert dead == Dead("2026-11-24T12:00:00Z", "p/ops", last, "team-a/users", "HTTP 400", notification(last))
     assert [each.id for each in outbox.dead] == [f"n{number}" for number in range(5, MAX_DEAD + 5)]
     assert outbox.boxes["p/ops"].knows(notification("n7"))
 
 
+def test_what_was_given_up_waits_again_when_somebody_wants_it_and_there_is_room() -> None:
+    outbox = box("one", "two", "three")
+    for name in ("one", "two"):
+        outbox.bury("p/ops", name, "HTTP 400", NOW)
+    gone = Dead("2026-11-24T12:00:00Z", "p/gone", "four", "team-a/users", "HTTP 400", notification("four"))
+    old = Dead("2026-11-24T12:00:00Z", "p/ops", "five", "team-a/users", "HTTP 400")
+    outbox.dead.extend([gone, old])
+    assert [each.id for each in outbox.revive(lambda each: each.id != "two", later(60))] == ["one"]
+    kept = outbox.boxes["p/ops"]
+    assert kept.waiting == {
+        "three": Waiting(notification("three"), NOW),
+        "one": Waiting(notification("one"), later(60)),
+    }
+    assert (set(kept.settled), [each.id for each in outbox.dead]) == ({"two"}, ["two", "four", "five"])
+    while outbox.add(notification(f"more-{len(kept.waiting)}"), "p/ops", NOW):
+        pass
+    assert (outbox.revive(lambda _: True, NOW), len(outbox.dead)) == ([], 3)
+
+
+def test_what_an_older_release_gave_up_is_read() -> None:
+    dead = Dead("2026-11-24T12:00:00Z", "p/ops", "one", "team-a/users", "HTTP 400")
+    document = {"version": 1, "boxes": {}, "notifications": {}, "dead": [dead[:5]]}
+    assert list(Outbox.parse(json.dumps(document)).dead) == [dead]
+
+
+def test_an_older_release_reads_what_this_one_gave_up() -> None:
+    outbox = box("one")
+    outbox.bury("p/ops", "one", "HTTP 400", NOW)
+    assert [len(each) for each in json.loads(outbox.render())["dead"]] == [5]
+
+
 def test_the_largest_outbox_fits_into_an_object() -> None:
     outbox = Outbox({f"policy/channel-{number}": Box(NOW) for number in range(100)})
-    for number in range(MAX_WAITING):
+    for number in range(MAX_WAITING + MAX_DEAD):
         digest = hashlib.sha512(str(number).encode()).hexdigest() * 2
         facts: dict[str, Any] = {
             "message": f"delivered to s3://bucket/{digest}"[:MAX_TEXT],
@@ -151,7 +186,11 @@ def test_the_largest_outbox_fits_into_an_object() -> None:
             "run": digest[:20],
             "rows": number,
         }
-        assert outbox.add(notification(f"{digest[:20]}-succeeded", **facts), f"policy/channel-{number % 100}", NOW)
+        found = notification(f"{digest[:20]}-succeeded", **facts)
+        if number < MAX_WAITING:
+            assert outbox.add(found, f"policy/channel-{number % 100}", NOW)
+        else:
+            outbox.dead.append(Dead("2026-11-24T12:00:00Z", "policy/channel-1", found.id, digest[:63], digest, found))
     for number, kept in enumerate(outbox.boxes.values()):
         for each in range(50):
             digest = hashlib.sha256(f"{number}/{each}".encode()).hexdigest()

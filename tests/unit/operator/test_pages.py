@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from export_operator.domain.identity import Subject
 from export_operator.domain.model import Key
-from export_operator.domain.pages import MAX_ENTRIES, Bucket, Entry, Page, State, compact, release
+from export_operator.domain.pages import MANY, MAX_ENTRIES, Bucket, Entry, Page, State, compact, release
 from export_operator.domain.quota import Demand, Settlement, WindowLimit, counting, reserve, settle, used
 from export_operator.domain.usage import FORMAT, SLOTS, Usage, parse_usage, render_usage, usage_name
 from export_operator.domain.windows import MAX_WINDOW, Sliding
@@ -52,9 +52,26 @@ def test_an_entry_too_old_for_any_window_is_dropped() -> None:
     assert compact(held, NOW + MAX_WINDOW) == Page()
 
 
-def test_a_page_is_not_folded_before_it_is_full() -> None:
+def test_runs_of_the_last_hour_stay_by_themselves_until_the_page_is_full() -> None:
     held = Page(tuple(entry(number, later(number)) for number in range(MAX_ENTRIES)))
-    assert compact(held, later(5000)) == held
+    assert compact(held, later(3599)) == held
+
+
+def test_of_older_runs_a_few_stay_by_themselves() -> None:
+    held = Page(tuple(entry(number, later(number)) for number in range(MANY)))
+    assert compact(held, NOW + DAY) == held
+
+
+def test_of_many_older_runs_the_oldest_that_are_over_are_summed_up() -> None:
+    old = tuple(
+        entry(number, later(number), state=State.RESERVED if number == 0 else State.SETTLED)
+        for number in range(MANY + 1)
+    )
+    new = tuple(entry(number, later(7200)) for number in range(MANY + 1, MANY + 11))
+    folded = compact(Page((*old, *new)), later(7200))
+    assert folded is not None
+    assert folded.entries == (old[0], *old[44:], *new)
+    assert sum(bucket.requests for bucket in folded.folded) == 43
 
 
 def test_a_full_page_sums_up_its_oldest_runs_that_are_over() -> None:

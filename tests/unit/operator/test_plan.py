@@ -376,7 +376,6 @@ def reading(**changes: Any) -> dict[str, Any]:
 
 HIDDEN = Named("app-db-2", source(allowedNamespaces=["team-b"]).spec)
 HIDDEN_BUCKET = Named("bucket-2", destination(allowedNamespaces=["team-b"]).spec)
-ONLY_OTHERS = Policy("strict", {"allowed": {"sources": ["dwh"], "destinations": ["vault"], "formats": ["Parquet"]}})
 CAPPED = Policy(
     "strict",
     {

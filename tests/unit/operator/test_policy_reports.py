@@ -14,7 +14,6 @@ from export_operator.domain.identity import Subject
 from export_operator.domain.model import Key
 from export_operator.domain.pages import Entry, Page
 from export_operator.domain.policy import Defaults
-from export_operator.domain.usage import Usage
 from export_operator.store import Store
 
 from .builders import NOW
@@ -40,7 +39,7 @@ class Place:
         self.delivery: tuple[bool, str] | None = None
         self.written: list[str] = []
         self.refuse: ApiError | None = None
-        self.items: dict[str, Usage] = {}
+        self.pages: dict[Subject, Page] = {}
         self.version = 1
         self.store = Store(lambda _: None)
         self.reporter = PolicyReporter(
@@ -53,10 +52,13 @@ class Place:
             delivery=lambda _: self.delivery,
         )
 
-    @property
-    def informer(self) -> Place:
+    def subjects(self) -> list[Subject]:
         """The ledger's."""
-        return self
+        return list(self.pages)
+
+    def page(self, subject: Subject) -> Page:
+        """The ledger's."""
+        return self.pages[subject]
 
     async def write_status(self, path: str, document: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
         name = path.rpartition("/")[2]
@@ -82,7 +84,7 @@ class Place:
                 for number in range(runs)
             )
         )
-        self.items["user"] = Usage("user", "1", Subject("User", "alice"), page)
+        self.pages[Subject("User", "alice")] = page
 
     def status(self, name: str) -> Mapping[str, Any]:
         found: Mapping[str, Any] = self.store.documents["exportpolicies"][name]["status"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, cast
@@ -10,15 +11,18 @@ from typing import Any, cast
 import pytest
 
 from export_operator import dispatch
+from export_operator.adapters import ledger
 from export_operator.adapters.cells import LedgerError
 from export_operator.adapters.ledger import Ledger
 from export_operator.domain.actions import Reserve
 from export_operator.domain.forecast import Forecast
 from export_operator.domain.identity import Subject
 from export_operator.domain.model import Key
+from export_operator.domain.pages import State
 from export_operator.domain.queue import Waiting
-from export_operator.domain.quota import Admission, Demand, WindowLimit, WindowState
+from export_operator.domain.quota import Admission, Demand, Settlement, WindowLimit, WindowState
 from export_operator.domain.slots import SlotLimits
+from export_operator.domain.tombstones import Tombstone, Tombstones
 from export_operator.domain.windows import Sliding
 from export_operator.forecasts import A_TICK, EACH
 from export_operator.queueing import Queueing
@@ -30,7 +34,7 @@ from .world import Ledgers, World
 
 pytestmark = pytest.mark.unit
 
-FIVE_AT_ONCE = SlotLimits(total=5)
+TWO_AT_ONCE, FIVE_AT_ONCE = SlotLimits(total=2), SlotLimits(total=5)
 ALICE, TEAM = Subject("User", "alice"), Subject("Namespace", "team-a")
 
 
@@ -50,6 +54,7 @@ class Process:
             "export-runs",
             lambda: self.queueing.slots.slots_changed(),  # noqa: PLW0108 - it does not exist yet
             lambda subject: self.queueing.window_freed(subject),  # noqa: PLW0108
+            buried=self.wake,
         )
         self.depths: list[int] = []
         self.queueing = Queueing(self.ledger, self.wake, lambda: self.world.now, self.gates.get, self.depths.append)
@@ -81,8 +86,16 @@ class Process:
     async def end(self, run: str) -> list[str]:
         """The run ends; who is woken by that."""
         self.awoken()
-        await self.queueing.slots.release(run)
+        self.ledger.free_slot(run)
+        await self.queueing.slots.dispatch()
         return self.awoken()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """For less long than what need not be written soon is put off."""
+    async with asyncio.timeout(ledger.FLUSH_SECONDS / 2):
+        while not condition():  # noqa: ASYNC110  # a world says nothing of itself
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -120,6 +133,102 @@ async def test_a_slot_that_ends_goes_to_the_next_in_turn_in_the_same_write_and_n
     ]
 
 
+async def test_a_slot_that_nobody_waits_for_is_free_at_no_cost_and_the_next_write_says_so(process: Process) -> None:
+    await process.take(*many("alice", 1))
+    calls = process.hand.calls
+    assert (await process.end("alice-0000"), process.hand.calls - calls) == ([], 0)
+    assert (process.ledger.slots(), process.holders()) == ({}, ["alice-0000"])
+    assert (await process.take(*many("bob", 1)), process.hand.calls - calls) == ([""], 1)
+    assert process.holders() == ["bob-0000"]
+
+
+async def test_a_slot_is_written_as_free_when_no_other_write_comes(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "SLOT_SECONDS", 0.01)
+    await process.take(*many("alice", 1))
+    writing = asyncio.create_task(process.ledger.run(lambda: NOW))
+    process.ledger.free_slot("alice-0000")
+    await until(lambda: not process.holders())
+    writing.cancel()
+
+
+async def test_a_slot_that_could_not_be_written_as_free_is_so_the_next_time(process: Process) -> None:
+    await process.take(*many("alice", 1))
+    await process.end("alice-0000")
+    process.hand.trouble, process.hand.when = "refused", process.hand.calls
+    await process.ledger.flush()
+    assert (process.ledger.slots(), process.holders()) == ({}, ["alice-0000"])
+    await process.ledger.flush()
+    assert process.holders() == []
+
+
+async def test_at_the_end_pages_are_written_several_at_once() -> None:
+    process = SlowProcess(World())
+    process.slow.go.set()
+    people = [Subject("User", f"user-{number}") for number in range(2 * ledger.AT_ONCE)]
+    for person in people:
+        await reserve(process, waiting(person.name, person.name), limits=(daily(person, 2),))
+        process.ledger.settle(Settlement(person.name, rows=1))
+    process.slow.go.clear()
+    process.slow.most = 0
+    flushed = asyncio.create_task(process.ledger.flush())
+    await until(lambda: process.slow.waiting == ledger.AT_ONCE)
+    process.slow.go.set()
+    await flushed
+    assert process.slow.most == ledger.AT_ONCE
+    assert [process.ledger.unsettled(person.name) for person in people] == [{}] * len(people)
+
+
+async def test_a_run_that_wants_its_slot_again_before_it_was_written_as_free_holds_it(process: Process) -> None:
+    """It was suspended for a moment."""
+    (item,) = many("alice", 1)
+    await process.take(item)
+    process.ledger.free_slot("alice-0000")
+    process.world.wait(9)
+    assert await process.take(item) == [""]
+    await process.ledger.flush()
+    assert [(entry.run, entry.time) for entry in process.world.slots] == [("alice-0000", later(9))]
+    assert list(process.ledger.slots()) == ["alice-0000"]
+
+
+async def test_a_run_that_wants_its_slot_again_waits_when_another_has_it(process: Process) -> None:
+    (item,) = many("alice", 1)
+    await process.take(item)
+    process.ledger.free_slot("alice-0000")
+    assert await process.take(*many("bob", 1), item) == ["", "ClusterConcurrency"]
+    assert process.holders() == ["bob-0000"]
+
+
+class Prompt(Ledgers):
+    """The watch tells of each write before its answer comes."""
+
+    process: Process
+
+    async def replace(self, path: str, body: Any) -> Any:
+        written = await super().replace(path, body)
+        self.process.ledger.informer.put(written)
+        return written
+
+
+@dataclass
+class PromptProcess(Process):
+    def kube(self) -> Ledgers:
+        prompt = Prompt(self.world, self.hand)
+        prompt.process = self
+        return prompt
+
+
+async def test_a_run_holds_its_slot_again_though_the_watch_told_of_it_first() -> None:
+    process = PromptProcess(World())
+    (item,) = many("alice", 1)
+    await process.take(item)
+    process.ledger.free_slot("alice-0000")
+    process.world.wait(9)
+    assert await process.take(item) == [""]
+    assert list(process.ledger.slots()) == process.holders() == ["alice-0000"]
+
+
 async def test_who_has_withdrawn_gets_nothing(process: Process) -> None:
     items = many("alice", 3)
     await process.take(*items)
@@ -138,7 +247,7 @@ async def test_a_write_that_fails_leaves_everybody_where_they_were(process: Proc
     await process.take(*many("alice", 2), *many("bob", 1))
     process.hand.trouble, process.hand.when = "refused", process.hand.calls
     with pytest.raises(LedgerError):
-        await process.queueing.slots.release("alice-0000")
+        await process.end("alice-0000")
     assert (process.holders(), process.awoken()) == (["alice-0000"], [])
     assert [await process.end("alice-0000"), await process.end("bob-0000")] == [["bob-0000"], ["alice-0001"]]
 
@@ -194,16 +303,22 @@ class Slow(Ledgers):
     def __init__(self, world: World, hand: Hand) -> None:
         super().__init__(world, hand)
         self.begun, self.go = asyncio.Event(), asyncio.Event()
+        self.waiting = self.most = 0
 
     async def create(self, path: str, body: Any) -> Any:
-        self.begun.set()
-        await self.go.wait()
+        await self._wait()
         return await super().create(path, body)
 
     async def replace(self, path: str, body: Any) -> Any:
-        self.begun.set()
-        await self.go.wait()
+        await self._wait()
         return await super().replace(path, body)
+
+    async def _wait(self) -> None:
+        self.begun.set()
+        self.waiting += 1
+        self.most = max(self.most, self.waiting)
+        await self.go.wait()
+        self.waiting -= 1
 
 
 @dataclass
@@ -225,20 +340,19 @@ async def test_who_withdraws_while_a_write_fails_does_not_come_back() -> None:
     assert (len(process.queueing.slots.queue), process.holders()) == (0, [])
 
 
-async def test_a_release_whose_shared_write_failed_for_another_is_tried_again() -> None:
+async def test_a_slot_that_is_freed_while_a_write_is_under_way_goes_to_the_next_with_the_next_one() -> None:
     process = SlowProcess(World())
     process.slow.go.set()
-    await process.take(*many("alice", 2, limits=FIVE_AT_ONCE))
+    await process.take(*many("alice", 2, limits=TWO_AT_ONCE), *many("bob", 2, limits=TWO_AT_ONCE))
     process.slow.go.clear()
     process.slow.begun.clear()
-    asked = asyncio.create_task(process.queueing.slots.release("alice-0000"))
+    process.ledger.free_slot("alice-0000")
+    served = asyncio.create_task(process.queueing.slots.dispatch())
     await process.slow.begun.wait()
-    others = [asyncio.create_task(process.queueing.slots.release("alice-0001")) for _ in range(2)]
-    await asyncio.sleep(0)
-    process.hand.trouble, process.hand.when = "refused", process.hand.calls + 1
+    process.ledger.free_slot("alice-0001")
     process.slow.go.set()
-    found = await asyncio.gather(asked, *others, return_exceptions=True)
-    assert (sum(isinstance(each, LedgerError) for each in found), process.holders()) == (1, [])
+    await served
+    assert (process.holders(), sorted(process.ledger.slots())) == (["bob-0000", "bob-0001"],) * 2
 
 
 async def test_those_who_come_while_a_write_is_under_way_share_the_next_one() -> None:
@@ -268,6 +382,7 @@ async def test_a_slot_that_another_operator_frees_is_given_on() -> None:
     await first.take(*many("alice", 2))
     second.look()
     await second.end("alice-0000")
+    await second.ledger.flush()
     first.look()
     served = asyncio.create_task(first.queueing.slots.run())
     await first.called.wait()
@@ -363,6 +478,39 @@ async def test_a_place_that_is_given_back_calls_the_first_of_the_line(process: P
     assert process.awoken() == ["alice-0002"]
 
 
+ROWS = WindowLimit(ALICE, "User", Sliding(timedelta(days=1)), "default", rows=100)
+
+
+async def test_what_a_run_has_not_used_is_free_at_once_and_written_with_the_next_reservation(process: Process) -> None:
+    first, second = many("alice", 2)
+    assert await reserve(process, first, second, limits=(ROWS,)) == [True, False]
+    process.awoken()
+    calls = process.hand.calls
+    process.ledger.settle(Settlement("alice-0000", rows=60))
+    known = process.ledger.page(ALICE)
+    assert (process.awoken(), process.hand.calls) == (["alice-0001"], calls)
+    assert known is not None
+    assert [(each.state, each.rows) for each in known.entries] == [(State.SETTLED, 60)]
+    assert await reserve(process, second, limits=(ROWS,)) == [True]
+    assert process.hand.calls == calls + 1
+    assert [(each.run, each.state, each.rows) for each in process.world.windows[ALICE]] == [
+        ("alice-0000", State.SETTLED, 60),
+        ("alice-0001", State.RESERVED, 40),
+    ]
+
+
+async def test_a_settlement_that_something_waits_for_is_written_soon_though_it_was_put_off_before(
+    process: Process,
+) -> None:
+    await reserve(process, *many("alice", 1))
+    writing = asyncio.create_task(process.ledger.run(lambda: NOW))
+    process.ledger.settle(Settlement("alice-0000", rows=60))
+    process.ledger.settle(Settlement("alice-0000"), soon=True)
+    await until(lambda: not process.ledger.unsettled("alice-0000"))
+    writing.cancel()
+    assert [(each.state, each.rows) for each in process.world.windows[ALICE]] == [(State.SETTLED, 60)]
+
+
 async def test_the_first_of_a_line_that_goes_away_leaves_its_turn_to_the_next(process: Process) -> None:
     items = many("alice", 4)
     await reserve(process, *items)
@@ -381,6 +529,49 @@ async def test_a_run_that_holds_its_place_is_not_stopped_by_those_who_wait(proce
     items = many("alice", 3)
     await reserve(process, *items)
     assert await reserve(process, replace(items[1], since=later(999))) == [True]
+
+
+# Tombstones.
+
+STONE = Tombstone(
+    request=Key("team-a", "old"),
+    uid="uid-old",
+    user="alice",
+    digest="d",
+    run="r",
+    run_id="",
+    phase="Succeeded",
+    ended=NOW,
+    time=NOW,
+    expired=True,
+)
+
+
+async def test_a_tombstone_goes_along_with_a_reservation_and_is_told_of(process: Process) -> None:
+    calls = process.hand.calls
+    process.ledger.bury_along(ALICE, STONE, NOW)
+    await process.ledger.flush()
+    assert (process.hand.calls, process.awoken()) == (calls, [])
+    await reserve(process, *many("alice", 1))
+    assert (process.hand.calls - calls, process.awoken()) == (1, ["old"])
+    assert process.world.tombstones == {ALICE: Tombstones((STONE,))}
+
+
+async def test_a_tombstone_does_not_go_along_when_its_request_has_changed(process: Process) -> None:
+    process.ledger.bury_along(ALICE, STONE, NOW)
+    process.ledger.forget(STONE.request)
+    await reserve(process, *many("alice", 1))
+    assert process.world.tombstones == {}
+
+
+async def test_a_tombstone_goes_along_with_the_next_write_when_one_has_failed(process: Process) -> None:
+    process.ledger.bury_along(ALICE, STONE, NOW)
+    process.hand.trouble, process.hand.when = "refused", process.hand.calls
+    with pytest.raises(LedgerError):
+        await reserve(process, *many("alice", 1))
+    assert process.awoken() == []
+    await reserve(process, *many("alice", 1))
+    assert (process.world.tombstones, process.awoken()) == ({ALICE: Tombstones((STONE,))}, ["old"])
 
 
 # What they are told.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -11,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export_operator.domain.identity import Subject
-from export_operator.domain.model import Key
 from export_operator.domain.pages import Entry, Page, State
 from export_operator.domain.quota import (
     RETRY,
@@ -29,26 +27,13 @@ from export_operator.domain.quota import (
 )
 from export_operator.domain.windows import CalendarDay, Sliding
 
-from .builders import NOW, later
+from .builders import NOW, entry, later
 
 pytestmark = pytest.mark.unit
 
 DAY = timedelta(days=1)
 ALICE = Subject("User", "alice")
 ANY = Demand()
-
-
-def entry(run: str, time: datetime = NOW, **changes: object) -> Entry:
-    base = Entry(
-        run=run,
-        request=Key("team-a", run),
-        uid=f"uid-{run}",
-        time=time,
-        user="alice",
-        source="app-db",
-        destination="bucket",
-    )
-    return replace(base, **changes)  # type: ignore[arg-type]
 
 
 def limit(requests: int | None = None, window: timedelta = DAY, **limits: int) -> WindowLimit:

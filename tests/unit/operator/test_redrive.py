@@ -7,6 +7,7 @@ import base64
 import io
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ from export_operator.adapters.login import Login, LoginError, read_login
 from export_operator.commands import redrive as command
 from export_operator.commands.redrive import Outcome, Redriver
 from export_operator.domain.model import Key
-from export_operator.domain.redrive import Letter, change, new_run_id, read_letter, selector
+from export_operator.domain.redrive import Letter, change, matches, new_run_id, read_letter, selector, wanted
 
 from .builders import NOW, later, spec
+from .hand import Hand, Killed, Trouble, finish, unreachable
+from .test_crash_safety import deliver, fail, start
+from .world import Operator, World, settle
 
 pytestmark = pytest.mark.unit
 
@@ -69,11 +73,24 @@ def test_what_is_left_alone_says_why(given: dict[str, Any], why: str) -> None:
 
 
 def test_the_api_server_chooses_by_fields() -> None:
-    assert selector() == "status.phase=Failed"
-    assert selector(failure_class="Source", reason="SourceUnavailable", source="app-db", destination="bucket") == (
+    assert selector(wanted()) == "status.phase=Failed"
+    given = wanted(failure_class="Source", reason="SourceUnavailable", source="app-db", destination="bucket")
+    assert selector(given) == (
         "status.phase=Failed,status.failure.class=Source,status.failure.reason=SourceUnavailable,"
         "spec.source.name=app-db,status.effective.destination=bucket"
     )
+    assert matches(document(), given)
+
+
+@pytest.mark.parametrize("other", [{"reason": "Deadline"}, {"source": "other-db"}, {"destination": "elsewhere"}])
+def test_what_differs_in_a_field_is_not_chosen(other: dict[str, str]) -> None:
+    assert not matches(document(), wanted(**other))
+
+
+def test_what_has_no_status_yet_is_not_chosen() -> None:
+    fresh = document()
+    del fresh["status"]
+    assert not matches(fresh, wanted())
 
 
 def test_a_new_run_is_asked_for_only_if_the_request_is_as_it_was_read() -> None:
@@ -256,3 +273,86 @@ def test_help_tells_of_rights_rate_and_examples(capsys: pytest.CaptureFixture[st
         "exit codes",
     ):
         assert part in told
+
+
+class Desk:
+    """The API server as a person's command meets it, over the world of the operator."""
+
+    def __init__(self, world: World, hand: Hand) -> None:
+        self._world = world
+        self._hand = hand
+
+    async def letters(self) -> list[Letter]:
+        async with self._hand.call(unreachable):
+            failed = [each for each in self._world.requests.values() if each["status"]["phase"] == "Failed"]
+        return sorted(map(read_letter, failed), key=lambda letter: (letter.failed, letter.key))
+
+    async def patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        async with self._hand.call(unreachable):
+            *_, namespace, _, name = path.split("/")
+            key = Key(namespace, name)
+            present = self._world.requests.get(key)
+            if present is None:
+                raise ApiError(404, "NotFound", path)
+            if present["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]:
+                raise ApiError(409, "Conflict", path)
+            self._world.apply(key, **body["spec"])
+            return self._world.requests[key]
+
+
+def redrive_all(world: World, hand: Hand, run_id: str) -> list[str]:
+    """What the command does, and says of each; nothing when it is killed."""
+
+    async def sleep(_: float) -> None:
+        return
+
+    async def told() -> list[str]:
+        desk = Desk(world, hand)
+        redriver = Redriver(desk, run_id, 2.0, dry_run=False, sleep=sleep)  # type: ignore[arg-type]
+        return [each.word async for each in redriver.all(await desk.letters())]
+
+    with suppress(Killed, ApiError):
+        return finish(told())
+    return []
+
+
+NAMES = [Key("team-a", name) for name in ("one", "two", "three")]
+
+
+def mended(hand: Hand) -> World:
+    """Three fail, what broke is mended, and the command is given twice: the first time trouble befalls it."""
+    world, quiet = World(), Hand()
+
+    def rest() -> None:
+        operator = settle(world, Operator(world, quiet), quiet)
+        for step in (start, deliver):
+            step(world)
+            operator = settle(world, operator, quiet)
+
+    for key in NAMES:
+        world.apply(key)
+    operator = settle(world, Operator(world, quiet), quiet)
+    start(world)
+    fail(world)
+    settle(world, operator, quiet)
+    world.wait(60)
+    redrive_all(world, hand, "first")
+    rest()
+    world.wait(60)
+    redrive_all(world, Hand(), "again")
+    rest()
+    hand.land()
+    rest()
+    return world
+
+
+@pytest.mark.parametrize("trouble", ["killed", "refused", "lost", "late"])
+def test_whatever_befalls_the_command_who_gives_it_again_has_each_run_anew_once(trouble: Trouble) -> None:
+    quiet = Hand()
+    mended(quiet)
+    assert quiet.calls == 1 + len(NAMES)  # the list, and a patch for each
+    for when in range(quiet.calls):
+        world = mended(Hand(trouble, when))
+        assert {key: world.status(key)["phase"] for key in NAMES} == dict.fromkeys(NAMES, "Succeeded")
+        assert (len(world.created), len(set(world.created)), len(world.delivered)) == (6, 6, 3)
+        assert [len(entries) for entries in world.windows.values()] == [6]

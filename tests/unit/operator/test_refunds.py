@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from export_operator.domain.actions import Refund, Settle
 from export_operator.domain.decide import decide
-from export_operator.domain.estimates import demand, remember
-from export_operator.domain.model import DeliveredSize, Named
+from export_operator.domain.estimates import declared, demand, remember
+from export_operator.domain.model import DeliveredSize, Named, Request
 from export_operator.domain.policy import REFUND_ON
 from export_operator.domain.quota import Demand, Settlement, Size
-from export_operator.domain.refunds import settlement
+from export_operator.domain.refunds import settlement, superseded
 
-from .builders import NOW, RUN, SETTINGS, catalogue, job, request, seen, source
+from .builders import NOW, RUN, SETTINGS, catalogue, job, request, seen
 
 pytestmark = pytest.mark.unit
 
@@ -76,7 +76,27 @@ def test_a_policy_may_refund_nothing() -> None:
 def test_a_policy_may_refund_more() -> None:
     kind = Named("kind", {"limits": {"refundOn": ["User"]}})
     given = seen(request(status=failed("User")), unsettled=True, catalogue=catalogue(policies=(kind,)))
-    assert decide(given, SETTINGS, NOW).actions == (Settle(REFUNDED),)
+    assert decide(given, SETTINGS, NOW).actions == (Settle(REFUNDED, soon=True),)
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_run_that_another_has_taken_the_place_of_is_settled_by_its_end(end: str) -> None:
+    """As long as status tells of it."""
+    status, expected = ENDS[end]
+    assert superseded(request(status=status, runID="another"), RUN, {}) == expected
+
+
+@pytest.mark.parametrize(
+    "present",
+    [
+        None,
+        request(status=ended("Succeeded", result=DELIVERED, run="of another that was made since")),
+        request(status=ended("Running"), runID="another"),
+    ],
+    ids=["its request is gone", "status tells of another run", "it has not ended"],
+)
+def test_all_that_was_reserved_counts_when_nobody_knows_how_a_run_ended(present: Request | None) -> None:
+    assert superseded(present, RUN, {}) == Settlement(RUN)
 
 
 def test_an_ended_run_is_settled_once() -> None:
@@ -101,7 +121,7 @@ USERS = {"name": "users", "table": {"name": "users"}, "columns": ["id"]}
 
 
 @pytest.mark.parametrize(
-    ("declared", "deliveries", "maxima", "expected"),
+    ("told", "deliveries", "maxima", "expected"),
     [
         ({}, (), {}, Demand()),
         ({"rows": 100, "bytes": 900}, (), {}, Demand(Size(100), Size(900))),
@@ -112,10 +132,10 @@ USERS = {"name": "users", "table": {"name": "users"}, "columns": ["id"]}
     ids=["nobody knows", "declared", "bounded by maxima", "delivered of late", "empty"],
 )
 def test_a_run_is_expected_to_be_as_large_as(
-    declared: dict[str, int], deliveries: tuple[DeliveredSize, ...], maxima: dict[str, int], expected: Demand
+    told: dict[str, int], deliveries: tuple[DeliveredSize, ...], maxima: dict[str, int], expected: Demand
 ) -> None:
-    dataset = USERS | ({"expected": declared} if declared else {})
-    assert demand(source(datasets=[dataset]), "users", deliveries, maxima) == expected
+    dataset = USERS | ({"expected": told} if told else {})
+    assert demand(declared(dataset, maxima), deliveries) == expected
 
 
 def told(run: str, rows: int, **result: Any) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def test_then_the_status_says_so_and_the_request_may_go() -> None:
     (write,) = at(601, undone=True, given=replace(ENDED, spec={**ENDED.spec, "ttlSecondsAfterFinished": 700})).actions
     assert write == WriteStatus(STATUS | {"result": RESULT | {"deleted": True}})
     gone = replace(ENDED, status=write.status)
-    bury, delete = at(701, given=gone).actions
+    bury, delete = at(760, given=gone).actions
     assert isinstance(bury, Bury)
     assert (bury.stone.result["deleted"], delete) == (True, DeleteRequest(gone))
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import takewhile
 from typing import Any, cast
 
@@ -27,7 +28,7 @@ from export_operator.schedules import KIND, Schedules
 from export_operator.store import Store
 
 from .builders import ENFORCED
-from .hand import Hand, Killed, Trouble, finish, unreachable
+from .hand import Call, Hand, Killed, Trouble, finish, unreachable
 from .recording import Notebook
 
 pytestmark = pytest.mark.unit
@@ -339,6 +340,65 @@ def test_an_api_server_in_trouble_is_nobodys_fault_and_is_asked_again() -> None:
     with pytest.raises(ApiError):
         Process(world).turn()
     assert world.status == {}
+
+
+def test_a_schedule_that_somebody_has_deleted_makes_nothing_more_whatever_keeps_it() -> None:
+    world = applied()
+    operator, lagging = Process(world), Process(world)
+    operator.settle()
+    lagging.look()
+    marks = {"deletionTimestamp": times.render(world.now), "resourceVersion": world.next()}
+    world.schedule = {**world.schedule, "metadata": world.schedule["metadata"] | marks}
+    wait(world, 5)
+    operator.settle()
+    assert (lagging.turn(), lagging.turn(), world.births) == (0.0, None, Counter())
+
+
+EDITS: Mapping[str, tuple[Mapping[str, Any], int]] = {
+    "schedule": ({"schedule": "5-59/10 * * * *"}, 5),
+    "time zone": ({"timeZone": "Asia/Kathmandu"}, 5),
+    "both": ({"schedule": "3-59/10 * * * *", "timeZone": "UTC"}, 3),
+}
+"""What somebody writes, and at which minute it is time next."""
+
+
+@dataclass
+class Meddling(Hand):
+    """Somebody edits the schedule just before a call of the operator's."""
+
+    edit: Callable[[], None] = lambda: None
+    before: int | None = None
+
+    def call(self, failure: Callable[[], Exception], *, quiet: bool = False) -> Call:
+        if self.calls == self.before:
+            self.before = None
+            self.edit()
+        return super().call(failure, quiet=quiet)
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edit_while_a_request_is_due_makes_nothing_twice_and_misses_nothing_that_it_asks_for(edit: str) -> None:
+    changes, minute = EDITS[edit]
+    found = []
+    for call in range(6):
+        world = applied(concurrencyPolicy="Allow")
+        hand = Meddling(edit=partial(world.apply, **changes))
+        operator = Process(world, hand)
+        operator.settle()
+        wait(world, 2)  # one is due
+        hand.before = hand.calls + call
+        operator.settle()
+        if hand.before is not None:
+            world.apply(**changes)
+        for _ in range(3):
+            operator.settle()
+            wait(world, 3)
+        operator.settle()
+        found.append((world.births, "missedSchedules" in world.status, world.status["effective"]))
+    due, following = "often-2603290000", f"often-26032900{minute:02}"
+    effective = {name: {**SPEC, **changes}[name] for name in ("schedule", "timeZone")}
+    # Read anew just before it is made: an edit that comes later comes after it.
+    assert found == [(Counter({due: int(call > 0), following: 1}) + Counter(), False, effective) for call in range(6)]
 
 
 # Who asks.

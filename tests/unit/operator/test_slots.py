@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import datetime
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from export_operator.domain.identity import Subject
-from export_operator.domain.model import Key
 from export_operator.domain.pages import MAX_ENTRIES, Entry
 from export_operator.domain.slots import Occupancy, SlotLimits, grant, levels_of
 
-from .builders import NOW, later
+from .builders import entry, later
 
 pytestmark = pytest.mark.unit
-
-
-def entry(run: str, time: datetime = NOW, **changes: str) -> Entry:
-    base = Entry(
-        run=run,
-        request=Key(changes.pop("namespace", "team-a"), run),
-        uid=f"uid-{run}",
-        time=time,
-        user="alice",
-        source="app-db",
-        destination="bucket",
-    )
-    return replace(base, **changes)  # type: ignore[arg-type]
 
 
 def give(held: tuple[Entry, ...], wanted: Entry, limits: SlotLimits) -> tuple[Entry, ...]:

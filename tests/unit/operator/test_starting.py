@@ -8,7 +8,7 @@ import pytest
 
 from export_operator.domain.model import Job, Pod
 from export_operator.domain.notices import Notice, parse_notice
-from export_operator.domain.starting import awaited_since, running_since, start_problem, stop_needed, unexplained
+from export_operator.domain.starting import awaited_since, start_problem, stop_needed, unexplained
 
 from .builders import NOW, ended_pod, job, later, pod, running_pod, success
 
@@ -69,11 +69,6 @@ def test_a_long_sentence_of_the_kubelet_is_cut() -> None:
     found = start_problem((pod(waiting_reason="ErrImagePull", waiting_message="x" * 5000),))
     assert found is not None
     assert len(found[1]) == 600
-
-
-def test_a_run_runs_since_its_first_attempt() -> None:
-    pods = (pod(started=later(9)), pod(started=later(4)), pod())
-    assert running_since(pods) == later(4)
 
 
 FIVE = timedelta(seconds=300)

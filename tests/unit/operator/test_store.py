@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from export_operator.backlog import BATCH, Backlog
+from export_operator.domain import gitops
 from export_operator.domain.model import Catalogue, Key, Named
 from export_operator.store import BESIDE, REQUESTS, Store
 
@@ -64,6 +65,15 @@ def test_a_request_made_anew_replaces_the_old_one_of_its_name(given: Fixture) ->
     assert given.store.requests == {A: document(11, uid="u2")}
 
 
+def test_what_is_told_late_of_one_that_was_made_anew_does_not_touch_the_new_one(given: Fixture) -> None:
+    given.store.put_request(document(1))
+    given.store.put_request(document(5, uid="u2"))
+    given.store.put_request(document(2))
+    given.store.drop_request(A, "u1")
+    given.store.put_request(document(3))
+    assert given.store.requests == {A: document(5, uid="u2")}
+
+
 def test_every_change_of_a_request_wakes_it(given: Fixture) -> None:
     given.store.put_request(document(1))
     given.store.put_request(document(2))
@@ -77,11 +87,56 @@ def test_what_is_known_already_wakes_nobody(given: Fixture) -> None:
     assert given.woken == [A]
 
 
-def test_who_manages_which_field_is_not_kept(given: Fixture) -> None:
-    managed = document(1)
-    managed["metadata"]["managedFields"] = [{"manager": "kubectl"}]
-    given.store.put_request(managed)
-    assert given.store.requests == {A: document(1)}
+def test_of_what_people_and_tools_note_on_it_only_what_is_read_is_kept(given: Fixture) -> None:
+    noted, kept = document(1), document(1)
+    tracked = {"argocd.argoproj.io/tracking-id": "app:export-operator.io/ExportRequest:team-a/a"}
+    owner = {"kind": "ScheduledExport", "controller": True}
+    kept["metadata"] |= {"annotations": tracked, "ownerReferences": [owner]}
+    noted["metadata"] |= {
+        "managedFields": [{"manager": "kubectl"}],
+        "labels": {f"of-the-team/{number}": "x" * 63 for number in range(100)},
+        "annotations": {**tracked, "kubectl.kubernetes.io/last-applied-configuration": "{}" * 100_000},
+        "ownerReferences": [owner, *({"kind": "ConfigMap", "name": str(number)} for number in range(100))],
+        "finalizers": ["example.org/audit"],
+    }
+    given.store.put_request(noted)
+    assert given.store.requests == {A: kept}
+
+
+def test_marks_of_the_platform_team_are_kept() -> None:
+    store = Store(lambda _: None, marks=gitops.keys(["example.org/team=a"]))
+    marked = document(1)
+    marked["metadata"]["labels"] = {"example.org/team": "a"}
+    store.put_request(marked)
+    assert store.requests == {A: marked}
+
+
+def going(version: int, **changes: Any) -> dict[str, Any]:
+    """Somebody has deleted it, and a finalizer keeps it."""
+    found = document(version, **changes)
+    found["metadata"] |= {"deletionTimestamp": "2026-11-24T12:00:00Z", "finalizers": ["example.org/audit"]}
+    return found
+
+
+def test_what_somebody_has_deleted_is_gone_whatever_keeps_it(given: Fixture) -> None:
+    given.store.put_request(document(1))
+    given.store.put_request(going(2))
+    for late in (document(1), going(2), going(3)):
+        given.store.put_request(late)
+    assert (given.woken, given.store.requests) == ([A, A], {})
+
+
+def test_what_was_deleted_before_it_was_seen_is_never_there(given: Fixture) -> None:
+    given.store.put_request(going(2))
+    given.store.put_request(document(1))
+    assert given.store.requests == {}
+
+
+def test_what_is_going_takes_nothing_along_that_has_its_name_by_now(given: Fixture) -> None:
+    given.store.put_request(going(2))
+    given.store.put_request(document(4, uid="u2"))
+    given.store.put_request(going(3))
+    assert given.store.requests == {A: document(4, uid="u2")}
 
 
 @pytest.mark.parametrize(("phase", "rests"), [("Succeeded", True), ("Running", False), ("", False)])
@@ -192,6 +247,33 @@ def test_a_kind_beside_requests_is_kept_by_key_and_its_changes_told_to_its_contr
     given.store.drop_beside(kind, A)
     given.store.put_beside(kind, document(6))
     assert (given.store.beside[kind], given.heard) == ({}, [(kind, A)] * 3)
+
+
+@pytest.mark.parametrize("kind", BESIDE)
+def test_one_of_these_that_was_made_anew_stays_when_the_old_one_is_told_to_be_gone(kind: str) -> None:
+    given = Beside(kind)
+    given.store.put_beside(kind, document(5))
+    given.store.put_beside(kind, document(7, uid="u2"))
+    given.store.drop_beside(kind, A, "u1")
+    given.store.put_beside(kind, document(6))
+    assert (given.store.beside[kind], given.heard) == ({A: document(7, uid="u2")}, [(kind, A)] * 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_source_that_was_made_anew_is_offered_when_the_old_one_is_told_to_be_gone(given: Fixture, kind: str) -> None:
+    given.store.put_named(kind, document(5, name="db"))
+    given.store.put_named(kind, document(7, name="db", uid="u2"))
+    given.store.drop_named(kind, "db", "u1")
+    assert given.store.documents[kind] == {"db": document(7, name="db", uid="u2")}
+
+
+@pytest.mark.parametrize("kind", BESIDE)
+def test_one_of_these_that_somebody_has_deleted_is_gone_whatever_keeps_it(kind: str) -> None:
+    given = Beside(kind)
+    given.store.put_beside(kind, document(5))
+    given.store.put_beside(kind, going(6))
+    given.store.put_beside(kind, going(7))
+    assert (given.store.beside[kind], given.heard) == ({}, [(kind, A)] * 2)
 
 
 def test_who_listens_hears_of_requests_too() -> None:

@@ -25,7 +25,7 @@ from export_operator.adapters.outbox import KEY, NAME, OutboxStore
 from export_operator.domain import times
 from export_operator.domain.actions import Emit
 from export_operator.domain.channels import Channel
-from export_operator.domain.model import Job, Key, Request
+from export_operator.domain.model import ANNOTATION_RESEND, Job, Key, Request
 from export_operator.domain.notifications import Notification
 from export_operator.domain.outbox import GIVE_UP, MAX_BOX, Outbox, Tally
 from export_operator.lanes import MAX_REFUSALS
@@ -34,7 +34,7 @@ from export_operator.store import Store
 
 from .builders import NOW, spec
 from .configmaps import ConfigMaps
-from .hand import Hand, Killed, finish
+from .hand import Hand, Killed, Trouble, finish, unreachable
 
 pytestmark = pytest.mark.unit
 
@@ -69,10 +69,11 @@ class Cluster:
         self.version += 1
         return str(self.version)
 
-    def policy(self, *channels: str, **section: Any) -> None:
+    def policy(self, *channels: str, annotations: Mapping[str, str] | None = None, **section: Any) -> None:
         made = [{"name": name, "type": "Webhook", "secretRef": {"name": name}} for name in channels]
+        metadata = {"name": "p", "uid": "p", "resourceVersion": self.next(), "annotations": dict(annotations or {})}
         self.policies["p"] = {
-            "metadata": {"name": "p", "uid": "p", "resourceVersion": self.next()},
+            "metadata": metadata,
             "spec": {"notifications": {"channels": made, **section}},
         }
 
@@ -307,11 +308,35 @@ async def test_what_a_receiver_refuses_steps_aside_is_given_up_and_shown(cluster
         await at_rest(process)
         await until(lambda: process.shown["p/ops"] == Tally({"delivered": 1, "failed": 3, "dead": 1}, 0, None))
         why = f"refused {MAX_REFUSALS} times: HTTP 400"
-        told = f"no channel is in trouble; 1 were given up, the last at {times.render(NOW)} (ops: {why})"
+        told = f"no channel is in trouble; given up: 1, the last at {times.render(NOW)} (ops: {why})"
         assert process.notifications.standing("p") == (True, told)
     (dead,) = cluster.outbox.dead
     assert (dead.id, dead.channel, dead.request) == ("run-bad-succeeded", "p/ops", "team-a/bad")
     assert dead.why == why
+
+
+async def test_what_was_given_up_is_sent_again_once_when_its_policy_asks_for_it_whoever_leads(cluster: Cluster) -> None:
+    cluster.trouble["ops"] = cluster.trouble["chat"] = DeliveryError("HTTP 400", refused=True)
+    async with leading(cluster) as process:
+        cluster.ends("one", "ops", "chat")
+        process.look()
+        await until(lambda: {dead.channel for dead in cluster.outbox.dead} == {"p/ops", "p/chat"})
+    cluster.requests.clear()
+    cluster.trouble.clear()
+    cluster.now += timedelta(days=3)
+    async with leading(cluster) as process:
+        cluster.policy("ops", "chat", annotations={ANNOTATION_RESEND: f"{times.render(NOW)} ops"})
+        process.look()
+        await until(lambda: cluster.delivered == [("ops", "run-one-succeeded")])
+        await until(lambda: [dead.channel for dead in cluster.outbox.dead] == ["p/chat"])
+        cluster.trouble["ops"] = DeliveryError("HTTP 400", refused=True)
+        cluster.ends("two", "ops")
+        process.look()
+        await until(lambda: len(cluster.outbox.dead) == 2)
+        await process.swept()
+        await process.swept()
+    assert cluster.delivered == [("ops", "run-one-succeeded")]
+    assert [dead.id for dead in cluster.outbox.dead] == ["run-one-succeeded", "run-two-succeeded"]
 
 
 async def test_one_that_a_receiver_chokes_on_holds_up_the_others_for_a_while_only(cluster: Cluster) -> None:
@@ -546,6 +571,77 @@ async def test_whatever_befalls_its_calls_each_end_is_told_under_one_id(
     assert cluster.delivered[settled:] == [("ops", "run-last-succeeded")]
     if trouble != "killed":
         assert len(set(cluster.delivered)) == len(cluster.delivered)
+
+
+class Step(Process):
+    """An operator that does one thing after the other, as it is told: every call of it passes `hand`."""
+
+    async def _send(self, channel: Channel, secret: Mapping[str, bytes], found: Notification) -> None:
+        assert secret == {"url": b"x"}
+        async with self.hand.call(lambda: DeliveryError("no answer")):
+            self.cluster.delivered.append((channel.name, found.id))
+
+    async def secret_object(self, name: str) -> Document | None:
+        async with self.hand.call(unreachable):
+            return await super().secret_object(name)
+
+    def round(self) -> None:
+        """Look, keep, deliver what waits, keep. What fails is for the next round."""
+        told = self.notifications
+        self.look()
+        with suppress(ApiError):
+            if told._outbox is None:
+                kept = finish(told._place.load())
+                told._version, told._outbox = kept.version, kept.value or Outbox()
+                told._lanes.begin(told._outbox)
+            finish(told._sweep())
+            finish(told._save())
+        if told._outbox is None:
+            return
+        for key, box in told._outbox.boxes.items():
+            for waiting in list(box.waiting.values()):
+                with suppress(DeliveryError):
+                    finish(told._lanes._deliver(key, waiting.notification))
+                    told._lanes._settle(key, waiting.notification)
+        with suppress(ApiError):
+            finish(told._save())
+
+
+def played(hand: Hand) -> Cluster:
+    """Two runs end, one after the other, and two rounds follow on each, by whoever lives."""
+    cluster = Cluster()
+    cluster.policy("ops", "chat")
+    process = Step(cluster, hand)
+    for name in ("", "one", "two"):
+        if name:
+            cluster.ends(name, "ops", "chat")
+        for _ in range(3):
+            cluster.now += timedelta(seconds=1)
+            try:
+                process.round()
+            except Killed:
+                process = Step(cluster, hand)
+    return cluster
+
+
+@pytest.mark.parametrize("trouble", ["killed", "refused", "lost", "late"])
+def test_each_end_is_told_under_one_id_whatever_befalls_any_one_call_and_what_is_kept_is_not_repeated(
+    trouble: Trouble,
+) -> None:
+    quiet = Hand()
+    expected = Counter(played(quiet).delivered)
+    assert expected == Counter((channel, f"run-{name}-succeeded") for channel in ("ops", "chat") for name in NAMES[:2])
+    for when in range(quiet.calls):
+        hand = Hand(trouble, when)
+        cluster = played(hand)
+        told = Counter(cluster.delivered)
+        assert (set(told), max(told.values()) <= 2) == (set(expected), True), when
+        assert trouble != "refused" or told == expected, when
+        kept = cluster.outbox
+        hand.land()
+        Step(cluster).round()
+        late = len(cluster.delivered) - told.total()
+        assert (cluster.outbox, late <= (trouble == "late")) == (kept, True), when
 
 
 class Histories(RuleBasedStateMachine):

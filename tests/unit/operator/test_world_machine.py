@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from export_operator.domain.breaker import DESTINATION, SOURCE
-from export_operator.domain.model import TERMINAL_PHASES, Key, Named
+from export_operator.domain.model import TERMINAL_PHASES, Key, Named, going
 from export_operator.domain.pages import State
 from export_operator.domain.policy import Defaults
 from export_operator.domain.quota import LAUNCHES, used
@@ -64,18 +64,24 @@ class Life(RuleBasedStateMachine):
 
     # People.
 
-    @rule(key=keys, reject=st.booleans(), managed=st.booleans(), takes_along=st.booleans())
-    def a_request_is_applied(self, key: Key, reject: bool, managed: bool, takes_along: bool) -> None:
-        """By a person, or by a tool that leaves its mark; perhaps once more, after whatever became of it."""
+    @rule(key=keys, reject=st.booleans(), managed=st.booleans(), takes_along=st.booleans(), kept=st.booleans())
+    def a_request_is_applied(self, key: Key, reject: bool, managed: bool, takes_along: bool, kept: bool) -> None:
+        """By a person, or by a tool that leaves its mark, perhaps with a finalizer of somebody's; perhaps once more,
+        after whatever became of it."""
         if key not in self.world.requests:
             changes = BOB if key == QUEUED else {}
             changes = changes | ({"deletionPolicy": "Delete"} if takes_along else {})
             changes |= {"onQuotaExceeded": "Reject" if reject else "Queue", "ttlSecondsAfterFinished": 600}
-            self.world.apply(key, annotations=TRACKED if managed else None, **changes)
+            finalizers = ("example.org/audit",) if kept else ()
+            self.world.apply(key, TRACKED if managed else None, finalizers, **changes)
 
     @rule(key=keys)
     def a_request_is_deleted(self, key: Key) -> None:
         self.world.delete(key)
+
+    @rule(key=keys)
+    def a_finalizer_is_taken_away(self, key: Key) -> None:
+        self.world.let_go(key)
 
     @rule(key=keys)
     def a_request_is_cancelled(self, key: Key) -> None:
@@ -274,22 +280,19 @@ class Life(RuleBasedStateMachine):
                     if not job.terminal:
                         action(name)
         self.operator = settle(self.world, self.operator, self.hand, SCARCE)
+        present = {key: document for key, document in self.world.requests.items() if not going(document)}
         waiting = {
             key: document["status"]["reason"]
-            for key, document in self.world.requests.items()
+            for key, document in present.items()
             if document["status"]["phase"] not in TERMINAL_PHASES
         }
         assert set(waiting.values()) <= {"QuotaExceeded"}, waiting
         assert self.world.slots == ()
-        ended = [
-            document["status"]
-            for document in self.world.requests.values()
-            if document["status"]["phase"] in TERMINAL_PHASES
-        ]
+        ended = [document["status"] for document in present.values() if document["status"]["phase"] in TERMINAL_PHASES]
         rows = self.world.rows
         told = {status["run"]: ended_as(status) for status in ended if status["reason"] != "RunIDUsed"}
         assert {run: rows[run]["phase"] for run in told} == told
-        assert {job.request for job in self.world.jobs.values()} <= set(self.world.requests)
+        assert {job.request for job in self.world.jobs.values()} <= set(present)
 
 
 TestLife = Life.TestCase

@@ -7,6 +7,7 @@ operator passes `Hand.call`, where trouble can befall it. Clean-up, history and 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ from export_contract.runspec import RunSpec
 from export_operator.adapters import totals
 from export_operator.adapters.cells import LedgerError
 from export_operator.adapters.kube import ApiError
-from export_operator.adapters.ledger import Ledger
+from export_operator.adapters.ledger import SOON_SECONDS, Ledger
 from export_operator.adapters.metrics import Metrics
 from export_operator.adapters.storage import StorageError
 from export_operator.adapters.totals import TotalsStore
@@ -38,6 +39,7 @@ from export_operator.domain.manifests import Sought
 from export_operator.domain.model import (
     ANNOTATION_STOP_MESSAGE,
     ANNOTATION_STOP_REASON,
+    ANNOTATION_UNDONE,
     EPOCH,
     LABEL_RUN,
     TERMINAL_PHASES,
@@ -46,6 +48,7 @@ from export_operator.domain.model import (
     Named,
     Pod,
     Request,
+    going,
     parse_job,
 )
 from export_operator.domain.notices import Notice
@@ -84,6 +87,8 @@ class World:
     created: list[str] = field(default_factory=list)
     job_manifests: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     objects: Objects = field(default_factory=Objects)
+    bucket_away: bool = False
+    """For the operator; pods reach it still."""
     rows: dict[str, Row] = field(default_factory=dict)
     """The history."""
     configmaps: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -98,6 +103,9 @@ class World:
     identity: Enforcement = ENFORCED
     version: int = 100
     births: int = 0
+    job_versions: dict[str, tuple[Job, int]] = field(default_factory=dict)
+    jobs_kept: bool = False
+    """By a finalizer of somebody's: whoever deletes one only marks it."""
     ends: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def next(self) -> int:
@@ -158,7 +166,13 @@ class World:
 
     # What people do.
 
-    def apply(self, key: Key, annotations: Mapping[str, str] | None = None, **changes: Any) -> None:
+    def apply(
+        self,
+        key: Key,
+        annotations: Mapping[str, str] | None = None,
+        finalizers: tuple[str, ...] = (),
+        **changes: Any,
+    ) -> None:
         """Create the request, or change its spec."""
         known = self.requests.get(key)
         if known is None:
@@ -172,6 +186,7 @@ class World:
                     "generation": 1,
                     "creationTimestamp": times.render(self.now),
                     "annotations": dict(annotations or {}),
+                    "finalizers": finalizers,
                 },
                 "spec": spec(**changes),
                 "status": {"observedGeneration": -1},
@@ -192,7 +207,27 @@ class World:
         self.down.discard(Subject(kind, name))
 
     def delete(self, key: Key) -> None:
-        self.requests.pop(key, None)
+        """As the API server does it: what has a finalizer stays, and says that it is going."""
+        document = self.requests.pop(key, None)
+        if document is not None and document["metadata"]["finalizers"]:
+            marks = {"resourceVersion": str(self.next()), "deletionTimestamp": times.render(self.now)}
+            self.requests[key] = {**document, "metadata": document["metadata"] | marks}
+
+    def let_go(self, key: Key) -> None:
+        """Nothing keeps the request any more."""
+        document = self.requests.get(key)
+        if document is not None and document["metadata"]["finalizers"]:
+            changes = {"resourceVersion": str(self.next()), "finalizers": ()}
+            self.requests[key] = {**document, "metadata": document["metadata"] | changes}
+            if going(document):
+                self.delete(key)
+
+    def delete_job(self, name: str) -> None:
+        """Likewise. Its pods are left to whoever collects garbage when it is gone."""
+        if self.jobs_kept:
+            self.jobs[name] = replace(self.jobs[name], deleting=True)
+        else:
+            del self.pods[self.jobs.pop(name).run]
 
     def wait(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -201,17 +236,31 @@ class World:
         found: Mapping[str, Any] = self.requests[key]["status"]
         return found
 
+    def job(self, name: str) -> Job | None:
+        """With its resourceVersion, which is another whenever it has changed."""
+        job = self.jobs.get(name)
+        if job is None:
+            return None
+        seen, version = self.job_versions.get(name, (None, 0))
+        if seen != job:
+            version += 1
+            self.job_versions[name] = (job, version)
+        return replace(job, resource_version=str(version))
+
     def job_document(self, name: str) -> dict[str, Any] | None:
         """The Job as the API server tells it."""
-        job = self.jobs.get(name)
+        job = self.job(name)
         if job is None:
             return None
         manifest = self.job_manifests[name]
         stop = {ANNOTATION_STOP_REASON: job.stop_reason, ANNOTATION_STOP_MESSAGE: job.stop_message}
+        noted = (stop if job.stop_reason else {}) | ({ANNOTATION_UNDONE: "true"} if job.undone else {})
         stamped = {
             "uid": job.uid,
+            "resourceVersion": job.resource_version,
             "creationTimestamp": times.render(job.created),
-            "annotations": manifest["metadata"]["annotations"] | (stop if job.stop_reason else {}),
+            "annotations": manifest["metadata"]["annotations"] | noted,
+            "deletionTimestamp": times.render(job.created) if job.deleting else None,
         }
         end = {"status": "True", "lastTransitionTime": times.render(job.finished or job.created)}
         failed = {"reason": job.failed_reason, "message": job.failed_message}
@@ -235,7 +284,7 @@ class World:
     def start(self, name: str) -> None:
         """A pod of the Job begins to run."""
         job = self.jobs[name]
-        if job.suspended or job.terminal or any(pod.running for pod in self.pods[job.run]):
+        if job.suspended or job.terminal or job.deleting or any(pod.running for pod in self.pods[job.run]):
             return
         number = len(self.pods[job.run])
         pod = Pod(
@@ -425,6 +474,7 @@ class Papers:
 
     def __init__(self, operator: Operator, world: World, hand: Hand) -> None:
         self.delete_job = operator.delete_job
+        self.note_undone = operator.note_undone
         self._world = world
         self._hand = hand
 
@@ -520,7 +570,8 @@ class Operator:
 
     def look(self) -> None:
         """All watches have delivered everything."""
-        self._jobs, self._pods = dict(self._world.jobs), dict(self._world.pods)
+        self._jobs = {name: job for name in self._world.jobs if (job := self._world.job(name)) is not None}
+        self._pods = dict(self._world.pods)
         self._workloads = {workload.job_uid: workload for workload in self._world.workloads.values()}
         self.look_at_requests()
 
@@ -557,7 +608,8 @@ class Operator:
     @asynccontextmanager
     async def _opened(self, place: Mapping[str, Any]) -> AsyncIterator[Any]:
         async with self._hand.call(lambda: StorageError("its Secret cannot be read")):
-            pass
+            if self._world.bucket_away:
+                raise StorageError(f"bucket {place['bucket']!r}: EndpointConnectionError")
         yield Bucket(self._world.objects, self._hand, place["bucket"])
 
     async def _recalled(self, place: Mapping[str, Any], folder: str) -> list[Manifest]:
@@ -597,16 +649,18 @@ class Operator:
             self._open = True
         return True
 
-    def flush(self) -> None:
-        """What the ledger does every few seconds, and at its end."""
-        finish(self._ledger.flush())
+    def flush(self, *, everything: bool = True) -> None:
+        """What the ledger does every few seconds, and at its end; or what cannot wait so long."""
+        until = float("inf") if everything else time.monotonic() + SOON_SECONDS
+        for subject in self._ledger._due_by(until):
+            finish(self._ledger._write_off(subject))
 
     def clean(self) -> bool:
         """What the cleaner does beside all else: one round. Whether there was anything to do."""
         waiting = [each for each in self._cleaner._waiting.values() if each]
         for each in waiting:
             asyncio.run(self._cleaner._round(each, 1))
-        return bool(waiting)
+        return bool(waiting) and not self._world.bucket_away
 
     def record(self) -> None:
         """What history and totals do every few seconds. What has failed is not too recent to be tried again."""
@@ -619,7 +673,8 @@ class Operator:
 
     async def request(self, key: Key) -> dict[str, Any] | None:
         async with self._hand.call(unreachable):
-            return self._world.requests.get(key)
+            found = self._world.requests.get(key)
+            return None if found is None or going(found) else found
 
     async def write_status(self, path: str, document: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
         async with self._hand.call(unreachable):
@@ -654,7 +709,12 @@ class Operator:
                 self._world.pods[job.run] = ()
                 self._world.created.append(job.run)
                 self._world.specs[job.run] = run_spec(manifest)
-            return self._world.jobs[name]
+            return self._there(name)
+
+    def _there(self, name: str) -> Job:
+        found = self._world.job(name)
+        assert found is not None
+        return found
 
     async def stop_job(self, job: Job, reason: str, message: str) -> Job:
         let_go: dict[str, Any] = {} if job.queue else {"suspended": False}
@@ -662,24 +722,30 @@ class Operator:
 
     async def suspend_job(self, job: Job, *, suspend: bool) -> Job:
         assert not job.queue, "Kueue alone suspends its Jobs and lets them go on"
-        return await self._change(job, suspended=suspend)
+        return await self._change(job, unchanged=not suspend, suspended=suspend)
 
-    async def _change(self, job: Job, **changes: Any) -> Job:
+    async def note_undone(self, job: Job) -> None:
+        await self._change(job, undone=True)
+
+    async def _change(self, job: Job, *, unchanged: bool = False, **changes: Any) -> Job:
         async with self._hand.call(unreachable):
-            present = self._world.jobs.get(job.name)
+            present = self._world.job(job.name)
             if present is None:
                 raise ApiError(404, "NotFound", job.name)
-            if present.uid != job.uid:
+            if present.uid != job.uid or (unchanged and present.resource_version != job.resource_version):
                 raise ApiError(409, "Conflict", job.name)
             self._world.jobs[job.name] = replace(present, **changes)
-            return self._world.jobs[job.name]
+            return self._there(job.name)
 
-    async def delete_job(self, job: Job) -> None:
+    async def delete_job(self, job: Job, *, unchanged: bool = False) -> None:
         async with self._hand.call(unreachable):
-            present = self._world.jobs.get(job.name)
-            if present is not None and present.uid == job.uid:
-                del self._world.jobs[job.name]
-                del self._world.pods[job.run]
+            present = self._world.job(job.name)
+            if present is None:
+                return
+            if present.uid == job.uid and not (unchanged and present.resource_version != job.resource_version):
+                self._world.delete_job(job.name)
+            elif unchanged:
+                raise ApiError(409, "Conflict", job.name)
 
     async def delete_pod(self, pod: Pod) -> None:
         async with self._hand.call(unreachable):
@@ -704,7 +770,7 @@ class Operator:
         async with self._hand.call(unreachable):
             present = self._world.requests.get(request.key)
             if present is not None and present["metadata"]["resourceVersion"] == request.resource_version:
-                del self._world.requests[request.key]
+                self._world.delete(request.key)
 
     async def emit(self, request: Request, event: Emit, now: datetime) -> None:
         """Events inform: an error while one is written is logged by the adapter and goes no further."""
@@ -751,8 +817,13 @@ class Operator:
         if name not in self._jobs and confirm:
             async with self._hand.call(unreachable):
                 if name in self._world.jobs:
-                    self._jobs[name] = self._world.jobs[name]
+                    self._jobs[name] = self._there(name)
         return self._jobs.get(name)
+
+    async def refresh(self, job: Job) -> None:
+        async with self._hand.call(unreachable):
+            if job.name in self._world.jobs:
+                self._jobs[job.name] = self._there(job.name)
 
     def known_pods(self, run: str) -> tuple[Pod, ...]:
         return self._pods.get(run, ())
@@ -778,8 +849,12 @@ def _document(name: str, given: Mapping[str, Any], version: int = 1) -> dict[str
     return {"metadata": {"name": name, "uid": name, "resourceVersion": str(version)}, "spec": given}
 
 
-def settle(world: World, operator: Operator, hand: Hand, settings: Settings = SETTINGS) -> Operator:
-    """Reconcile until nothing changes any more. An operator that is killed is started anew, with fresh caches."""
+def settle(
+    world: World, operator: Operator, hand: Hand, settings: Settings = SETTINGS, *, lazy: bool = False
+) -> Operator:
+    """Reconcile until nothing changes any more. An operator that is killed is started anew, with fresh caches; one that
+    is `lazy` writes no more of what is over than it must."""
+    quiet = 0
     for _ in range(30):
         before, calls = world.facts(), hand.calls
         try:
@@ -787,13 +862,15 @@ def settle(world: World, operator: Operator, hand: Hand, settings: Settings = SE
             for key in operator.known():
                 operator.reconcile(key)
             begun = operator.open()
-            operator.flush()
+            operator.flush(everything=not lazy)
             cleaned = operator.clean()
             operator.record()
         except Killed:
             operator = Operator(world, hand, settings)
             continue
         undisturbed = hand.when is None or not calls <= hand.when < hand.calls
-        if undisturbed and not (begun or cleaned) and before == world.facts():
+        rests = undisturbed and not (begun or cleaned) and before == world.facts()
+        quiet = quiet + 1 if rests else 0
+        if quiet > lazy:  # what is free in its memory alone is no fact yet, and may be taken in the next round
             return operator
     raise AssertionError("the operator does not come to rest")

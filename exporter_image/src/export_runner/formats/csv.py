@@ -9,36 +9,20 @@ is the NULL text: a value that looks like it is quoted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from export_contract.runspec import Output
 from export_runner.formats.base import Format
+from export_runner.formats.csv_dialect import FORMULA_STARTS, Dialect
 from export_runner.frames import native
 from export_runner.frames.blocks import Block, Bytes
 from export_runner.frames.decoder import Column
-from export_runner.frames.kinds import MOMENTS, NUMBERS, Field, Kind
+from export_runner.frames.kinds import Field
 
 ONE_COLUMN_NULL = "\\N"
 COMPILED_DELIMITERS = frozenset(",;\t|")
 """Those that stand in no number, date or identifier, so that only texts are searched for them."""
 _LINE_ENDS = {"LF": "\n", "CRLF": "\r\n"}
-BARE = frozenset({Kind.BOOL, *NUMBERS})
-NO_FORMULA = frozenset({*BARE, *MOMENTS, Kind.UUID, Kind.JSON, Kind.JSONB})
-"""Kinds whose values a spreadsheet takes for no formula, or that nobody can make one of."""
-FORMULA_STARTS = "=+-@\t\r\n＝＋－＠"
-"""owasp.org/www-community/attacks/CSV_Injection; the wide ones are taken likewise where such signs are typed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """How lines are written. `null_text` is the one cell that stands without quotes and is that text."""
-
-    delimiter: str
-    line_end: str
-    null_text: str
-    quoting: Literal["Needed", "Text", "All"]
-    neutralise_formulas: bool
 
 
 class CsvFormat(Format):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from export_runner.formats.columns import Kept, float_text, has_special_floats
-from export_runner.formats.csv import BARE, FORMULA_STARTS, NO_FORMULA, Dialect
+from export_runner.formats.csv_dialect import BARE, FORMULA_STARTS, NO_FORMULA, Dialect
 from export_runner.frames.decoder import Column
 from export_runner.frames.kinds import Field
 from export_runner.frames.text import POSTGRESQL

@@ -9,9 +9,8 @@ import polars as pl
 
 from export_contract.runspec import JsonOptions
 from export_runner.formats.columns import NOT_FINITE, Kept, float_text, special_floats
-from export_runner.formats.ndjson import MAY_NOT_BE_FINITE
 from export_runner.frames.decoder import Column
-from export_runner.frames.kinds import FLOATS, MOMENTS, Field, Kind
+from export_runner.frames.kinds import FLOATS, MAY_NOT_BE_FINITE, MOMENTS, Field, Kind
 from export_runner.frames.text import RFC3339
 
 _BARE = frozenset({Kind.BOOL, Kind.INT2, Kind.INT4, Kind.INT8, Kind.OID, *FLOATS})

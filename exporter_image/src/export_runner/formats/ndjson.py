@@ -20,9 +20,7 @@ from export_runner.formats.base import Format
 from export_runner.frames import native
 from export_runner.frames.blocks import Block, Bytes
 from export_runner.frames.decoder import Column
-from export_runner.frames.kinds import FLOATS, Field, Kind
-
-MAY_NOT_BE_FINITE = frozenset({Kind.NUMERIC, *FLOATS})
+from export_runner.frames.kinds import MAY_NOT_BE_FINITE, Field
 
 
 class NdjsonFormat(Format):

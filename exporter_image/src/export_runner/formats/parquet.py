@@ -20,6 +20,11 @@ from export_runner.formats.typed import TypedFormat, Written
 from export_runner.frames.blocks import Bytes
 from export_runner.frames.kinds import Field
 
+COLUMN_BYTES = 128 * 1024
+"""Of a block, for each column: whatever it holds, a column of a row group has headers, a dictionary and statistics."""
+WIDEST_BLOCK = 32 * 1024 * 1024
+"""Memory is promised: however many columns there are, no block is made larger than that for them."""
+
 _MAGIC = b"PAR1"
 _CODECS: dict[Compression, Literal["uncompressed", "gzip", "zstd"]] = {
     "None": "uncompressed",
@@ -52,6 +57,10 @@ class ParquetFormat(TypedFormat):
         self._rows = 0
         self._groups: list[thrift.Value] = []
         self._footer: thrift.Struct | None = None
+
+    @classmethod
+    def block_bytes(cls, asked: int, fields: Sequence[Field]) -> int:
+        return max(asked, min(len(fields) * COLUMN_BYTES, WIDEST_BLOCK))
 
     def header(self) -> bytes:
         return _MAGIC

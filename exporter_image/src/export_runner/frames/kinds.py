@@ -78,6 +78,7 @@ WIDTHS: dict[Kind, int] = {
 
 MOMENTS: frozenset[Kind] = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ})
 FLOATS: frozenset[Kind] = frozenset({Kind.FLOAT4, Kind.FLOAT8})
+MAY_NOT_BE_FINITE: frozenset[Kind] = frozenset({Kind.NUMERIC, *FLOATS})
 NUMBERS: frozenset[Kind] = frozenset({Kind.INT2, Kind.INT4, Kind.INT8, Kind.OID, Kind.NUMERIC, *FLOATS})
 
 

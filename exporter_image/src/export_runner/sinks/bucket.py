@@ -35,11 +35,14 @@ class Bucket(ABC):
         self._target = spec.destination
         made = client.make(self._target, SENDERS + 1, keys)
         self._caller = client.Caller(made, self._target.bucket, retrier)
-        # A run that is told to stop still writes down what it has sent.
+        # A run that is told to stop still writes down what it has sent, or takes it back.
         lasting = Retrier(retrier.deadline, Stop(), retrier.delays, note=retrier.note, count=retrier.count)
-        self._checkpoints = Checkpoints(client.Caller(made, self._target.bucket, lasting), self._target)
+        self._lasting = client.Caller(made, self._target.bucket, lasting)
+        self._checkpoints = Checkpoints(self._lasting, self._target)
         self._upload: upload.Upload | None = None
         self._found: Checkpoint | None = None
+        self._left: Checkpoint | None = None
+        """The same, until something is begun or gone on with."""
         self._current: Checkpoint | None = None
         self._terms: Terms | None = None
         self._start = Mark()
@@ -63,12 +66,18 @@ class Bucket(ABC):
         """Begins the first object's upload."""
 
     @abstractmethod
-    def _adopt(self, found: Checkpoint) -> bool:
-        """Is everything there that the checkpoint tells of? Then goes on with it. Raises `ExportError`."""
+    def _adopt(self, found: Checkpoint) -> Checkpoint | None:
+        """Goes on with what the checkpoint tells of, and tells how far that is: perhaps further than when it was
+        written. None when not everything is there. Raises `ExportError`."""
 
     @abstractmethod
-    def _abort_strangers(self) -> None:
-        """Aborts what other attempts of this run have under way."""
+    def _inherit(self, found: Checkpoint) -> None:
+        """Takes what the checkpoint tells of for this process's own, to abort it. Raises `ExportError`."""
+
+    @abstractmethod
+    def _abort_strangers(self, caller: client.Caller) -> None:
+        """Aborts what other attempts of this run have under way. Raises `ExportError`, and `Stopped` by a caller that
+        can be stopped."""
 
     def find(self) -> Delivered | None:
         manifest = delivery.read(self._caller, self._target, self._spec.run.id)
@@ -76,24 +85,27 @@ class Bucket(ABC):
             return delivery.delivered(manifest, self._target)
         self._unproven = manifest
         if self._target.checkpoint_key:
-            self._found = self._checkpoints.read()
+            self._found = self._left = self._checkpoints.read()
         return None
 
     def begin(self) -> None:
         if self._found is None:  # else it is decided in `settle` whether there is anything to begin
-            self._abort_strangers()
+            self._abort_strangers(self._caller)
             self._open()
 
     def settle(self, terms: Terms | None) -> Checkpoint | None:
         """Takes the run over: goes on from a checkpoint that fits and returns it, or begins anew. None for `terms`: no
         checkpoint is kept. From here on, no other process can write one. Raises `ExportError`, `Stopped`."""
         found = self._found
-        if found is not None and terms is not None and found.fits(self._spec.run.id, terms) and self._adopt(found):
-            self._terms, self._start, self._current = terms, found.mark, found
-            self._claim(replace(found, attempt=found.attempt + 1))
-            self._abort_strangers()
-            return found
+        fits = found is not None and terms is not None and found.fits(self._spec.run.id, terms)
+        if found is not None and fits and (reached := self._adopt(found)) is not None:
+            self._terms, self._start, self._current, self._found = terms, reached.mark, reached, reached
+            self._left = None
+            self._claim(replace(reached, attempt=reached.attempt + 1))
+            self._abort_strangers(self._caller)
+            return reached
         if found is not None:
+            self._left = None
             self._open()
         if terms is not None:
             self._terms = terms
@@ -113,7 +125,7 @@ class Bucket(ABC):
         if found is not None:
             if terms is None:
                 self._checkpoints.delete()
-            self._abort_strangers()
+            self._abort_strangers(self._caller)
             if terms is None:
                 self._found = None
         return None
@@ -134,12 +146,26 @@ class Bucket(ABC):
 
     def hold(self) -> bool:
         """Leaves the upload and its checkpoint for another process; False when no checkpoint is there yet."""
-        return self._current is not None or self._fenced
+        return self._current is not None or self._left is not None or self._fenced
 
     def kept(self) -> int | None:
         """See `sink.Resumable`."""
         current = self._current or self._found
         return None if current is None or self._fenced else current.mark.rows or None
+
+    def _take_over(self) -> bool:
+        """Before `abort`, of what an earlier attempt left: nobody goes on with it any more. False if it stays, because
+        S3 does not answer. Raises nothing."""
+        left, self._left = self._left, None
+        if left is None:
+            return True
+        try:
+            self._inherit(left)
+            self._put(replace(left, attempt=left.attempt + 1, writer=self._checkpoints.writer))
+            self._abort_strangers(self._lasting)  # begun, and no checkpoint named it yet
+        except ExportError:
+            return self._fenced
+        return True
 
     def _begin_upload(self, key: str) -> upload.Upload:
         output = self._spec.output
@@ -171,12 +197,13 @@ class Bucket(ABC):
     def _claim(self, first: Checkpoint) -> None:
         self._put(replace(first, writer=self._checkpoints.writer))
 
-    def _write(self, mark: Mark, digest: str) -> None:
+    def _write(self, mark: Mark, digest: str, ahead: tuple[Mark, ...] = ()) -> None:
         assert self._current is not None, "the run was taken over"
         assert self._terms is not None, "a checkpoint is kept"
         before = self._found.segments if self._found is not None and self._start.rows else ()
-        segments = checkpoint.segments(before, self._terms, mark.rows - self._start.rows)
-        self._put(replace(self._current, mark=mark, etag_digest=digest, segments=segments))
+        last = ahead[-1] if ahead else mark
+        segments = checkpoint.segments(before, self._terms, last.rows - self._start.rows)
+        self._put(replace(self._current, mark=mark, ahead=ahead, etag_digest=digest, segments=segments))
 
     def _put(self, made: Checkpoint) -> None:
         """Writes the checkpoint, with the upload under way."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 from export_contract.runspec import Destination
 from export_runner.sinks.arguments import object_arguments
 from export_runner.sinks.client import Caller
+from export_runner.sinks.upload import encoded
 
 MAX_MANIFEST = 4 * 1024 * 1024
 """Bytes; what is larger is none of ours."""
@@ -23,15 +25,20 @@ def read(caller: Caller, bucket: str, key: str, most: int) -> tuple[bytes, str]:
 
 
 def write(caller: Caller, destination: Destination, bucket: str, key: str, text: str, **condition: Any) -> str:
-    """The ETag. `condition` is PutObject's `IfMatch` or `IfNoneMatch`. Raises `ExportError`, `Stopped`."""
+    """The ETag. `condition` is PutObject's `IfMatch` or `IfNoneMatch`. Raises `ExportError`, `Stopped`.
+
+    The checksum goes in a header: over TLS botocore would send its own behind the body, in chunks, which servers read
+    less well. versitygw takes what remains of them for a request, and answers the next one with that one's failure.
+    """
+    data = text.encode()
     answer = caller(
         "PutObject",
         lambda: caller.client.put_object(
             Bucket=bucket,
             Key=key,
-            Body=text.encode(),
+            Body=data,
             ContentType="application/json",
-            ChecksumAlgorithm="CRC32",
+            ChecksumCRC32=encoded(zlib.crc32(data)),
             **object_arguments(destination),
             **condition,
         ),

@@ -4,7 +4,7 @@ Codes: docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html; those of ful
 (cmd/api-errors.go), Ceph's (src/rgw/rgw_common.cc) and RFC 4918's (HTTP 507). Those of STS, which turns a web identity
 into credentials: docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html.
 Which may pass: those that botocore's own standard retry mode takes for transient or throttling
-(botocore/retries/standard.py), any 5xx but 501 and 507, and every break of a connection.
+(botocore/retries/standard.py), any 5xx but 501 and 507, every break of a connection, and requests that were garbled.
 Texts of S3 are not passed on: they may hold keys of the account. Its codes are.
 """
 
@@ -71,6 +71,8 @@ _TRANSIENT = frozenset(
         "IDPCommunicationError",  # STS could not ask who issued the token
     }
 )
+_GARBLED = "parsing the HTTP request"
+"""Of the text of a `BadRequest`: what came in was no request of ours any more. It is made anew, on a new connection."""
 _FULL = frozenset(
     {
         "QuotaExceeded",  # Ceph, versitygw: HTTP 403, but no right is missing
@@ -172,7 +174,7 @@ def cut_off(operation: str) -> S3Error:
 def _answered(error: exceptions.ClientError, operation: str, bucket: str) -> S3Error:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    failure, transient = _classified(code, status)
+    failure, transient = _classified(code, status, str(error.response.get("Error", {}).get("Message", "")))
     if error.operation_name.startswith("AssumeRole"):
         return S3Error(
             Failure.DESTINATION_UNAVAILABLE if transient else Failure.DESTINATION_AUTHENTICATION_FAILED,
@@ -200,7 +202,7 @@ def _advice(code: str, status: int) -> str:
     return ""
 
 
-def _classified(code: str, status: int) -> tuple[Failure, bool]:
+def _classified(code: str, status: int, text: str) -> tuple[Failure, bool]:
     if code == "NoSuchBucket":
         return Failure.BUCKET_NOT_FOUND, False
     if code in _AUTHENTICATION:
@@ -209,7 +211,8 @@ def _classified(code: str, status: int) -> tuple[Failure, bool]:
         return Failure.DESTINATION_ACCESS_DENIED, False
     if code in _FULL or code in _TOO_LARGE or status in _NEVER:
         return Failure.DESTINATION_REFUSED, False
-    if code in _TRANSIENT or status >= 500 or status == 429:
+    garbled = code == "BadRequest" and _GARBLED in text
+    if garbled or code in _TRANSIENT or status >= 500 or status == 429:
         return Failure.DESTINATION_UNAVAILABLE, True
     if status == 403:
         return Failure.DESTINATION_ACCESS_DENIED, False

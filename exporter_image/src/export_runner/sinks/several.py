@@ -22,6 +22,7 @@ from export_runner.errors import ExportError, Stopped
 from export_runner.retry import Retrier
 from export_runner.sinks import delivery, upload
 from export_runner.sinks.bucket import Bucket
+from export_runner.sinks.client import Caller
 from export_runner.sinks.errors import ABSENT, NOT_READABLE, S3Error
 from export_runner.sinks.parts import Part, Whole
 
@@ -77,6 +78,8 @@ class PartObjects(Bucket):
         return super().commit(manifest)
 
     def abort(self) -> bool:
+        if not self._take_over():
+            return False
         gone = self._abort_uploads()
         if self._fenced:
             return True  # what is there is another's
@@ -102,25 +105,32 @@ class PartObjects(Bucket):
         self._upload = self._begin_upload(self._key(number))
         self._under_way[number] = _UnderWay(self._upload)
 
-    def _adopt(self, found: Checkpoint) -> bool:
+    def _adopt(self, found: Checkpoint) -> Checkpoint | None:
         made: Sequence[ObjectRef] = ()
         if found.mark.objects:
             made = self._checkpoints.read_objects(found)
             if not made or not all(delivery.stands(self._caller, each) for each in made):
-                return False
+                return None
         self._made = list(made)
         if not found.mark.ended:
             self._open()
-        return True
+        return found
 
-    def _abort_strangers(self) -> None:
+    def _inherit(self, found: Checkpoint) -> None:
+        self._made = list(self._checkpoints.read_objects(found))
+        number = found.mark.objects + 1
+        target = replace(self._target, key=self._key(number))
+        self._upload = upload.Upload(self._caller, target, self._spec.run.id, "", found.upload_id, found.nonce)
+        self._under_way[number] = _UnderWay(self._upload)
+
+    def _abort_strangers(self, caller: Caller) -> None:
         found, mine = self._found, self._upload.upload_id if self._upload else ""
         if found is not None and found.upload_id not in {"", mine}:
             left = replace(self._target, key=self._key(found.mark.objects + 1))
             upload.Upload(self._caller, left, self._spec.run.id, "", found.upload_id).abort()
         stem, _, end = export_key(self._target.key, "PartObjects").rpartition("*")
         upload.abort_strangers(
-            self._caller,
+            caller,
             stem,
             lambda key: key.endswith(end) and key[len(stem) : len(key) - len(end)].isdigit(),
             but=mine,

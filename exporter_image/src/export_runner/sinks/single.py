@@ -14,6 +14,7 @@ from export_runner.errors import ExportError
 from export_runner.retry import Retrier
 from export_runner.sinks import upload
 from export_runner.sinks.bucket import Bucket
+from export_runner.sinks.client import Caller
 from export_runner.sinks.keeper import Keeper
 from export_runner.sinks.parts import Part, Whole
 
@@ -29,7 +30,7 @@ class SingleObject(Bucket):
 
     def send(self, part: Part) -> None:
         if self._keeper is not None:
-            self._keeper.make_room(part.number)
+            self._keeper.begin(part.mark)
         self._send(self._begun, part)
         if self._keeper is not None:
             self._keeper.stored(part.mark)
@@ -51,6 +52,8 @@ class SingleObject(Bucket):
 
     def abort(self) -> bool:
         self._close()
+        if not self._take_over():
+            return False
         if self._fenced:
             self._abort_if_left()
             return True  # what is there is another's
@@ -61,10 +64,10 @@ class SingleObject(Bucket):
 
     def _claim(self, first: Checkpoint) -> None:
         super()._claim(first)
-        self._keeper = Keeper(first.mark, self._count)
+        self._keeper = Keeper(first.mark, self._tell)
 
-    def _count(self, mark: Mark) -> None:
-        self._write(mark, checkpoint.etag_digest(self._begun.etags(mark.parts)))
+    def _tell(self, mark: Mark, ahead: tuple[Mark, ...]) -> None:
+        self._write(mark, checkpoint.etag_digest(self._begun.etags(mark.parts)), ahead)
 
     def _vanished(self) -> ExportError:
         self._close()
@@ -83,20 +86,24 @@ class SingleObject(Bucket):
     def _open(self) -> None:
         self._upload = self._begin_upload(self._target.key)
 
-    def _adopt(self, found: Checkpoint) -> bool:
+    def _adopt(self, found: Checkpoint) -> Checkpoint | None:
         """Also when the upload is completed already."""
         taken = upload.Upload(self._caller, self._target, self._spec.run.id, "")
-        etags = taken.go_on(found.upload_id, found.nonce, found.mark.parts)
-        if etags is None and not (found.mark.ended and taken.stands(found.mark.bytes, found.mark.parts)):
-            return False
-        if etags is not None and checkpoint.etag_digest(etags) != found.etag_digest:
-            return False
-        self._upload = taken
-        return True
+        listed = taken.go_on(found.upload_id, found.nonce)
+        if listed is None:
+            reached = found if found.mark.ended and taken.stands(found.mark.bytes, found.mark.parts) else None
+        elif (reached := found.reached(listed)) is not None:
+            taken.count(listed, reached.mark.parts)
+        if reached is not None:
+            self._upload = taken
+        return reached
 
-    def _abort_strangers(self) -> None:
+    def _inherit(self, found: Checkpoint) -> None:
+        self._upload = upload.Upload(self._caller, self._target, self._spec.run.id, "", found.upload_id, found.nonce)
+
+    def _abort_strangers(self, caller: Caller) -> None:
         key, mine = self._target.key, self._upload.upload_id if self._upload else ""
-        upload.abort_strangers(self._caller, key, lambda other: other == key, but=mine)
+        upload.abort_strangers(caller, key, lambda other: other == key, but=mine)
 
     def _read_back(self, etag: str) -> str:
         """The SHA-256 of the object as it is stored."""

@@ -10,11 +10,12 @@ import base64
 import secrets
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from export_contract.runspec import Destination
+from export_runner.checkpoint import Listed
 from export_runner.errors import ExportError
 from export_runner.sinks.arguments import data_arguments
 from export_runner.sinks.client import Caller
@@ -77,23 +78,26 @@ class Upload:
             key = self.destination.key
             abort_strangers(self.caller, key, lambda other: other == key, but=self.upload_id)
 
-    def go_on(self, upload_id: str, nonce: str, parts: int) -> list[str] | None:
-        """Takes over the first `parts` parts of an upload that another process began: their ETags; None when they are
-        not all there. Later ones are sent again."""
+    def go_on(self, upload_id: str, nonce: str) -> dict[int, Listed] | None:
+        """Takes over an upload that another process began: its parts by number; None when it is not there."""
         self.upload_id, self.nonce = upload_id, nonce
         try:
-            found = {int(each["PartNumber"]): each for each in self._listed() if int(each["PartNumber"]) <= parts}
+            return {
+                int(each["PartNumber"]): Listed(each["ETag"], each["Size"], decoded(each.get("ChecksumCRC32", "")))
+                for each in self._listed()
+            }
         except S3Error as error:
             if error.code in NO_UPLOAD:
                 return None
             raise
-        if sorted(found) != list(range(1, parts + 1)):
-            return None
-        for number, each in found.items():
-            self._sent[number] = {"PartNumber": number, "ETag": each["ETag"]}
-            if checksum := each.get("ChecksumCRC32"):
-                self._sent[number]["ChecksumCRC32"] = checksum
-        return self.etags(parts)
+
+    def count(self, listed: Mapping[int, Listed], parts: int) -> None:
+        """The first `parts` parts are those of another process. Later ones are sent again."""
+        for number in range(1, parts + 1):
+            each = listed[number]
+            self._sent[number] = {"PartNumber": number, "ETag": each.etag}
+            if each.crc32 is not None:
+                self._sent[number]["ChecksumCRC32"] = encoded(each.crc32)
 
     def etags(self, parts: int) -> list[str]:
         """Of the first `parts` parts, all of which were sent."""
@@ -212,6 +216,15 @@ class Upload:
 def encoded(crc32: int) -> str:
     """A CRC32 as S3 writes it."""
     return base64.b64encode(struct.pack(">I", crc32)).decode()
+
+
+def decoded(text: str) -> int | None:
+    """The CRC32 that S3 wrote so; None for what is none."""
+    try:
+        (crc32,) = struct.unpack(">I", base64.b64decode(text, validate=True))
+    except (ValueError, struct.error):
+        return None
+    return int(crc32)
 
 
 def abort_strangers(caller: Caller, prefix: str, ours: Callable[[str], bool], *, but: str = "") -> None:

@@ -1,13 +1,14 @@
 """One object of the ledger: changed by compare-and-swap of the whole object.
 
 Changes that arrive while a write is under way share the next one, so that forty requests at once cost a handful of
-writes and no conflict with ourselves. Settlements wait for a write that is needed anyway, or for `flush`.
+writes and no conflict with ourselves. Settlements count at once, and wait for a write that is needed anyway or for
+`flush`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
@@ -16,6 +17,7 @@ from export_operator.adapters.informer import Informer
 from export_operator.adapters.kube import ApiError, Kube
 from export_operator.domain import quota
 from export_operator.domain.identity import Subject
+from export_operator.domain.model import Key
 from export_operator.domain.pages import Page
 from export_operator.domain.usage import Usage, render_usage, usage_name
 
@@ -24,6 +26,7 @@ R = TypeVar("R")
 MAX_TRIES = 20  # of one write against other writers; each loser has seen the winner's, so somebody always advances
 
 Change = Callable[[Page], tuple[Page, R]]
+Settle = Callable[[Page, Mapping[str, quota.Settlement]], Page]
 
 
 class LedgerError(Exception):
@@ -41,9 +44,22 @@ class _Pending(Generic[R]):
 
 
 class Cell:
-    """The page of one subject in `namespace`, whose objects are at `path` and in `informer`."""
+    """The page of one subject in `namespace`, whose objects are at `path` and in `informer`. `settle` gives a page with
+    runs that are over, and changes nothing when it is done again; `went_along` is told of what was `along`."""
 
-    def __init__(self, kube: Kube, path: str, namespace: str, subject: Subject, informer: Informer[Usage]) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        path: str,
+        namespace: str,
+        subject: Subject,
+        informer: Informer[Usage],
+        *,
+        settle: Settle = quota.settle,
+        went_along: Callable[[Key], None] = lambda _: None,
+    ) -> None:
+        self._settle = settle
+        self._went_along = went_along
         self._kube = kube
         self._path = path
         self._namespace = namespace
@@ -53,15 +69,18 @@ class Cell:
         self._lock = asyncio.Lock()
         self._pending: list[_Pending[Any]] = []
         self._settlements: dict[str, quota.Settlement] = {}
+        self.along: dict[Key, Callable[[Page], Page]] = {}
+        """For the sake of requests: done with the next write, and none is made for it."""
 
-    def settle(self, settlement: quota.Settlement) -> None:
-        """Remember it until the next write. What is known first of a run stays."""
-        self._settlements.setdefault(settlement.run, settlement)
+    def settle(self, settlement: quota.Settlement) -> bool:
+        """Remember it until the next write; whether it is news. What is known first of a run stays."""
+        return self._settlements.setdefault(settlement.run, settlement) is settlement
 
     def page(self) -> Page:
         """The page as it is known, with what waits to be settled. Raises `LedgerError`."""
         usage = self._present()
-        return quota.settle(Page() if usage is None else usage.page, self._settlements)
+        page = Page() if usage is None else usage.page
+        return self._settle(page, self._settlements) if self._settlements else page
 
     @property
     def unwritten(self) -> bool:
@@ -108,14 +127,24 @@ class Cell:
         for _ in range(MAX_TRIES):
             usage = self._present()
             before = usage.page if usage is not None else Page()
-            page = quota.settle(before, settlements)
+            page = self._settle(before, settlements)
             answers = []
             for pending in batch:
                 page, answer = pending.change(page)
                 answers.append(answer)
-            if page == before or await self._replaced(usage, page):
+            along = dict(self.along) if page != before else {}
+            for change in along.values():
+                page = change(page)
+            written = None
+            if page == before or (written := await self._written(usage, page)) is not None:
                 for run in settlements:
                     del self._settlements[run]
+                if written is not None:
+                    self._informer.put(written)
+                for key, change in along.items():
+                    if self.along.get(key) is change:
+                        del self.along[key]
+                        self._went_along(key)
                 return answers
         raise LedgerError(f"ExportUsage {self._name} is contended: {MAX_TRIES} writes lost")
 
@@ -125,22 +154,19 @@ class Cell:
             raise LedgerError(f"ExportUsage {self._name} in {self._namespace}: {usage.fault}")
         return usage
 
-    async def _replaced(self, usage: Usage | None, page: Page) -> bool:
-        """Whether the page was written in place of `usage`; else the cache holds what another has written."""
+    async def _written(self, usage: Usage | None, page: Page) -> dict[str, Any] | None:
+        """The object, with the page in place of `usage`; None when another was faster, whose the cache holds then."""
         body = render_usage(self._namespace, self._subject, page)
         try:
             if usage is None:
-                written = await self._kube.create(self._path, body)
-            else:
-                body["metadata"]["resourceVersion"] = usage.resource_version
-                written = await self._kube.replace(f"{self._path}/{self._name}", body)
+                return await self._kube.create(self._path, body)
+            body["metadata"]["resourceVersion"] = usage.resource_version
+            return await self._kube.replace(f"{self._path}/{self._name}", body)
         except ApiError as error:
             if not (error.conflict or error.exists or error.not_found):
                 raise LedgerError(f"ExportUsage {self._name}: {error}") from error
             await self._refresh()
-            return False
-        self._informer.put(written)
-        return True
+            return None
 
     async def _refresh(self) -> None:
         try:

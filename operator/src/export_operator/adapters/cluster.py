@@ -19,6 +19,7 @@ from export_operator.domain.notices import Notice, parse_notice
 log = logging.getLogger(__name__)
 
 EVENT_MESSAGE = 1024  # characters that the API server takes
+MAX_SAID = 1000  # Events remembered, to count those that are said again
 LOG_LINES, LOG_BYTES = 5, 4096
 TAIL_LINES, TAIL_BYTES = 40, 16384  # of a failed attempt, lines of progress among them
 
@@ -31,10 +32,19 @@ class Cluster:
         self.run_namespace = run_namespace
         self.jobs_path = path_of("batch", "v1", "jobs", namespace=run_namespace)
         self.pods_path = path_of("", "v1", "pods", namespace=run_namespace)
+        self._said: dict[str, tuple[int, str]] = {}
+        """Events of this process, by path: how often each was said, and its last words."""
 
     async def request(self, key: Key) -> dict[str, Any] | None:
-        """The request as the API server has it now."""
-        return await self._kube.find(request_path(key))
+        """The request as the API server has it now; None when it is gone or is going, with its namespace perhaps."""
+        try:
+            found = await self._kube.find(request_path(key))
+        except ApiError as error:
+            # With a namespace that is served by name goes the Role in it, so what is asked there is refused.
+            if error.status == 403 and await self.namespace_missing(key.namespace):
+                return None
+            raise
+        return None if found is None or model.going(found) else found
 
     async def find(self, path: str) -> dict[str, Any] | None:
         """An object of ours as the API server has it now."""
@@ -139,10 +149,10 @@ class Cluster:
             return
         await self._kube.delete(path, uid=pod.uid, grace=0)
 
-    async def namespace_missing(self) -> bool:
-        """The run namespace is gone or is going."""
-        found = await self._kube.find(path_of("", "v1", "namespaces", self.run_namespace))
-        return found is None or bool(found["metadata"].get("deletionTimestamp"))
+    async def namespace_missing(self, name: str = "") -> bool:
+        """The namespace, or the run namespace if none is named, is gone or is going."""
+        found = await self._kube.find(path_of("", "v1", "namespaces", name or self.run_namespace))
+        return found is None or model.going(found)
 
     async def create_job(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Create it, or find that it was created before."""
@@ -166,16 +176,28 @@ class Cluster:
         return await self._patch_job(job, {"metadata": {"annotations": annotations}, "spec": spec})
 
     async def suspend_job(self, job: Job, *, suspend: bool) -> dict[str, Any]:
-        return await self._patch_job(job, {"spec": {"suspend": suspend}})
+        """Suspend it, whatever became of it since; or let it go on, if it still is as it was seen: it may have ended
+        for everybody else."""
+        fence = {} if suspend else {"metadata": {"resourceVersion": job.resource_version}}
+        return await self._patch_job(job, {**fence, "spec": {"suspend": suspend}})
 
-    async def delete_job(self, job: Job) -> None:
-        await self._kube.delete(f"{self.jobs_path}/{job.name}", uid=job.uid)
+    async def note_undone(self, job: Job) -> None:
+        """Write on a Job that stays that nothing else is left of its run."""
+        await self._patch_job(job, {"metadata": {"annotations": {model.ANNOTATION_UNDONE: "true"}}})
+
+    async def delete_job(self, job: Job, *, unchanged: bool = False) -> None:
+        """Delete this very Job; `unchanged`: only if it still is as it was seen, else that is a conflict."""
+        path, version = f"{self.jobs_path}/{job.name}", job.resource_version if unchanged else ""
+        if not await self._kube.delete(path, uid=job.uid, resource_version=version) and unchanged:
+            raise ApiError(409, "Conflict", f"Job {job.name} has changed meanwhile")
 
     async def delete_pod(self, pod: Pod) -> None:
         await self._kube.delete(f"{self.pods_path}/{pod.name}", uid=pod.uid)
 
     async def emit(self, request: Request, event: Emit, now: datetime) -> None:
-        """An Event named after run and reason: said twice, it stands once. Events inform; nothing waits for them."""
+        """An Event named after run and reason: what is said again stands once, with its last words and how often they
+        were others, as Kubernetes counts. A Warning is named after its words too: each stands for itself. Events
+        inform; nothing waits for them."""
         about = {
             "kind": "ExportRequest",
             "namespace": request.key.namespace,
@@ -206,12 +228,15 @@ class Cluster:
         }
 
     async def _event(self, about: Mapping[str, str], event: Emit, now: datetime) -> None:
-        digest = hashlib.sha256(f"{event.run}/{event.reason}/{event.message}".encode()).hexdigest()[:10]
+        counted = about["kind"] == "ExportRequest" and event.kind == "Normal"
+        named_after = f"{event.run}/{event.reason}" + ("" if counted else f"/{event.message}")
+        name = f"{about['name']}.{hashlib.sha256(named_after.encode()).hexdigest()[:10]}"
         namespace = about.get("namespace") or "default"
+        path = path_of("", "v1", "events", namespace=namespace)
         body = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": f"{about['name']}.{digest}", "namespace": namespace},
+            "metadata": {"name": name, "namespace": namespace},
             "involvedObject": {"apiVersion": model.API_VERSION, **about},
             "type": event.kind,
             "reason": event.reason,
@@ -222,10 +247,29 @@ class Cluster:
             "count": 1,
         }
         try:
-            await self._kube.create(path_of("", "v1", "events", namespace=namespace), body)
+            await self._say(path, body, again=counted)
+        except ApiError as error:
+            log.warning("%s: Event %s was not written: %s", about["name"], event.reason, error)
+
+    async def _say(self, path: str, body: dict[str, Any], *, again: bool) -> None:
+        """Create the Event. One that is there stays as it is, or has these words from now on (`again`); how often they
+        were others is known to who has said it first. Raises `ApiError`."""
+        place, message = f"{path}/{body['metadata']['name']}", str(body["message"])
+        try:
+            await self._kube.create(path, body)
+            count = 1
         except ApiError as error:
             if not error.exists:
-                log.warning("%s: Event %s was not written: %s", about["name"], event.reason, error)
+                raise
+            count, words = self._said.get(place, (0, ""))
+            if not again or words == message:
+                return
+            count += bool(count)
+            change = {"message": message, "lastTimestamp": body["lastTimestamp"]}
+            await self._kube.patch(place, change | ({"count": count} if count else {}))
+        self._said[place] = (count, message)
+        for known in list(self._said)[:-MAX_SAID]:
+            del self._said[known]
 
     async def progress(self, pod: str) -> Progress | None:
         """The newest progress line among the last lines of the pod's log."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
-from export_operator.adapters.kube import ApiError, Kube
+from export_operator.adapters.kube import ApiError, Kube, RewoundError
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Informer(Generic[T]):
         self._heard = time.monotonic()
 
     async def run(self) -> None:
-        """Keep the cache until cancelled. An API server that is away is waited for."""
+        """Keep the cache until cancelled. An API server that is away is waited for. Raises `RewoundError`."""
         failures = 0
         version = ""
         while True:
@@ -93,13 +93,21 @@ class Informer(Generic[T]):
             self._changed(before, None)
 
     async def _relist(self) -> str:
-        documents, version = await self._kube.list(self._path, **self._query)
-        self._heard = time.monotonic()
-        for name in set(self.items) - {document["metadata"]["name"] for document in documents}:
+        """The version to watch from. A page at a time: documents as they are sent take several times the memory of what
+        is kept of them."""
+        version, missing, known = "", set(self.items), dict(self._versions)
+        async for page in self._kube.pages(self._path, **self._query):
+            self._heard = time.monotonic()
+            version = page["metadata"]["resourceVersion"]
+            for document in page.get("items") or ():
+                name, present = document["metadata"]["name"], int(document["metadata"]["resourceVersion"])
+                if present < known.get(name, 0):
+                    raise RewoundError(f"{self._path}/{name}", present, known[name])
+                self.put(document)
+                missing.discard(name)
+        for name in missing:
             if self._versions[name] <= int(version):  # else it was made while the list was under way
                 self.drop(name, int(version))
-        for document in documents:
-            self.put(document)
         return version
 
     async def _watch(self, version: str) -> str:

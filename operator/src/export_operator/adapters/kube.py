@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 from urllib.parse import quote, urlencode
 from urllib.request import getproxies
@@ -76,6 +77,17 @@ class ApiError(Exception):
         return self.status == 410
 
 
+class RewoundError(Exception):
+    """The API server tells of a time before what it has told already: etcd was restored. Whoever goes on with what it
+    remembers would take what is true now for old news, so the process ends, and begins anew."""
+
+    def __init__(self, what: str, version: int, known: int) -> None:
+        super().__init__(
+            f"{what} is at resourceVersion {version}, and was at {known} before this was asked for: etcd was restored,"
+            " and nothing that this process remembers may be relied upon"
+        )
+
+
 class Kube:
     """One connection pool to the API server. `close` it at the end."""
 
@@ -87,14 +99,16 @@ class Kube:
         self._api.user_agent = f"export-operator/{__version__}"
 
     @staticmethod
-    async def connect(
+    @asynccontextmanager
+    async def connected(
         count: Count = lambda *_: None,
         context: str = "",
         login: Login | None = None,
         fence: Fence = lambda _: None,
-    ) -> Kube:
+    ) -> AsyncIterator[Kube]:
         """By the pod's service account, or outside a cluster by KUBECONFIG and `context` (empty: its current one); with
-        `login`, to the same API server as that person. Raises `ApiError` when there is no way to one."""
+        `login`, to the same API server as that person. Closed at the end. Raises `ApiError` when there is no way to
+        one."""
         configuration = client.Configuration()
         try:
             if os.environ.get("KUBERNETES_SERVICE_HOST"):
@@ -105,10 +119,12 @@ class Kube:
             raise ApiError(0, "NotConfigured", f"no way to reach a cluster: {error}") from error
         # Looking for proxies and a .netrc anew at each call takes two turns of a thread.
         configuration.client_session_kwargs = {"trust_env": bool(getproxies())}
-        if login is None:
-            return Kube(client.ApiClient(configuration), count, fence)
-        with login.applied(configuration) as theirs:
-            return Kube(client.ApiClient(theirs), count, fence)
+        with nullcontext(configuration) if login is None else login.applied(configuration) as theirs:
+            kube = Kube(client.ApiClient(theirs), count, fence)
+        try:
+            yield kube
+        finally:
+            await kube.close()
 
     async def close(self) -> None:
         await self._api.close()
@@ -171,9 +187,9 @@ class Kube:
         form = MERGE_PATCH if verb == "patch" else "application/json"
         return await self._json(verb, path, DRY_RUN, body=body, content_type=form)
 
-    async def delete(self, path: str, *, uid: str = "", resource_version: str = "", grace: int | None = None) -> None:
-        """Delete in the background exactly the object of this UID, or as it was at this resourceVersion; one that is
-        gone or another is success. `grace` in seconds; left out, the object's own."""
+    async def delete(self, path: str, *, uid: str = "", resource_version: str = "", grace: int | None = None) -> bool:
+        """Delete in the background exactly the object of this UID, or as it was at this resourceVersion. False: it is
+        another by now; one that is gone is success. `grace` in seconds; left out, the object's own."""
         preconditions = {"uid": uid, "resourceVersion": resource_version}
         body: dict[str, Any] = {
             "kind": "DeleteOptions",
@@ -188,6 +204,8 @@ class Kube:
         except ApiError as error:
             if not (error.not_found or error.status == 409):
                 raise
+            return error.not_found
+        return True
 
     async def text(self, path: str, **query: str | int) -> str:
         """A body that is not JSON: a pod's log."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -23,16 +24,23 @@ from export_operator.domain.usage import SLOTS, Usage, parse_usage, usage_name
 R = TypeVar("R")
 log = logging.getLogger(__name__)
 
-FLUSH_SECONDS = 10.0  # how long a settlement may wait for a write that is needed anyway
-URGENT_SECONDS = 0.2  # and how long when somebody waits for what it frees: many runs end at once
+# How long what counts already may wait for a write that is needed anyway:
+FLUSH_SECONDS = 60.0  # a settlement, for each page costs a write of its own
+SLOT_SECONDS = 10.0  # slots that are free, for one write is for all of them
+SOON_SECONDS = 0.2  # a settlement that something waits for: many runs end at once
+RETRY_SECONDS = 10.0  # what could not be written
+AT_ONCE = 8  # pages that are written at the end: who takes over waits for it
 PRUNE_SECONDS = 3600.0  # between looks for objects in which nothing counts any more
 
 Entries = tuple[Entry, ...]
 
 
 class Ledger:
-    """Windows and slots of every subject. `slots_changed` is told when runs have given slots back, `window_freed` the
-    subject of a window in which runs were settled or gave places back, `unreadable` how many objects cannot be read."""
+    """Windows and slots of every subject. What is over counts as such at once for whoever is decided on, and is written
+    with the next change or a while later; an operator that dies before leaves it to the next one, which sees the same
+    ends. `slots_changed` is told when runs have given slots back, `window_freed` the subject of a window in which runs
+    were settled or gave places back, `unreadable` how many objects cannot be read, `buried` whose tombstone was written
+    along with something else."""
 
     def __init__(
         self,
@@ -41,6 +49,8 @@ class Ledger:
         slots_changed: Callable[[], None],
         window_freed: Callable[[Subject], None] = lambda _: None,
         unreadable: Callable[[int], None] = lambda _: None,
+        *,
+        buried: Callable[[Key], None] = lambda _: None,
     ) -> None:
         self._kube = kube
         self._namespace = namespace
@@ -49,13 +59,15 @@ class Ledger:
         self._slots_changed = slots_changed
         self._window_freed = window_freed
         self._unreadable = unreadable
+        self._buried = buried
         self._slots: dict[str, Entry] = {}
         self._slots_of: dict[Key, list[Entry]] = {}
         self._faulty: set[str] = set()
         self._open: dict[str, dict[Subject, Entry]] = {}
         self._open_runs: dict[Key, set[str]] = {}
-        self._full: dict[Subject, set[str]] = {}
-        self._urgent = asyncio.Event()
+        self._along: dict[Key, Cell] = {}
+        self._due: dict[Subject, float] = {}
+        self._sooner = asyncio.Event()
         self.informer = Informer(kube, self._path, parse_usage, self._changed)
 
     def slots(self) -> Mapping[str, Entry]:
@@ -69,7 +81,14 @@ class Ledger:
     def page(self, subject: Subject) -> Page | None:
         """What the subject has used; None when there is no such object or it cannot be read."""
         usage = self.informer.items.get(usage_name(subject))
-        return None if usage is None or usage.fault else usage.page
+        if usage is None or usage.fault:
+            return None
+        cell = self._cells.get(subject)
+        return usage.page if cell is None else cell.page()
+
+    def subjects(self) -> list[Subject]:
+        """Those who have a page that can be read."""
+        return [usage.subject for usage in self.informer.items.values() if not usage.fault]
 
     def entry(self, subject: Subject, run: str) -> Entry | None:
         page = self.page(subject)
@@ -87,14 +106,24 @@ class Ledger:
 
     async def bury(self, subject: Subject, stone: Tombstone, now: datetime) -> None:
         """Write a tombstone down. Raises `LedgerError`."""
-        await self._cell(subject).change(lambda page: (replace(page, tombstones=page.tombstones.put(stone, now)), None))
+        await self._cell(subject).change(lambda page: (_buried(page, stone, now), None))
+
+    def bury_along(self, subject: Subject, stone: Tombstone, now: datetime) -> None:
+        """Write it down if anything else of the subject's page is written before `forget`."""
+        cell = self._along[stone.request] = self._cell(subject)
+        cell.along[stone.request] = lambda page: _buried(page, stone, now)
+
+    def forget(self, request: Key) -> None:
+        """The request is looked at anew: whether it shall have a tombstone is open again."""
+        if (cell := self._along.pop(request, None)) is not None:
+            cell.along.pop(request, None)
 
     async def unbury(self, subject: Subject, request: Key) -> None:
         """Forget the tombstone of requests of this name. Raises `LedgerError`."""
         await self._cell(subject).change(lambda page: (replace(page, tombstones=page.tombstones.drop(request)), None))
 
     def unsettled(self, run: str) -> Mapping[Subject, Entry]:
-        """The places that the run holds in windows and that nobody has settled, by subject."""
+        """The places that the run holds in windows and that are not written as settled, by subject."""
         return self._open.get(run, {})
 
     def unsettled_runs(self, key: Key) -> Sequence[str]:
@@ -118,7 +147,7 @@ class Ledger:
             if reservation.entry.state is not State.RESERVED:
                 return quota.Admission(False, tuple(states), over=True)
             if not reservation.granted:
-                return self._refused(limit, states)
+                return quota.Admission(False, tuple(states))
         states.clear()
         fresh: list[Subject] = []
         most: dict[str, list[int]] = {"rows": [], "bytes": []}
@@ -128,7 +157,7 @@ class Ledger:
             if not reservation.granted:
                 for subject in fresh:
                     await self._cell(subject).change(_give_back(entry.run))
-                return self._refused(limit, states)
+                return quota.Admission(False, tuple(states))
             if reservation.changed:
                 fresh.append(limit.subject)
             for resource, shares in most.items():
@@ -136,48 +165,71 @@ class Ledger:
                     shares.append(getattr(reservation.entry, resource))
         return quota.Admission(True, tuple(states), min(most["rows"], default=None), min(most["bytes"], default=None))
 
-    def _refused(self, limit: quota.WindowLimit, states: Sequence[quota.WindowState]) -> quota.Admission:
-        self._full[limit.subject] = {state.resource for state in states if state.full}
-        return quota.Admission(False, tuple(states))
-
     async def give_back(self, run: str) -> None:
         """Give back the windows of a run that never had a Job. Raises `LedgerError`."""
         for subject in sorted(self.unsettled(run)):
             await self._cell(subject).change(_give_back(run))
 
-    def settle(self, settlement: quota.Settlement) -> None:
-        """Settle the run's windows, with the next write of each or within `FLUSH_SECONDS`. Until then its places count
-        as they were reserved; an operator that dies before leaves it to the next one, which sees the same end."""
+    def settle(self, settlement: quota.Settlement, *, soon: bool = False) -> None:
+        """Settle the run's windows. It is written with the next change of each, `soon` because something waits until it
+        is, or within `FLUSH_SECONDS`."""
         for subject in self.unsettled(settlement.run):
-            self._cell(subject).settle(settlement)
-            full = self._full.get(subject, set())
-            if full - {"requests", "launches"} or (full and settlement.refunded):
-                self._urgent.set()
+            if self._put_off(subject, settlement, SOON_SECONDS if soon else FLUSH_SECONDS):
+                self._window_freed(subject)
+
+    def free_slot(self, run: str) -> None:
+        """The run does not need its slot any more: others may have it. It is written with the next change of the slots,
+        or within `SLOT_SECONDS`."""
+        if run in self._slots and self._put_off(SLOTS, quota.Settlement(run), SLOT_SECONDS):
+            self._look_at_slots()
+
+    def _put_off(self, subject: Subject, settlement: quota.Settlement, seconds: float) -> bool:
+        """Have the subject's page settled within so many seconds; whether that is news."""
+        cell, due = self._cell(subject), time.monotonic() + seconds
+        if not cell.unwritten:
+            self._due.pop(subject, None)  # of what was written along with something else
+        if due < self._due.get(subject, due + 1):
+            self._due[subject] = due
+            if seconds < SLOT_SECONDS:  # so long `run` sleeps at most
+                self._sooner.set()
+        return cell.settle(settlement)
 
     async def flush(self) -> None:
-        """Write every settlement now. One that fails is kept for the next time."""
-        self._urgent.clear()
-        for subject, cell in list(self._cells.items()):
-            if not cell.unwritten:
-                continue
-            self._full.pop(subject, None)
-            try:
+        """Write everything that was put off now, the most urgent first and several at once. What fails is kept for the
+        next time."""
+        due = self._due_by(float("inf"))
+        for first in range(0, len(due), AT_ONCE):
+            await asyncio.gather(*map(self._write_off, due[first : first + AT_ONCE]))
+
+    def _due_by(self, moment: float) -> list[Subject]:
+        """Whose pages are to be written by then, the most urgent first."""
+        return sorted((each for each, due in self._due.items() if due <= moment), key=self._due.__getitem__)
+
+    async def _write_off(self, subject: Subject) -> None:
+        cell = self._cell(subject)
+        self._due[subject] = time.monotonic() + RETRY_SECONDS  # unless all is written
+        try:
+            if cell.unwritten:
                 await cell.flush()
-            except LedgerError as error:
-                log.warning("settling is put off: %s", error)
+        except LedgerError as error:
+            log.warning("settling is put off: %s", error)
+        if not cell.unwritten:
+            self._due.pop(subject, None)
 
     async def run(self, clock: Callable[[], datetime]) -> None:
-        """Flush every few seconds until cancelled, and now and then remove what counts no longer."""
+        """Write what is due until cancelled, and now and then remove what counts no longer."""
         pruned = clock()
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FLUSH_SECONDS):
-                    await self._urgent.wait()
-                    await asyncio.sleep(URGENT_SECONDS)
-            await self.flush()
+            self._sooner.clear()
+            for subject in self._due_by(time.monotonic()):
+                await self._write_off(subject)
             if (clock() - pruned).total_seconds() > PRUNE_SECONDS:
                 pruned = clock()
                 await self.prune(pruned)
+            now = time.monotonic()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min([now + SLOT_SECONDS, *self._due.values()]) - now):
+                    await self._sooner.wait()
 
     async def prune(self, now: datetime) -> None:
         """Remove the objects of subjects that have used nothing for as long as the longest window, and of whom nothing
@@ -196,12 +248,17 @@ class Ledger:
             entries, answer = change(page.entries)
             return Page(entries), answer
 
-        return await self._cell(SLOTS).change(on_page)
+        try:
+            return await self._cell(SLOTS).change(on_page)
+        finally:
+            self._look_at_slots()  # a watch may have told of the write before its answer came
 
     def _cell(self, subject: Subject) -> Cell:
         cell = self._cells.get(subject)
         if cell is None:
-            cell = self._cells[subject] = Cell(self._kube, self._path, self._namespace, subject, self.informer)
+            settle = _without if subject == SLOTS else quota.settle
+            given = (self._kube, self._path, self._namespace, subject, self.informer)
+            cell = self._cells[subject] = Cell(*given, settle=settle, went_along=self._buried)
         return cell
 
     def _changed(self, before: Usage | None, after: Usage | None) -> None:
@@ -215,20 +272,27 @@ class Ledger:
         if len(self._faulty) != known:
             self._unreadable(len(self._faulty))
         if name == usage_name(SLOTS):
-            if name in self._faulty:
-                return  # who holds a slot is still whoever held it
-            freed = self._slots
-            held = after.page.entries if after is not None else ()
-            self._slots = {entry.run: entry for entry in held}
-            self._slots_of = {}
-            for entry in held:
-                self._slots_of.setdefault(entry.request, []).append(entry)
-            if set(freed) - set(self._slots):
-                self._slots_changed()
+            self._look_at_slots()
             return
         freed_runs = self._index(before, after)
         if before is not None and freed_runs:
             self._window_freed(before.subject)
+
+    def _look_at_slots(self) -> None:
+        """Who holds one, by what is written and what is about to be. Where that cannot be read it is whoever held one
+        before."""
+        try:
+            held = {entry.run: entry for entry in self._cell(SLOTS).page().entries}
+        except LedgerError:
+            return
+        if held == self._slots:
+            return
+        before, self._slots = self._slots, held
+        self._slots_of = {}
+        for entry in held.values():
+            self._slots_of.setdefault(entry.request, []).append(entry)
+        if before.keys() - held.keys():
+            self._slots_changed()
 
     def _index(self, before: Usage | None, after: Usage | None) -> set[str]:
         """Bring the unsettled places up to date; the runs that hold one here no longer."""
@@ -263,6 +327,15 @@ def _reserve(
         return reservation.page, reservation
 
     return change
+
+
+def _without(page: Page, over: Mapping[str, quota.Settlement]) -> Page:
+    """The slots without those of runs that are over."""
+    return Page(tuple(entry for entry in page.entries if entry.run not in over))
+
+
+def _buried(page: Page, stone: Tombstone, now: datetime) -> Page:
+    return replace(page, tombstones=page.tombstones.put(stone, now))
 
 
 def _give_back(run: str) -> Callable[[Page], tuple[Page, None]]:

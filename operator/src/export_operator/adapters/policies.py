@@ -102,8 +102,9 @@ class PolicyReporter:
         policies = self._store.catalogue().policies.values()
         windows = {policy.name: window_of(Policy(policy.name, policy.spec), self._defaults) for policy in policies}
         tally = policy_usage.Tally(windows, self._clock())
-        for usage in list(self._ledger.informer.items.values()):
-            tally.add_page(usage.subject, usage.page)
+        for subject in self._ledger.subjects():
+            if (page := self._ledger.page(subject)) is not None:
+                tally.add_page(subject, page)
             await asyncio.sleep(0)
         for number, document in enumerate(list(self._store.requests.values())):
             tally.add_request(document.get("status") or {})

@@ -35,6 +35,12 @@ class Runs:
         """A Job as it was just written."""
         self.jobs.put(document)
 
+    async def refresh(self, job: Job) -> None:
+        """Look at the Job again: the cache lags."""
+        document = await self._cluster.job(job.name)
+        if document is not None:
+            self.jobs.put(document)
+
     def requests(self) -> Iterable[Key]:
         """Every request that has a Job here, whether it still exists or not."""
         return tuple(self._jobs_by_request)

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -24,6 +25,7 @@ from export_operator.domain import times
 from export_operator.domain.sweep import Stored
 
 if TYPE_CHECKING:
+    from botocore.loaders import Loader
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
@@ -313,10 +315,14 @@ def make_client(place: Mapping[str, Any], keys: tuple[str, str, str | None] | No
         read_timeout=READ_SECONDS,
         max_pool_connections=CONNECTIONS,
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        request_checksum_calculation="when_required",  # no trailer over TLS: not every server reads it well
+        response_checksum_validation="when_required",
         s3={"addressing_style": "path" if place.get("pathStyle") else "auto"},
     )
+    session = botocore.session.Session(variables)
+    session.register_component("data_loader", _models())
     try:
-        made = botocore.session.Session(variables).create_client(
+        made = session.create_client(
             "s3",
             region_name=place.get("region") or "us-east-1",
             endpoint_url=place.get("endpoint") or None,
@@ -329,6 +335,15 @@ def make_client(place: Mapping[str, Any], keys: tuple[str, str, str | None] | No
     except (BotoCoreError, ValueError) as error:
         raise StorageError(f"bucket {place['bucket']!r}: {type(error).__name__}") from None
     return cast("S3Client", made)
+
+
+@cache
+def _models() -> Loader:
+    """botocore's descriptions of AWS's services, the same for all clients. Left to itself each session would read them
+    anew: 12 MiB, which the garbage collector finds late."""
+    from botocore.loaders import Loader
+
+    return Loader()
 
 
 def _path(verify: bool | str) -> str | None:

@@ -6,13 +6,13 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from export_operator.adapters.kube import ApiError, Kube
 from export_operator.adapters.ledger import FLUSH_SECONDS
 from export_operator.adapters.mender import Mender
 from export_operator.adapters.witnesses import Witnesses
+from export_operator.clock import now
 from export_operator.commands import report, show
 from export_operator.commands.options import INTERRUPTED, add_shared
 from export_operator.domain import ledger_rebuild, policy
@@ -97,13 +97,10 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 async def _run(options: argparse.Namespace, settings: ProcessSettings) -> int:
     try:
-        kube = await Kube.connect(context=options.context)
-        try:
+        async with Kube.connected(context=options.context) as kube:
             command = _Command(options, settings, kube)
             verbs = {"show": command.show, "verify": command.verify, "rebuild": command.rebuild}
             return await verbs[options.verb]()
-        finally:
-            await kube.close()
     except (ApiError, NoRoomError) as error:
         print(f"export-operator: {error}", file=sys.stderr)
         return UNABLE
@@ -177,7 +174,3 @@ class _Command:
 def say(text: str) -> None:
     """What takes time is told beside the answer."""
     print(text, file=sys.stderr)
-
-
-def now() -> datetime:
-    return datetime.now(UTC)

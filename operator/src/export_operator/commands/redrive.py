@@ -7,9 +7,8 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,6 +16,7 @@ from export_contract.failures import FailureClass
 from export_operator.adapters.cluster import request_path
 from export_operator.adapters.kube import ApiError, Kube, path_of
 from export_operator.adapters.login import Login, LoginError, read_login
+from export_operator.clock import now
 from export_operator.commands.options import INTERRUPTED
 from export_operator.commands.text import GREEN, RED, YELLOW, counted, painted, plain, table
 from export_operator.domain import redrive, times
@@ -162,15 +162,12 @@ def _login(options: argparse.Namespace, given: TextIO) -> Login | None:
 
 
 async def _run(options: argparse.Namespace, keys: Sequence[Key], login: Login | None) -> int:
-    kube = await Kube.connect(context=options.context, login=login)
-    try:
+    async with Kube.connected(context=options.context, login=login) as kube:
         letters = await _letters(kube, options, keys)
-        desk = Redriver(kube, redrive.new_run_id(datetime.now(UTC)), 60 / options.rate, dry_run=options.dry_run)
+        desk = Redriver(kube, redrive.new_run_id(now()), 60 / options.rate, dry_run=options.dry_run)
         if options.output == "json":
             return await _as_json(desk, letters)
         return await _as_text(desk, letters)
-    finally:
-        await kube.close()
 
 
 async def _letters(kube: Kube, options: argparse.Namespace, keys: Sequence[Key]) -> list[Letter]:
@@ -179,15 +176,28 @@ async def _letters(kube: Kube, options: argparse.Namespace, keys: Sequence[Key])
         documents = [await kube.get(request_path(key)) for key in keys]
     else:
         path = path_of(GROUP, VERSION, "exportrequests", namespace=options.namespace)
-        wanted = redrive.selector(
+        wanted = redrive.wanted(
             failure_class=options.failure_class,
             reason=options.reason,
             source=options.source,
             destination=options.destination,
         )
-        documents, _ = await kube.list(path, fieldSelector=wanted)
+        documents = await _failed(kube, path, wanted)
     letters = sorted(map(redrive.read_letter, documents), key=lambda letter: (letter.failed, letter.key))
     return letters[: options.limit]
+
+
+async def _failed(kube: Kube, path: str, wanted: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Requests whose fields have the values that are wanted: as the API server selects them or, where it cannot
+    (Kubernetes 1.30), from among all."""
+    try:
+        documents, _ = await kube.list(path, fieldSelector=redrive.selector(wanted))
+    except ApiError as error:
+        if error.status != 400:
+            raise
+        everything, _ = await kube.list(path)
+        return [each for each in everything if redrive.matches(each, wanted)]
+    return documents
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ import functools
 import json
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from export_operator.adapters import artifact_tables, storage
 from export_operator.adapters.kube import ApiError, Kube
+from export_operator.clock import now
 from export_operator.commands.options import INTERRUPTED, add_shared
 from export_operator.domain.sweep import REMOVED, Finding
 from export_operator.settings import PREFIX, ProcessSettings, read_settings
@@ -66,20 +66,17 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 async def _run(options: argparse.Namespace, settings: ProcessSettings) -> int:
     try:
-        kube = await Kube.connect(context=options.context)
-        try:
+        async with Kube.connected(context=options.context) as kube:
             there, own = (kube, options.run_namespace), settings.sweep_own_identity
             sweeper = Sweeper(
                 *there,
                 settings.watch_namespaces,
                 functools.partial(storage.opened, *there, own_identity=own),
                 functools.partial(artifact_tables.opened, *there),
-                clock=lambda: datetime.now(UTC),
+                clock=now,
                 grace=settings.sweep_grace,
             )
             report = await sweeper.sweep(dry_run=options.dry_run)
-        finally:
-            await kube.close()
     except ApiError as error:
         print(f"export-operator: {error}", file=sys.stderr)
         return UNABLE

@@ -167,23 +167,24 @@ class DeleteJob:
 
 @dataclass(frozen=True, slots=True)
 class DeletePods:
-    """Delete the pods of a Job that has ended and stays."""
+    """Delete the pods of a run whose Job has ended and stays, or is gone."""
 
-    job: Job
+    run: str
 
 
 @dataclass(frozen=True, slots=True)
 class Undo:
     """Remove what a run that has ended left outside the cluster (uploads, checkpoint, objects that no manifest makes an
-    export; with `objects` the export itself), then delete its `job`, which tells where. A run without a Job needs `at`.
-    Done in the background, and tried again until it is; a Job that stays is what an operator that starts goes on
-    from."""
+    export; with `objects` the export itself), then delete its `job`, which tells where, or if that `stays` note it on
+    it. A run without a Job needs `at`. Done in the background, and tried again until it is; a Job that is not noted is
+    what an operator that starts goes on from."""
 
     run: str
     destination: str
     objects: bool
     job: Job | None = None
     at: leftovers.Leftovers | None = None
+    stays: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,10 +215,11 @@ class DeleteRequest:
 
 @dataclass(frozen=True, slots=True)
 class Bury:
-    """Write the tombstone down, durably."""
+    """Write the tombstone down, durably; `along`: if anything else of its page is written before the next look."""
 
     owner: Subject
     stone: Tombstone
+    along: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +232,7 @@ class Unbury:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseSlot:
-    """Give the run's slot to whoever waits."""
+    """Let others have the run's slot."""
 
     run: str
 
@@ -260,9 +262,10 @@ class Refund:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """Settle the windows of a run that is over, some time soon."""
+    """Settle the windows of a run that is over, `soon` where something waits until that is written."""
 
     settlement: quota.Settlement
+    soon: bool = False
 
 
 Action = (

@@ -54,9 +54,8 @@ NOT_ATTESTED = (
 def before_job(turn: Turn) -> Decision:
     """A request without a Job: refuse it, let it wait, or ask the ledger for its place."""
     request = turn.request
-    give_back: tuple[Action, ...] = (Refund(turn.run),)
     if request.spec.get("cancel"):
-        return turn.close("Cancelled", "Cancelled", "cancelled before it started", first=give_back)
+        return turn.close("Cancelled", "Cancelled", "cancelled before it started", first=(Refund(turn.run),))
     if not turn.seen.identity.enforced:
         return _not_enforced(turn)
     if _doubtful(turn):
@@ -67,7 +66,7 @@ def before_job(turn: Turn) -> Decision:
         age = (turn.now - request.created).total_seconds()
         if refusal.may_appear and age < APPEAR_SECONDS:
             return _wait_to_appear(turn, refusal, APPEAR_SECONDS - age + 0.1)
-        return turn.close("Rejected", refusal.reason, refusal.message, first=give_back)
+        return turn.close("Rejected", refusal.reason, refusal.message, first=(Refund(turn.run),))
     if (earlier := adoption.find(turn, found)) is not None:
         return adoption.adopt(turn, found, earlier)
     if request.spec.get("suspend"):
@@ -76,8 +75,8 @@ def before_job(turn: Turn) -> Decision:
         document.condition("Suspended", True, "Suspended", text)
         document.queue("Suspended", text)
         return Decision((*turn.free_slot(), *pausing.told(turn), *turn.write(document)), MAX_WAIT_SECONDS)
-    if turn.now - turn.waiting_since > timedelta(seconds=found.effective.queue_deadline_seconds):
-        return _queue_deadline(turn, found, give_back)
+    if (turn.now - turn.waiting_since).total_seconds() > found.effective.queue_deadline_seconds:
+        return _queue_deadline(turn, found)
     if found.queue and not turn.seen.workloads_seen:
         document = turn.accepted(found)
         document.queue(*kueue.unavailable(found.queue))
@@ -112,10 +111,7 @@ def _not_enforced(turn: Turn) -> Decision:
 
 def ask(turn: Turn, found: plan.Plan) -> Decision:
     """Ask the windows for a place, unless the source or destination is down; `reserved` continues with their answer."""
-    for subject in (
-        Subject(breaker.SOURCE, found.effective.source),
-        Subject(breaker.DESTINATION, found.effective.destination),
-    ):
+    for subject in found.offer.reached:
         known = turn.seen.breakers.get(subject)
         # A run that holds a slot may have its Job already: it goes on.
         if known is not None and known.limit == 0 and not turn.seen.slot_held:
@@ -143,8 +139,8 @@ def _reserve(turn: Turn, found: plan.Plan) -> Decision:
     if turn.seen.job is not None:  # Kueue takes over no Job that was made without it
         found = found.without_queue()
     # One that waited before this process began counts at once: nobody shall take its place meanwhile.
-    waits = (Wait(frozenset(turn.policy.max_queued(turn.request))),) if turn.known.get("phase") == "Queued" else ()
-    return Decision((*waits, Reserve(found, turn.limits, turn.waiting(found), turn.demand(found))))
+    waits = (Wait(frozenset(turn.terms.max_queued)),) if turn.known.get("phase") == "Queued" else ()
+    return Decision((*waits, Reserve(found, turn.terms.limits, turn.waiting(found), turn.demand(found))))
 
 
 def reserved(turn: Turn, reserve: Reserve, answer: quota.Admission) -> Decision:
@@ -153,15 +149,20 @@ def reserved(turn: Turn, reserve: Reserve, answer: quota.Admission) -> Decision:
     if (earlier := adoption.find(turn, reserve.plan)) is not None:
         return adoption.adopt(turn, reserve.plan, earlier, first=(Refund(turn.run),))
     if answer.over:
-        text = (
-            f"spec.runID {turn.request.run_id!r}: this request has had it before, and each run has a value of its own."
-            " Set one that it has not had, or create a new request."
-        )
-        return turn.close("Rejected", "RunIDUsed", text)
+        return used(turn)
     if not answer.granted:
         return _over_quota(turn, reserve, answer)
     take = TakeSlot(reserve.plan, reserve.waiting, answer)
     return admitted(turn, take, "") if reserve.plan.queue else Decision((take,))
+
+
+def used(turn: Turn) -> Decision:
+    """The run is over, and `spec.runID` asks for it once more."""
+    text = (
+        f"spec.runID {turn.request.run_id!r}: this request has had it before, and each run has a value of its own."
+        " Set one that it has not had, or create a new request."
+    )
+    return turn.close("Rejected", "RunIDUsed", text)
 
 
 def admitted(turn: Turn, take: TakeSlot, full: str) -> Decision:
@@ -280,7 +281,7 @@ def wait(
 ) -> Decision:
     """Wait in the queue until something changes, at most to its deadline; unless too many wait already. `free` is when
     a window is said to have room. `quiet` writes no Event: that others go first is in status, and nobody need act."""
-    limits = turn.policy.max_queued(turn.request)
+    limits = turn.terms.max_queued
     full = _crowded(turn, limits)
     if full is not None:
         subject, limit = full
@@ -329,8 +330,8 @@ def _told(state: quota.WindowState) -> str:
     return f"{count} {limit.window} are used (policy {limit.policy!r})"
 
 
-def _queue_deadline(turn: Turn, found: plan.Plan, give_back: tuple[Action, ...]) -> Decision:
+def _queue_deadline(turn: Turn, found: plan.Plan) -> Decision:
     problem = outcome.queue_deadline(found.effective.queue_deadline_seconds)
     document = turn.accepted(found)
     document.fields["failure"] = status.failure_status(problem, attempts=0)
-    return turn.close("Failed", problem.reason, problem.message, document=document, first=give_back)
+    return turn.close("Failed", problem.reason, problem.message, document=document, first=(Refund(turn.run),))

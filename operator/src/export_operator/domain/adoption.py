@@ -86,12 +86,12 @@ def forgotten(turn: Turn) -> bool:
     """Whether there may be an earlier end that the manifests alone know of. They tell neither of failures nor who
     deleted a request, so only one that a tool manages asks them, and only before it has asked for a place."""
     request, seen = turn.request, turn.seen
-    asked = any(item["type"] == "QuotaReserved" for item in turn.known.get("conditions") or ())
     return (
         seen.tombstones.forgotten
         and seen.tombstones.find(request.key) is None
         and bool(gitops.manager(request, turn.settings.markers))
-        and not (asked or seen.job is not None or seen.unsettled or seen.slot_held)
+        and not (seen.job is not None or seen.unsettled or seen.slot_held)
+        and all(item["type"] != "QuotaReserved" for item in turn.known.get("conditions") or ())
     )
 
 

@@ -8,13 +8,14 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from export_operator.domain import attempts, breaker, outcome, pausing, places, status, times
-from export_operator.domain.actions import Action, Decision, Emit, Learn, Seek
+from export_operator.domain import attempts, breaker, lost, outcome, pausing, places, status, times
+from export_operator.domain.actions import Action, Decision, DeletePods, Emit, Learn, LosePod, Seek
 from export_operator.domain.endings import Problem, problem
 from export_operator.domain.model import Job
 from export_operator.domain.pod_ends import readable, retries
 from export_operator.domain.turn import Turn
 
+ENDING_SECONDS = 2.0  # between looks at pods that outlive their Job: they wake nobody
 SEEK_SECONDS = 30.0
 """The answer wakes the request; this is for a wake-up that was lost."""
 MAX_WARNED = 768
@@ -22,7 +23,12 @@ MAX_WARNED = 768
 
 
 def without_job(turn: Turn, document: status.Document) -> Decision:
-    """The run's Job is gone and its pods with it, so only the manifest can tell whether it had delivered."""
+    """The run's Job is gone. When its pods are too, for somebody may have left them (`--cascade=orphan`), only the
+    manifest can tell whether it had delivered."""
+    if gone := lost.lost(turn.seen.pods, turn.seen.silent_nodes, turn.now):
+        return Decision(tuple(map(LosePod, gone)), ENDING_SECONDS)
+    if not (pausing.stopped(turn) or turn.seen.namespace_missing):
+        return Decision((DeletePods(turn.run),), ENDING_SECONDS)
     ways = _ways(turn, document)
     if turn.seen.sought is None:
         return _seek(turn, document)

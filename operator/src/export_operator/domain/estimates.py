@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
-from export_operator.domain.model import DeliveredSize, Named
+from export_operator.domain.model import DeliveredSize
 from export_operator.domain.quota import Demand, Size
 
 REMEMBERED = 5  # deliveries of a dataset: parameters and columns make some small, and the largest of them counts
@@ -25,17 +25,22 @@ def remember(deliveries: MutableMapping[tuple[str, str], tuple[DeliveredSize, ..
         deliveries[place] = (*known, delivery)[-REMEMBERED:]
 
 
-def demand(source: Named, dataset: str, deliveries: Sequence[DeliveredSize], maxima: Mapping[str, Any]) -> Demand:
-    """What a run of the dataset asks of its windows. `maxima` are the policy's: what no run exceeds."""
-    declared: Mapping[str, Any] = next(
-        (item.get("expected") or {} for item in source.spec.get("datasets") or () if item["name"] == dataset), {}
-    )
+def declared(dataset: Mapping[str, Any], maxima: Mapping[str, Any]) -> Demand:
+    """What a run of the dataset asks of its windows as long as none has delivered. `maxima` are the policy's: what no
+    run exceeds."""
+    told: Mapping[str, Any] = dataset.get("expected") or {}
     return Demand(
-        rows=Size(_expected([each.rows for each in deliveries], declared.get("rows")), maxima.get("rows")),
-        bytes=Size(_expected([each.bytes for each in deliveries], declared.get("bytes")), maxima.get("bytes")),
+        rows=Size(int(told.get("rows") or 0), maxima.get("rows")),
+        bytes=Size(int(told.get("bytes") or 0), maxima.get("bytes")),
     )
 
 
-def _expected(delivered: Sequence[int], declared: int | None) -> int:
-    """An empty table is expected to have a row, lest 0 should mean that nobody knows."""
-    return max(1, *delivered) if delivered else int(declared or 0)
+def demand(expected: Demand, deliveries: Sequence[DeliveredSize]) -> Demand:
+    """The same after these deliveries. An empty table is expected to have a row, lest 0 should mean that nobody
+    knows."""
+    if not deliveries:
+        return expected
+    return Demand(
+        rows=Size(max(1, *(each.rows for each in deliveries)), expected.rows.most),
+        bytes=Size(max(1, *(each.bytes for each in deliveries)), expected.bytes.most),
+    )

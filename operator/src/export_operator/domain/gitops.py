@@ -22,6 +22,12 @@ HOOKS = ("argocd.argoproj.io/hook", "helm.sh/hook")
 """On what a tool makes anew each time it acts, because it shall run each time."""
 
 
+def keys(configured: Iterable[str] = ()) -> frozenset[str]:
+    """Of the labels and annotations that are read here; of all others an object may have as many as it likes."""
+    markers = (marker for each in (*MARKERS.values(), configured) for marker in each)
+    return frozenset((*HOOKS, *(marker.partition("=")[0] for marker in markers)))
+
+
 def hook(given: Stamped) -> bool:
     """It is an action of the tool's, and no state that is to be kept."""
     return any(given.annotations.get(key) not in {None, "Skip"} for key in HOOKS)

@@ -19,6 +19,8 @@ SETTLE = timedelta(seconds=2)
 """A policy is in force in every API server a moment after it is created: what is created in between may be forged."""
 PATIENCE = timedelta(seconds=150)
 """How long a good look of the canary is believed while it cannot look again: two looks and a slow answer."""
+STAMP = timedelta(seconds=1)
+"""What creationTimestamp is cut to."""
 MAX_SPANS = 32
 """Blind times that are remembered one by one; more become one long one."""
 
@@ -164,7 +166,7 @@ class Enforcement:
         """The object may have been made while nobody looked: before the present policies, or in a blind time.
         creationTimestamp is cut to whole seconds, so what is doubtful is rounded outwards."""
         born = given.created
-        return born <= self.since + SETTLE or self.blind_between(born, born + timedelta(seconds=1))
+        return born <= self.since + SETTLE or (bool(self.blind) and self.blind_between(born, born + STAMP))
 
     def blind_between(self, start: datetime, end: datetime) -> bool:
         """Nobody looked at some moment from `start` until `end`."""

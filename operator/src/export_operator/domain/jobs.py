@@ -141,8 +141,11 @@ def _pod_spec(plan: Plan, settings: PodSettings) -> dict[str, Any]:
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "tolerations": [
-            {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": NODE_LOST_SECONDS}
-            for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+            *(
+                {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": NODE_LOST_SECONDS}
+                for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+            ),
+            *(plan.pod.get("tolerations") or ()),
         ],
         "containers": [
             {

@@ -193,8 +193,9 @@ def find_destination(request: Request, catalogue: Catalogue, policy: Policy) -> 
 
 def check_channels(request: Request, policy: Policy) -> None:
     """Whether the policy has every channel named. Raises `RefusalError`."""
-    known = channels_of(policy)
-    for index, name in enumerate(request.spec.get("notify") or ()):
+    named = request.spec.get("notify") or ()
+    known = channels_of(policy) if named else {}
+    for index, name in enumerate(named):
         if name not in known:
             raise RefusalError(
                 "ChannelNotFound",

@@ -31,6 +31,14 @@ def look_again(pods: Sequence[Pod], now: datetime) -> float | None:
     return max((min(due) - now).total_seconds() + 1, LATE.total_seconds()) if due else None
 
 
+def over(job: Job, pods: Sequence[Pod]) -> bool:
+    """The Job is complete, or has failed and its pods have ended. Before Kubernetes 1.31 a Job that is past its
+    deadline has failed as soon as its pods are told to end; what they still do counts, and holds the run's place. What
+    another pod does after a delivery is fenced off, and nobody waits for it."""
+    return job.complete or (job.terminal and all(pod.over for pod in pods))
+
+
 def stuck(job: Job, now: datetime) -> bool:
-    """The Job has failed, and pods that nothing ends keep it from saying so."""
-    return not job.terminal and job.failing is not None and now - job.failing > STUCK
+    """The Job has failed, and pods that nothing ends keep it from ending."""
+    decided = job.failing or (job.finished if job.failed else None)
+    return decided is not None and now - decided > STUCK

@@ -32,6 +32,8 @@ ANNOTATION_SUBMITTER = f"{GROUP}/submitted-by"
 ANNOTATION_DESTINATION = f"{GROUP}/destination"
 ANNOTATION_DELETION_POLICY = f"{GROUP}/deletion-policy"
 ANNOTATION_EXPIRES = f"{GROUP}/expires"
+ANNOTATION_RESEND = f"{GROUP}/resend-notifications"
+ANNOTATION_UNDONE = f"{GROUP}/undone"
 ANNOTATION_STOP_REASON = f"{GROUP}/stop-reason"
 ANNOTATION_STOP_MESSAGE = f"{GROUP}/stop-message"
 
@@ -111,7 +113,7 @@ class Request(Stamped):
     @property
     def launched(self) -> bool:
         """Status says that the run of record has had a Job."""
-        return self.status.get("run") == self.run and bool(self.status.get("jobRef"))
+        return bool(self.status.get("jobRef")) and self.status.get("run") == self.run
 
     @property
     def finished(self) -> bool:
@@ -144,6 +146,11 @@ def parse_stamped(body: Mapping[str, Any], kind: type[S]) -> S:
 
 def parse_request(body: Mapping[str, Any]) -> Request:
     return parse_stamped(body, Request)
+
+
+def going(body: Mapping[str, Any]) -> bool:
+    """Somebody has deleted the object, and a finalizer keeps it for a while: it never comes back."""
+    return bool(body["metadata"].get("deletionTimestamp"))
 
 
 @dataclass(frozen=True)
@@ -186,6 +193,7 @@ class Job:
     created: datetime
     suspended: bool
     deleting: bool
+    """No pod of it follows, though a finalizer may keep it for long."""
     complete: bool = False
     failed: bool = False
     failed_reason: str = ""
@@ -202,6 +210,9 @@ class Job:
     destination: str = ""
     deletes_objects: bool = False
     """What the run delivered goes when its request is deleted."""
+    undone: bool = False
+    """What the run had left was removed after it failed."""
+    resource_version: str = field(default="", compare=False)
 
     @property
     def held_by_kueue(self) -> bool:
@@ -211,6 +222,11 @@ class Job:
     @property
     def terminal(self) -> bool:
         return self.complete or self.failed
+
+    @property
+    def leaving(self) -> bool:
+        """It only waits to go: nobody need do anything about it any more."""
+        return self.deleting and (self.terminal or self.suspended)
 
 
 def parse_job(body: Mapping[str, Any]) -> Job:
@@ -228,7 +244,7 @@ def parse_job(body: Mapping[str, Any]) -> Job:
         request=Key(annotations.get(ANNOTATION_NAMESPACE, ""), annotations.get(ANNOTATION_NAME, "")),
         created=times.parse(metadata.get("creationTimestamp")) or EPOCH,
         suspended=bool(spec.get("suspend")),
-        deleting=bool(metadata.get("deletionTimestamp")),
+        deleting=going(body),
         complete="Complete" in conditions,
         failed="Failed" in conditions,
         failed_reason=failed.get("reason", ""),
@@ -243,6 +259,8 @@ def parse_job(body: Mapping[str, Any]) -> Job:
         requester=annotations.get(ANNOTATION_REQUESTER, ""),
         destination=annotations.get(ANNOTATION_DESTINATION, ""),
         deletes_objects=annotations.get(ANNOTATION_DELETION_POLICY) == "Delete",
+        undone=ANNOTATION_UNDONE in annotations,
+        resource_version=metadata.get("resourceVersion", ""),
     )
 
 
@@ -307,7 +325,7 @@ def parse_pod(body: Mapping[str, Any]) -> Pod:
         exit_reason=ended.get("reason", ""),
         exit_message=ended.get("message", ""),
         finished=times.parse(ended.get("finishedAt")),
-        deleting=bool(metadata.get("deletionTimestamp")),
+        deleting=going(body),
         node=(body.get("spec") or {}).get("nodeName", ""),
         gone_by=times.parse(metadata.get("deletionTimestamp")),
         disruption=disrupted.get("reason", ""),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -40,13 +40,15 @@ class Waiting(NamedTuple):
 
 
 class Dead(NamedTuple):
-    """What was given up: the last of them are kept for people."""
+    """What was given up: the last of them are kept for people, and to be sent again if somebody asks for it. An older
+    release kept no `notification`."""
 
     time: str
     channel: str
     id: str
     request: str
     why: str
+    notification: Notification | None = None
 
 
 DELIVERED, FAILED, DEAD = RESULTS = ("delivered", "failed", "dead")
@@ -122,19 +124,32 @@ class Outbox:
     def bury(self, channel: str, identity: str, why: str, now: datetime) -> Dead:
         """Give up what waits."""
         box = self.boxes[channel]
-        facts = box.waiting[identity].notification.facts
-        dead = Dead(times.render(now), channel, identity, f"{facts['namespace']}/{facts['name']}", why[:200])
+        found = box.waiting[identity].notification
+        request = f"{found.facts['namespace']}/{found.facts['name']}"
+        dead = Dead(times.render(now), channel, identity, request, why[:200], found)
         box.settle(identity, DEAD)
         self.dead.append(dead)
         return dead
+
+    def revive(self, wanted: Callable[[Dead], bool], now: datetime) -> list[Dead]:
+        """Let what was given up wait anew, as far as there is room; the answer is what does."""
+        again = []
+        for dead in list(self.dead):
+            if dead.notification is None or dead.channel not in self.boxes or not wanted(dead):
+                continue
+            if self.add(dead.notification, dead.channel, now):
+                self.boxes[dead.channel].settled.pop(dead.id, None)
+                self.dead.remove(dead)
+                again.append(dead)
+        return again
 
     def tallies(self) -> dict[str, Tally]:
         """By channel's key."""
         return {key: box.tally() for key, box in self.boxes.items()}
 
     def render(self) -> str:
-        """As JSON. What waits in several boxes is in it once."""
-        notifications = {
+        """As JSON. What waits in several boxes, or was given up there, is in it once."""
+        notifications = {each.id: each.notification for each in self.dead if each.notification is not None} | {
             item.notification.id: item.notification for box in self.boxes.values() for item in box.waiting.values()
         }
         document = {
@@ -149,7 +164,7 @@ class Outbox:
                 for key, box in sorted(self.boxes.items())
             },
             "notifications": {name: _plain(each) for name, each in sorted(notifications.items())},
-            "dead": list(self.dead),
+            "dead": [each[:5] for each in self.dead],  # an older release reads five
         }
         return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
@@ -178,7 +193,9 @@ class Outbox:
                 )
                 for key, box in document["boxes"].items()
             }
-            return Outbox(boxes, deque((Dead(*each) for each in document["dead"]), maxlen=MAX_DEAD))
+            dead = (Dead(*each) for each in document["dead"])
+            whole = (each._replace(notification=notifications.get(each.id)) for each in dead)
+            return Outbox(boxes, deque(whole, maxlen=MAX_DEAD))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise OutboxError(f"{type(error).__name__}: {error}"[:200]) from error
 

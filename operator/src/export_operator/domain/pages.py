@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import ClassVar
 
 from export_operator.domain.model import EPOCH, Key
 from export_operator.domain.tombstones import NOTHING, Tombstones
@@ -13,7 +14,9 @@ from export_operator.domain.windows import MAX_WINDOW
 
 MAX_ENTRIES = 1024
 MAX_BYTES = 768 * 1024  # of entries as JSON, about: both keep an object below etcd's limit of 1.5 MiB
-KEPT = 0.75  # of either, when a page that is full is folded: so that not each write folds
+MANY = 128  # entries beside those of the last hour: each costs the API server 0.15 ms in each write of the page
+RECENT = timedelta(hours=1)  # so long a run stays by itself, for whoever may still ask for it
+KEPT = 0.75  # of a bound, when a page is folded: so that not each write folds
 ENTRY_BYTES = 320  # of an entry's JSON besides names
 LARGEST = 3.5 * 1024  # of an entry
 BUCKET_SHARE = 48  # a bucket is at most this part of its age wide: that long its entries may count too long
@@ -26,6 +29,9 @@ class State(StrEnum):
     RESERVED = "Reserved"
     SETTLED = "Settled"
     REFUNDED = "Refunded"
+
+
+REFUNDED = State.REFUNDED  # asked of each entry of a page
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +50,21 @@ class Entry:
     state: State = State.RESERVED
     rows: int = 0
     bytes: int = 0
+    launches: ClassVar[int] = 1
+    """A run that never had a Job has no entry: each one that is here may have been launched."""
 
     @property
     def requests(self) -> int:
-        return 0 if self.state is State.REFUNDED else 1
-
-    @property
-    def launches(self) -> int:
-        """A run that never had a Job has no entry: each one that is here may have been launched."""
-        return 1
+        return 0 if self.state is REFUNDED else 1
 
     @property
     def until(self) -> datetime:
         return self.time
+
+    def reserving(self, time: datetime, rows: int, size: int) -> Entry:
+        """The same since `time`, with so many rows and bytes. By name each field would take twice as long."""
+        whose = (self.run, self.request, self.uid, time, self.user)
+        return Entry(*whose, self.source, self.destination, self.policy, self.state, rows, size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,14 @@ class Page:
     tombstones: Tombstones = NOTHING
 
     def find(self, run: str) -> Entry | None:
-        return next((entry for entry in self.entries if entry.run == run), None)
+        for entry in self.entries:
+            if entry.run == run:
+                return entry
+        return None
+
+    def adding(self, entry: Entry) -> Page:
+        """With one entry more."""
+        return Page((*self.entries, entry), self.folded, self.tombstones)
 
     @property
     def last(self) -> datetime:
@@ -99,14 +114,17 @@ def release(entries: Sequence[Entry], run: str) -> tuple[Entry, ...]:
 
 
 def compact(page: Page, now: datetime) -> Page | None:
-    """The page without what can count nowhere any more and, when it is full, with the oldest runs that are over summed
-    up. None when too many runs are not over: there is no room then."""
+    """The page without what can count nowhere any more and, when there is much, with the oldest runs that are over
+    summed up. None when too many runs are not over: there is no room then."""
     oldest = now - MAX_WINDOW
-    entries = tuple(entry for entry in page.entries if entry.time > oldest)
-    folded = tuple(bucket for bucket in page.folded if bucket.until > oldest)
-    if _fits(entries):
-        return replace(page, entries=entries, folded=folded)
-    kept, over = _split(entries)
+    entries = tuple([entry for entry in page.entries if entry.time > oldest])
+    folded = tuple([bucket for bucket in page.folded if bucket.until > oldest])
+    begins = now - RECENT
+    few = len(entries) <= MANY or sum(entry.time <= begins for entry in entries) <= MANY
+    if few and _fits(entries):
+        whole = (len(entries), len(folded)) == (len(page.entries), len(page.folded))
+        return page if whole else replace(page, entries=entries, folded=folded)
+    kept, over = _split(entries, begins)
     if not _fits(kept):
         return None
     return replace(page, entries=kept, folded=_merge([*folded, *map(_bucket, over)], now))
@@ -118,12 +136,14 @@ def _fits(entries: Sequence[Entry]) -> bool:
     return len(entries) <= MAX_ENTRIES and sum(map(_weight, entries)) <= MAX_BYTES
 
 
-def _split(entries: Sequence[Entry]) -> tuple[tuple[Entry, ...], list[Entry]]:
-    """Entries to keep, and the oldest of those that are over, so many that there is room for some time."""
+def _split(entries: Sequence[Entry], begins: datetime) -> tuple[tuple[Entry, ...], list[Entry]]:
+    """Entries to keep, and the oldest of those that are over, so many that there is room for some time: fewer stay of
+    those before `begins`."""
     number, weight = len(entries), sum(map(_weight, entries))
     kept, over = [], []
     for entry in sorted(entries, key=lambda entry: (entry.time, entry.run)):
-        if entry.state is not State.RESERVED and (number > KEPT * MAX_ENTRIES or weight > KEPT * MAX_BYTES):
+        most = MANY if entry.time <= begins else MAX_ENTRIES
+        if entry.state is not State.RESERVED and (number > KEPT * most or weight > KEPT * MAX_BYTES):
             over.append(entry)
             number -= 1
             weight -= _weight(entry)

@@ -9,8 +9,10 @@ from typing import Any, cast
 
 from export_contract import runspec
 from export_contract.codec import encode
+from export_operator.domain import breaker, estimates
 from export_operator.domain.digest import digest
 from export_operator.domain.forms import find_output
+from export_operator.domain.identity import Subject
 from export_operator.domain.lookup import (
     RefusalError,
     check_channels,
@@ -24,6 +26,7 @@ from export_operator.domain.model import Catalogue, Named, Request
 from export_operator.domain.origin import source_spec
 from export_operator.domain.places import Coordinates, destination_spec, fallback_database
 from export_operator.domain.policy import PRIORITIES, Policy, SelectedBy
+from export_operator.domain.quota import Demand
 from export_operator.domain.slots import SlotLimits
 from export_operator.domain.status import effective_status
 
@@ -83,6 +86,8 @@ class Offer:
     limits: runspec.Limits
     secrets: Secrets
     slot_limits: SlotLimits
+    expected: Demand
+    """What it asks of its windows, before anything of the dataset was delivered."""
     pod: Mapping[str, Any]
     queue: str = ""
     """The LocalQueue of Kueue that decides when it runs, in place of slots."""
@@ -92,13 +97,19 @@ class Offer:
         """`status.effective`."""
         return effective_status(self.effective.as_status())
 
+    @cached_property
+    def reached(self) -> tuple[Subject, ...]:
+        """Source and destination, as breakers know them."""
+        return Subject(breaker.SOURCE, self.effective.source), Subject(breaker.DESTINATION, self.effective.destination)
+
 
 @dataclass(frozen=True)
 class Plan:
-    """A request that may run: what it gets, and what the pod is told."""
+    """A request that may run as `run`: what it gets, and what the pod is told."""
 
     offer: Offer
-    run: runspec.Run
+    request: Request
+    run: str
 
     @property
     def effective(self) -> Effective:
@@ -123,11 +134,19 @@ class Plan:
     @cached_property
     def run_spec(self) -> runspec.RunSpec:
         """Made when it is asked for: only a Job needs it."""
-        offer = self.offer
+        offer, request = self.offer, self.request
         return runspec.RunSpec(
-            run=self.run,
+            run=runspec.Run(
+                id=self.run,
+                namespace=request.key.namespace,
+                name=request.key.name,
+                uid=request.uid,
+                run_id=request.run_id,
+                requester=request.requester,
+                digest=offer.effective.digest,
+            ),
             source=offer.origin,
-            destination=destination_spec(offer.destination.name, self.coordinates(self.run.id), offer.destination.spec),
+            destination=destination_spec(offer.destination.name, self.coordinates(self.run), offer.destination.spec),
             output=offer.output,
             limits=offer.limits,
             consistency=cast("Any", self.effective.consistency),
@@ -138,9 +157,9 @@ class Plan:
         """Of the objects of this run, or of an earlier one of a request of the same name."""
         effective = self.effective
         return Coordinates(
-            namespace=self.run.namespace,
+            namespace=self.request.key.namespace,
             key_prefix=effective.key_prefix,
-            name=self.run.name,
+            name=self.request.key.name,
             run=run,
             format=effective.format,
             compression=effective.compression,
@@ -179,22 +198,10 @@ SHAPE = (
 def make_plan(request: Request, catalogue: Catalogue, policy: Policy, run: str, max_concurrent: int) -> Plan:
     """Validate the request against source, destination and policy. Raises `RefusalError` for the first thing wrong."""
     check_channels(request, policy)
-    namespace = request.key.namespace
-    shape = repr([request.spec.get(field) for field in SHAPE])
-    key = ("offer", namespace, policy.name, policy.selected_by, max_concurrent, shape)
-    offer = catalogue.memo.once(key, lambda: _offer(request, catalogue, policy, max_concurrent))
-    return Plan(
-        offer,
-        runspec.Run(
-            id=run,
-            namespace=namespace,
-            name=request.key.name,
-            uid=request.uid,
-            run_id=request.run_id,
-            requester=request.requester,
-            digest=offer.effective.digest,
-        ),
-    )
+    shape = repr(list(map(request.spec.get, SHAPE)))
+    by = policy.selected_by
+    key = ("offer", request.key.namespace, policy.name, by.kind, by.name, max_concurrent, shape)
+    return Plan(catalogue.memo.once(key, lambda: _offer(request, catalogue, policy, max_concurrent)), request, run)
 
 
 def _offer(request: Request, catalogue: Catalogue, policy: Policy, max_concurrent: int) -> Offer:
@@ -220,6 +227,7 @@ def _offer(request: Request, catalogue: Catalogue, policy: Policy, max_concurren
         ),
         secrets=_secrets(source, destination),
         slot_limits=_slot_limits(policy, source, destination, max_concurrent),
+        expected=estimates.declared(dataset, policy.section("maxima")),
         pod=policy.section("pod"),
         queue=str(policy.section("kueue").get("queueName") or ""),
     )

@@ -56,11 +56,11 @@ class Defaults:
     window: timedelta = timedelta(days=1)
     cluster: Amounts = field(default_factory=dict)
     """What all runs together may use within `window`, whatever the policies say."""
+    key: tuple[Any, ...] = field(init=False, repr=False, compare=False)
+    """What tells these from others."""
 
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """What tells these from others."""
-        return self.requests_per_user, self.window, *self.cluster.items()
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", (self.requests_per_user, self.window, *self.cluster.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +216,25 @@ def window_limits(policy: Policy, request: Request, defaults: Defaults) -> tuple
         WindowLimit(Subject("Cluster", "all"), "Cluster", Sliding(defaults.window), BUILT_IN, **defaults.cluster),
     )
     return tuple(limit for limit in scopes if any(limit.of(resource) is not None for resource in RESOURCES))
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds for a person in a namespace, whatever is asked for: it depends on the catalogue and the chart alone.
+    `limits` are those of `window_limits`, `max_queued` those of the policy."""
+
+    policy: Policy
+    owner: Subject
+    limits: tuple[WindowLimit, ...]
+    max_queued: Mapping[Subject, int | None]
+    weight: int
+
+
+def find_terms(policies: Mapping[str, Named], request: Request, defaults: Defaults) -> Terms:
+    """The terms of whoever made the request."""
+    policy = select(policies, request)
+    limits = window_limits(policy, request, defaults)
+    return Terms(policy, subject_of(request), limits, policy.max_queued(request), policy.weight)
 
 
 def _amounts(scope: Mapping[str, Any] | None) -> Amounts:

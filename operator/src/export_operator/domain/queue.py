@@ -15,7 +15,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from export_operator.domain.identity import Subject
 from export_operator.domain.model import Key
@@ -49,14 +49,15 @@ class Waiting:
     weight: int = 1
     priority: str = "Normal"
     dataset: str = ""
+    order: Order = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        rank = -SHARES.get(self.priority, SHARES["Normal"])
+        object.__setattr__(self, "order", Order(rank, self.since, self.entry.request))
 
     @property
     def key(self) -> Key:
         return self.entry.request
-
-    @property
-    def order(self) -> Order:
-        return Order(-SHARES.get(self.priority, SHARES["Normal"]), self.since, self.key)
 
     @property
     def cost(self) -> int:
@@ -130,10 +131,14 @@ class FairQueue:
         self._items[item.key] = item
         if lane is None:
             lane = flow.lanes[item.levels] = _Lane(item.levels)
+        elif item.order > lane.orders[0]:
+            insort(lane.orders, item.order)
+            return
         else:
             self._unlist(flow, lane)
-        insort(lane.orders, item.order)
+        lane.orders.insert(0, item.order)
         self._list(flow, lane)
+        self._rank(flow)
 
     def remove(self, key: Key) -> Waiting | None:
         """Take a request out; its owner's tag stays, so that coming again gains nothing."""
@@ -142,18 +147,22 @@ class FairQueue:
             return None
         flow = self._flows[item.owner]
         lane = flow.lanes[item.levels]
+        if item.order > lane.orders[0]:
+            del lane.orders[bisect_left(lane.orders, item.order)]
+            return item
         self._unlist(flow, lane)
-        del lane.orders[bisect_left(lane.orders, item.order)]
+        del lane.orders[0]
         if lane.orders:
             self._list(flow, lane)
         else:
             del flow.lanes[item.levels]
-            self._rest(flow)
+        self._rank(flow)
+        self._rest(flow)
         return item
 
     def free(self, subjects: Iterable[Subject]) -> None:
         """These may have room: a run of theirs has ended, or a gate has opened further."""
-        self._freed.update(subject for subject in subjects if subject in self._buckets)
+        self._freed |= self._buckets.keys() & subjects
 
     def full(self) -> tuple[Subject, ...]:
         """Those who were full when somebody last looked, and stop requests."""
@@ -186,6 +195,7 @@ class FairQueue:
         flow.tag = max(flow.tag - item.cost, 0)
         for lane in flow.lanes.values():
             self._list(flow, lane)
+        self._rank(flow)
 
     def copy(self) -> FairQueue:
         """Another queue like this one."""
@@ -224,25 +234,26 @@ class FairQueue:
             insort(self._idle, (flow.tag, flow.owner))
 
     def _unlist(self, flow: _Flow, lane: _Lane) -> None:
-        """Take the lane out of the list that it stands in, before its first request changes."""
+        """Take the lane out of the list that it stands in, before its first request changes. `_rank` may be due."""
         if lane.parked is None:
-            del flow.ready[bisect_left(flow.ready, (lane.orders[0], lane.levels))]
-            self._rank(flow)
+            _drop(flow.ready, (lane.orders[0], lane.levels))
         else:
             bucket = self._parked[lane.parked]
-            del bucket[bisect_left(bucket, (lane.place, lane.levels))]
+            _drop(bucket, (lane.place, lane.levels))
             if not bucket:
                 self._drop_bucket(lane.parked)
 
     def _list(self, flow: _Flow, lane: _Lane) -> None:
-        """Put the lane into the list that it belongs in."""
+        """Put the lane into the list that it belongs in. `_rank` may be due."""
         if lane.parked is None:
             insort(flow.ready, (lane.orders[0], lane.levels))
-            self._rank(flow)
-        else:
-            lane.place = _Place(flow.tag, lane.orders[0], flow.owner)
-            insort(self._parked.setdefault(lane.parked, []), (lane.place, lane.levels))
+            return
+        bucket = self._parked.get(lane.parked)
+        if bucket is None:
+            bucket = self._parked[lane.parked] = []
             self._buckets.setdefault(lane.parked.subject, set()).add(lane.parked)
+        lane.place = _Place(flow.tag, lane.orders[0], flow.owner)
+        insort(bucket, (lane.place, lane.levels))
 
     def _rank(self, flow: _Flow) -> None:
         """Put the flow where its tag and its first request say."""
@@ -250,7 +261,7 @@ class FairQueue:
         if place == flow.place:
             return
         if flow.place is not None:
-            del self._ready[bisect_left(self._ready, flow.place)]
+            _drop(self._ready, flow.place)
         if place is not None:
             insort(self._ready, place)
         flow.place = place
@@ -259,6 +270,7 @@ class FairQueue:
         self._unlist(flow, lane)
         lane.parked = parked
         self._list(flow, lane)
+        self._rank(flow)
 
     def _unpark(self, occupancy: Occupancy) -> None:
         """Of each level that has room again, the first lane may try. The next one may when this has been seen to: so
@@ -289,3 +301,8 @@ class FairQueue:
         levels.discard(level)
         if not levels:
             del self._buckets[level.subject]
+
+
+def _drop(items: list[Any], item: Any) -> None:
+    """Take `item` out of a sorted list. Most often it is the first."""
+    del items[0 if items[0] == item else bisect_left(items, item)]

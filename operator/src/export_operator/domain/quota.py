@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from export_operator.domain.identity import Subject
 from export_operator.domain.pages import Bucket, Entry, Page, State, compact, release
@@ -59,17 +60,20 @@ class WindowLimit:
     requests: int | None = None
     rows: int | None = None
     bytes: int | None = None
+    maxima: Mapping[str, int] = field(init=False, repr=False, compare=False)
+    """What is limited, by resource; the limit of launches follows from the requests."""
+
+    def __post_init__(self) -> None:
+        launches = None if self.requests is None else LAUNCHES * self.requests
+        given = {"requests": self.requests, "launches": launches, "rows": self.rows, "bytes": self.bytes}
+        object.__setattr__(self, "maxima", {name: limit for name, limit in given.items() if limit is not None})
 
     def of(self, resource: str) -> int | None:
-        """The limit of a resource; that of launches follows from the requests."""
-        if resource == "launches":
-            return None if self.requests is None else LAUNCHES * self.requests
-        found: int | None = getattr(self, resource)
-        return found
+        """The limit of a resource."""
+        return self.maxima.get(resource)
 
 
-@dataclass(frozen=True, slots=True)
-class WindowState:
+class WindowState(NamedTuple):
     """How a limit stands: what counts now of `resource`, of how much. `full`: there is no room for the run, and
     `next_eligible` says when there will be (None: never)."""
 
@@ -81,8 +85,7 @@ class WindowState:
     next_eligible: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(NamedTuple):
     """Whether the run has its place; `page` is what the ledger object shall hold, `entry` what it holds of the run."""
 
     granted: bool
@@ -148,25 +151,24 @@ def reserve(page: Page, entry: Entry, demand: Demand, limit: WindowLimit, now: d
     others = page if held is None else replace(page, entries=release(page.entries, entry.run))
     counted = counting(others, limit.window, now)
     before = totals(counted)
-    needs = {"rows": demand.rows.least(limit.rows or 0), "bytes": demand.bytes.least(limit.bytes or 0)}
-    if held is None:
-        needs = {"requests": 1, "launches": 1} | needs
     full = tuple(
-        WindowState(limit, resource, amount, maximum, True, _next_free(counted, resource, maximum - need, limit.window))
-        for resource, need in needs.items()
-        if (maximum := limit.of(resource)) is not None and (amount := before[resource]) + need > maximum
+        [
+            WindowState(
+                limit, resource, amount, maximum, True, _next_free(counted, resource, maximum - need, limit.window)
+            )
+            for resource, maximum in limit.maxima.items()
+            if (need := _need(demand, resource, maximum, held)) is not None
+            and (amount := before[resource]) + need > maximum
+        ]
     )
-    taken = replace(
-        entry,
-        time=entry.time if held is None else held.time,
-        rows=_share(demand.rows, limit.rows, before["rows"]),
-        bytes=_share(demand.bytes, limit.bytes, before["bytes"]),
+    taken = entry.reserving(
+        entry.time if held is None else held.time,
+        _share(demand.rows, limit.rows, before["rows"]),
+        _share(demand.bytes, limit.bytes, before["bytes"]),
     )
-    after = None if full else compact(replace(others, entries=(*others.entries, taken)), now)
+    after = None if full else compact(others.adding(taken), now)
     if after is not None:
-        own = totals((taken,))
-        together = {resource: amount + own[resource] for resource, amount in before.items()}
-        return Reservation(True, True, after, _states(limit, together), taken)
+        return Reservation(True, True, after, _states(limit, before, taken), taken)
     if not full:
         unfinished = sum(item.state is State.RESERVED for item in others.entries)
         full = (WindowState(limit, "unfinished", unfinished, unfinished, True, now + RETRY),)
@@ -205,15 +207,27 @@ def _covered(held: Entry, limit: WindowLimit) -> bool:
     return (limit.rows is None or held.rows > 0) and (limit.bytes is None or held.bytes > 0)
 
 
+def _need(demand: Demand, resource: str, maximum: int, held: Entry | None) -> int | None:
+    """What must be left for the run to begin; None where it is not asked for again, for a place is `held`."""
+    if resource == "rows":
+        return demand.rows.least(maximum)
+    if resource == "bytes":
+        return demand.bytes.least(maximum)
+    return 1 if held is None else None
+
+
 def _share(size: Size, maximum: int | None, before: int) -> int:
     return size.expected if maximum is None else size.share(max(maximum - before, 0))
 
 
-def _states(limit: WindowLimit, counted: Mapping[str, int]) -> tuple[WindowState, ...]:
+def _states(limit: WindowLimit, counted: Mapping[str, int], taken: Entry | None = None) -> tuple[WindowState, ...]:
+    """With what was counted, and what is `taken` besides."""
     return tuple(
-        WindowState(limit, resource, counted[resource], maximum)
-        for resource in RESOURCES
-        if (maximum := limit.of(resource)) is not None
+        [
+            WindowState(limit, resource, counted[resource] + (getattr(taken, resource) if taken else 0), maximum)
+            for resource, maximum in limit.maxima.items()
+            if resource in RESOURCES
+        ]
     )
 
 

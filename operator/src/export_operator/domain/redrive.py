@@ -57,16 +57,32 @@ def _obstacle(phase: str, *, finished: bool, spec: Mapping[str, Any]) -> str:
     return ""
 
 
-def selector(*, failure_class: str = "", reason: str = "", source: str = "", destination: str = "") -> str:
-    """The field selector of failed requests, of those alone that agree with what is given."""
-    wanted = {
+def wanted(*, failure_class: str = "", reason: str = "", source: str = "", destination: str = "") -> dict[str, str]:
+    """What failed requests have in which field, of those alone that agree with what is given."""
+    fields = {
         "status.phase": "Failed",
         "status.failure.class": failure_class,
         "status.failure.reason": reason,
         "spec.source.name": source,
         "status.effective.destination": destination,
     }
-    return ",".join(f"{field}={value}" for field, value in wanted.items() if value)
+    return {field: value for field, value in fields.items() if value}
+
+
+def selector(fields: Mapping[str, str]) -> str:
+    """The field selector of `fields` with these values."""
+    return ",".join(f"{field}={value}" for field, value in fields.items())
+
+
+def matches(document: Mapping[str, Any], fields: Mapping[str, str]) -> bool:
+    """Whether the selector would choose it."""
+    return all(_value(document, field) == value for field, value in fields.items())
+
+
+def _value(document: Any, field: str) -> str:
+    for name in field.split("."):
+        document = (document or {}).get(name)
+    return str(document or "")
 
 
 def new_run_id(now: datetime) -> str:

@@ -26,6 +26,7 @@ from export_operator.domain.jobs import BACKOFF_LIMIT
 from export_operator.domain.model import Job, Pod
 from export_operator.domain.pod_ends import end_of
 from export_operator.domain.policy import FALLBACKS
+from export_operator.domain.progress import progress_status
 from export_operator.domain.turn import Turn
 
 FINISHING_SECONDS = 5.0
@@ -40,6 +41,8 @@ def with_job(turn: Turn) -> Decision:
     document = turn.document()
     if job is None:
         return closing.without_job(turn, document)
+    if _was_over(turn, job):
+        return admission.used(turn)
     if gone := lost.lost(turn.seen.pods, turn.seen.silent_nodes, turn.now):
         return Decision(tuple(map(LosePod, gone)), admission.SLOT_RETRY_SECONDS)
     found = _plan(turn) if job.suspended or not request.launched else None
@@ -53,15 +56,20 @@ def with_job(turn: Turn) -> Decision:
     if started is not None and not job.held_by_kueue:
         document.fields.setdefault("startTime", times.render(started))
     # What Kueue holds has no deadline that would end it, and what is stuck never says that it has ended.
-    if job.terminal or (job.held_by_kueue and job.stop_reason) or lost.stuck(job, turn.now):
+    if lost.over(job, turn.seen.pods) or (job.held_by_kueue and job.stop_reason) or lost.stuck(job, turn.now):
         return closing.end(turn, job, document)
+    if job.deleting and not (job.terminal or job.stop_reason or job.failing) and pausing.stopped(turn):
+        return closing.without_job(turn, document)  # what keeps it is of no use: no pod follows
+    still_ending = Decision((), lost.look_again(turn.seen.pods, turn.now) or admission.SLOT_RETRY_SECONDS)
+    if job.terminal:
+        return still_ending
     idle = job.suspended and not job.queue and not job.stop_reason and pausing.stopped(turn)
     if request.spec.get("cancel") and idle:
         return turn.close("Cancelled", "Cancelled", "cancelled while it was suspended", document=document)
     if request.spec.get("cancel") and not job.stop_reason:
         return Decision((StopJob(job, "Cancelled", f"cancelled by spec.cancel at {times.render(turn.now)}"),))
     if job.stop_reason or job.deleting or job.failing is not None:  # its end is an event of its own
-        return Decision((), lost.look_again(turn.seen.pods, turn.now) or admission.SLOT_RETRY_SECONDS)
+        return still_ending
     if request.spec.get("suspend"):
         return held.suspended(turn, document) if job.queue else _suspended(turn, job, document)
     if job.suspended:
@@ -82,6 +90,13 @@ def with_job(turn: Turn) -> Decision:
     if stop := starting.stop_needed(pods, since, deadline, turn.now, turn.seen.told):
         return Decision((StopJob(job, *stop),))
     return _under_way(turn, job, document, None if since is None else since + deadline)
+
+
+def _was_over(turn: Turn, job: Job) -> bool:
+    """The Job is of an earlier run, which `spec.runID` asks for once more: it was there before the end of the run that
+    status tells of, and is settled. One that an operator made before it died is not, whatever the clocks say."""
+    ended = times.parse(turn.request.status.get("completionTime"))
+    return not (turn.known or turn.seen.unsettled) and ended is not None and job.created < ended
 
 
 def _plan(turn: Turn) -> plan.Plan | None:
@@ -158,7 +173,7 @@ def _under_way(turn: Turn, job: Job, document: status.Document, start_by: dateti
         actions += refused
     else:
         document.phase("Running", "Exporting", "rows are being exported")
-    progress = status.progress_status(document.fields.get("progress"), turn.seen.progress, turn.now)
+    progress = progress_status(document.fields.get("progress"), turn.seen.progress, turn.now)
     if progress is not None:
         document.fields["progress"] = progress
     if document.fields.get("reason") != "Exporting":

@@ -6,9 +6,9 @@ one; writing the outcome is the caller's: by compare-and-swap, so that two decid
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from export_operator.domain.identity import Subject, subject
@@ -40,8 +40,7 @@ class Level(NamedTuple):
     limit: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Full:
+class Full(NamedTuple):
     """Why a run gets no slot now: the level, and the reason that status shows."""
 
     level: Level
@@ -79,7 +78,7 @@ class Occupancy:
     def __init__(self, entries: Iterable[Entry] = (), gate: Gate = no_gate) -> None:
         self._gate = gate
         self._runs: dict[str, tuple[Entry, frozenset[Subject]]] = {}
-        self._held: Counter[Subject] = Counter()
+        self._held: dict[Subject, int] = {}
         for entry in entries:
             self.add(entry)
 
@@ -87,13 +86,18 @@ class Occupancy:
         if entry.run not in self._runs:
             subjects = subjects_of(entry)
             self._runs[entry.run] = entry, subjects
-            self._held.update(subjects)
+            for each in subjects:
+                self._held[each] = self._held.get(each, 0) + 1
 
     def remove(self, run: str) -> frozenset[Subject]:
         """The subjects that have room for one more by it."""
         _, subjects = self._runs.pop(run, (None, frozenset()))
         for each in subjects:
-            self._held[each] -= 1
+            left = self._held[each] - 1
+            if left:
+                self._held[each] = left
+            else:
+                del self._held[each]
         return subjects
 
     def __contains__(self, run: str) -> bool:
@@ -105,30 +109,36 @@ class Occupancy:
         return tuple(entry for entry, _ in self._runs.values())
 
     def held(self, whom: Subject) -> int:
-        return self._held[whom]
+        return self._held.get(whom, 0)
 
     def full(self, levels: Sequence[Level]) -> Full | None:
         """The first level without room for one more."""
         for level in levels:
-            held = self._held[level.subject]
-            if level.limit is not None and held >= level.limit:
-                return Full(level, f"{level.subject.kind}Concurrency")
-            if level.subject.kind in GATED:
-                gate = self._gate(level.subject)
+            whom, limit = level
+            held = self._held.get(whom, 0)
+            if limit is not None and held >= limit:
+                return Full(level, f"{whom.kind}Concurrency")
+            if whom.kind in GATED:
+                gate = self._gate(whom)
                 if gate is not None and held >= gate:
-                    return Full(level, f"{level.subject.kind}{'Recovering' if gate else 'Unavailable'}")
+                    return Full(level, f"{whom.kind}{'Recovering' if gate else 'Unavailable'}")
         return None
 
 
 def subjects_of(entry: Entry) -> frozenset[Subject]:
     """Every subject that the run counts against while it is live."""
+    return _subjects(entry.user, entry.request.namespace, entry.policy, entry.source, entry.destination)
+
+
+@lru_cache(maxsize=4096)  # each run of a person at a place has the same ones
+def _subjects(user: str, namespace: str, policy: str, source: str, destination: str) -> frozenset[Subject]:
     return frozenset(
         (
-            subject(entry.user, entry.request.namespace),
-            Subject("Namespace", entry.request.namespace),
-            Subject("Policy", entry.policy),
-            Subject("Source", entry.source),
-            Subject("Destination", entry.destination),
+            subject(user, namespace),
+            Subject("Namespace", namespace),
+            Subject("Policy", policy),
+            Subject("Source", source),
+            Subject("Destination", destination),
             CLUSTER,
         )
     )

@@ -58,11 +58,6 @@ def start_problem(pods: Sequence[Pod], told: Sequence[Notice] = ()) -> tuple[str
     return notices.no_start(told)
 
 
-def running_since(pods: Sequence[Pod]) -> datetime | None:
-    """When the first attempt began to run; None when none did."""
-    return min((pod.started for pod in pods if pod.started), default=None)
-
-
 def awaited_since(job: Job, pods: Sequence[Pod]) -> datetime | None:
     """Since when a pod is awaited to start; None while one runs. After an attempt the Job controller waits for a while
     before it makes the next pod, which does not count."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from export_contract.report import Progress
 from export_operator.domain import times
 from export_operator.domain.endings import Problem
 from export_operator.domain.forecast import Forecast
 from export_operator.domain.outcome import Ended
 from export_operator.domain.places import Places
+from export_operator.domain.progress import unforeseen
 from export_operator.domain.quota import WindowState
 
 MAX_STATUS = 8 * 1024
@@ -26,10 +26,6 @@ MAX_NAME = 128
 MAX_QUOTA = 960
 MAX_RETRIES = 160
 MAX_QUOTAS = 8  # entries, by the CRD
-PROGRESS_SECONDS = 10  # a running pod costs at most one status write in this time
-PROGRESS_PERCENT = 1  # and none at all for less than this
-COMPLETION = "estimatedCompletionTime"
-FORESEEN = timedelta(days=366)  # a guess at what is later says nothing
 
 
 def clip(text: str, limit: int) -> str:
@@ -117,7 +113,7 @@ class Document:
     def halt(self) -> None:
         """No rows move: nothing says any more when they will all be there."""
         if progress := self.fields.get("progress"):
-            self.fields["progress"] = {name: value for name, value in progress.items() if name != COMPLETION}
+            self.fields["progress"] = unforeseen(progress)
 
     def fit(self) -> None:
         """Cut what makes the status too large, which takes names and texts of the largest kind: the beginning of the
@@ -213,58 +209,6 @@ def retries_status(found: Mapping[str, int]) -> dict[str, int]:
             break
         told[name] = number
     return told
-
-
-def progress_status(
-    before: Mapping[str, Any] | None, progress: Progress | None, now: datetime
-) -> Mapping[str, Any] | None:
-    """The progress to write: the old one unless the new one is ahead of it, old enough and far enough. Never backwards:
-    a second attempt begins at row 0, and shows itself only when it passes the first."""
-    if progress is None:
-        return before
-    percent = None
-    if progress.estimated_rows:
-        # An estimate is a guess: 100 is for those who have finished.
-        percent = min(99, progress.rows * 100 // progress.estimated_rows)
-    if before is not None:
-        written = times.parse(before.get("heartbeatTime"))
-        recent = written is not None and (now - written).total_seconds() < PROGRESS_SECONDS
-        rows, known = before.get("rows", 0), before.get("percent")
-        small = (progress.rows - rows) * 100 < PROGRESS_PERCENT * (progress.estimated_rows or 0)
-        if progress.rows <= rows or recent or small:
-            return before
-        if known is not None:
-            percent = max(percent or 0, known)  # an estimate that has grown takes nothing back
-    rate = _rate(progress)
-    found: dict[str, Any] = {
-        "rows": progress.rows,
-        "bytes": max(progress.bytes, (before or {}).get("bytes", 0)),
-        "rowsPerSecond": int(rate),
-        "heartbeatTime": times.render(now),
-    }
-    if progress.estimated_rows is not None:
-        found["estimatedRows"] = progress.estimated_rows
-        found["estimateSource"] = progress.estimate_source
-    if percent is not None:
-        found["percent"] = percent
-    if (completion := _completion(progress, rate, now)) is not None:
-        found[COMPLETION] = times.render(completion)
-    marks = {"resumedRows": progress.resumed_rows, "checkpointRows": progress.checkpoint_rows}
-    return found | {name: rows for name, rows in marks.items() if rows is not None}
-
-
-def _rate(progress: Progress) -> float:
-    """Rows a second of the present attempt, its start included: those that it went on behind were there before."""
-    return max(0, progress.rows - (progress.resumed_rows or 0)) / max(progress.elapsed_seconds, 0.001)
-
-
-def _completion(progress: Progress, rate: float, now: datetime) -> datetime | None:
-    """When the last row is there, if the rate stays and the estimate is right; None when it has proved wrong, or there
-    is none, or it says nothing."""
-    missing = (progress.estimated_rows or 0) - progress.rows
-    if missing <= 0 or rate * FORESEEN.total_seconds() < missing:
-        return None
-    return now + timedelta(seconds=missing / rate)
 
 
 def result_status(ended: Ended, places: Places) -> dict[str, Any]:

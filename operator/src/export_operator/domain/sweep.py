@@ -27,18 +27,18 @@ REMOVED: frozenset[Kind] = frozenset({"Upload", "Checkpoint", "Unfinished"})
 @dataclass(frozen=True, slots=True)
 class Known:
     """What the cluster knows. `jobs` are the runs that have one, `delivered` the runs whose requests or tombstones tell
-    of an export in the place that is looked at. `namespaces` empty: all are served."""
+    of an export in the place that is looked at. `namespaces` None: all are served."""
 
     now: datetime
     grace: timedelta
     jobs: Collection[str] = frozenset()
     requests: Collection[Key] = frozenset()
     delivered: Mapping[str, Key] = field(default_factory=dict)
-    namespaces: Collection[str] = frozenset()
+    namespaces: Collection[str] | None = None
 
     def expects(self, request: Key) -> bool:
         """What the request delivered is somebody's: it is there, or not ours to know."""
-        return request in self.requests or bool(self.namespaces and request.namespace not in self.namespaces)
+        return request in self.requests or (self.namespaces is not None and request.namespace not in self.namespaces)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+JUST_UNDER = timedelta(seconds=1) - timedelta.resolution
+
 
 def parse(text: str | None) -> datetime | None:
     """An RFC 3339 text as an aware datetime; None for nothing or for what is no time."""
     if not text:
         return None
     try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        moment = datetime.fromisoformat(text)
     except ValueError:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -18,9 +20,9 @@ def parse(text: str | None) -> datetime | None:
 
 def render(moment: datetime) -> str:
     """`2026-11-24T03:09:00Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{moment.astimezone(UTC).isoformat()[:19]}Z"
 
 
 def whole(moment: datetime) -> datetime:
     """The next whole second: what is written loses its fraction, and no window shall end before its time."""
-    return moment.replace(microsecond=0) + timedelta(seconds=1 if moment.microsecond else 0)
+    return (moment + JUST_UNDER).replace(microsecond=0)

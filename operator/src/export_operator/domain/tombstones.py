@@ -51,7 +51,10 @@ class Tombstones:
     forgotten: bool = False
 
     def find(self, request: Key) -> Tombstone | None:
-        return next((stone for stone in self.stones if stone.request == request), None)
+        for stone in self.stones:
+            if stone.request == request:
+                return stone
+        return None
 
     def put(self, stone: Tombstone, now: datetime) -> Tombstones:
         """With this one in place of the one of its name. When there are too many, the oldest are forgotten: perhaps

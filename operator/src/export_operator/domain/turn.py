@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 from export_operator.domain import estimates, pages, plan, policy, queue, quota, slots, status, times
 from export_operator.domain.actions import Action, Decision, Emit, Observation, ReleaseSlot, Settings, WriteStatus
-from export_operator.domain.identity import Subject, subject_of
 from export_operator.domain.model import Request
 
 
@@ -21,41 +20,31 @@ class Turn:
     seen: Observation
     settings: Settings
     now: datetime
+    run: str = field(init=False)
+    known: Mapping[str, Any] = field(init=False)
+    """What status already says of this run; nothing when the run is new."""
+
+    def __post_init__(self) -> None:
+        request, run = self.seen.request, self.seen.request.run
+        told = request.phase and request.status.get("run") == run
+        object.__setattr__(self, "run", run)
+        object.__setattr__(self, "known", request.status if told else {})
 
     @property
     def request(self) -> Request:
         return self.seen.request
 
     @cached_property
-    def run(self) -> str:
-        return self.request.run
+    def terms(self) -> policy.Terms:
+        """What holds for whoever asks."""
+        catalogue, request, defaults = self.seen.catalogue, self.request, self.settings.defaults
+        # All of a request that they follow from.
+        key = ("terms", request.requester, request.groups, request.key.namespace, defaults.key)
+        return catalogue.memo.once(key, lambda: policy.find_terms(catalogue.policies, request, defaults))
 
-    @cached_property
-    def known(self) -> Mapping[str, Any]:
-        """What status already says of this run; nothing when the run is new."""
-        return self.request.status if self.request.phase and self.request.status.get("run") == self.run else {}
-
-    @cached_property
-    def owner(self) -> Subject:
-        """Whom the request counts against."""
-        return subject_of(self.request)
-
-    @cached_property
+    @property
     def policy(self) -> policy.Policy:
-        key = ("policy", *self._who)
-        return self.seen.catalogue.memo.once(key, lambda: policy.select(self.seen.catalogue.policies, self.request))
-
-    @cached_property
-    def limits(self) -> tuple[quota.WindowLimit, ...]:
-        key = ("limits", *self._who, self.settings.defaults.key)
-        return self.seen.catalogue.memo.once(
-            key, lambda: policy.window_limits(self.policy, self.request, self.settings.defaults)
-        )
-
-    @cached_property
-    def _who(self) -> tuple[str, frozenset[str], str]:
-        """All of a request that its policy and limits follow from."""
-        return self.request.requester, self.request.groups, self.request.key.namespace
+        return self.terms.policy
 
     @cached_property
     def waiting_since(self) -> datetime:
@@ -72,37 +61,33 @@ class Turn:
 
     def demand(self, found: plan.Plan) -> quota.Demand:
         """How many rows and bytes the run asks of its windows."""
-        effective = found.effective
-        return estimates.demand(
-            self.seen.catalogue.sources[effective.source],
-            effective.dataset,
-            self.seen.catalogue.deliveries.get((effective.source, effective.dataset), ()),
-            self.policy.section("maxima"),
-        )
+        place = (found.effective.source, found.effective.dataset)
+        return estimates.demand(found.offer.expected, self.seen.catalogue.deliveries.get(place, ()))
 
     def waiting(self, found: plan.Plan) -> queue.Waiting:
         """The run as one that asks for its place."""
+        request, terms, effective, limits = self.request, self.terms, found.effective, found.slot_limits
         entry = pages.Entry(
             run=self.run,
-            request=self.request.key,
-            uid=self.request.uid,
+            request=request.key,
+            uid=request.uid,
             time=times.whole(self.now),
-            user=self.request.requester,
-            source=found.effective.source,
-            destination=found.effective.destination,
-            policy=self.policy.name,
+            user=request.requester,
+            source=effective.source,
+            destination=effective.destination,
+            policy=effective.policy,
         )
         # In this catalogue the policy, the source and the destination have one limit each.
-        key = ("levels", entry.user, entry.request.namespace, entry.policy, entry.source, entry.destination)
-        limits = found.slot_limits
+        whose = ("levels", entry.user, request.key.namespace, effective.policy)
+        key = (*whose, effective.source, effective.destination, limits.total)
         return queue.Waiting(
             entry=entry,
-            levels=self.seen.catalogue.memo.once((*key, limits.total), lambda: slots.levels_of(entry, limits)),
-            owner=self.owner,
+            levels=self.seen.catalogue.memo.once(key, lambda: slots.levels_of(entry, limits)),
+            owner=terms.owner,
             since=self.waiting_since,
-            weight=self.policy.weight,
-            priority=found.effective.priority,
-            dataset=found.effective.dataset,
+            weight=terms.weight,
+            priority=effective.priority,
+            dataset=effective.dataset,
         )
 
     def document(self) -> status.Document:

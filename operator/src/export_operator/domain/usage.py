@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from sys import intern
 from typing import Any
 
 from export_operator.domain import times
@@ -79,15 +80,16 @@ def render_usage(namespace: str, subject: Subject, page: Page) -> dict[str, Any]
 
 
 def parse_entry(item: Mapping[str, Any]) -> Entry:
+    """What thousands of entries name alike is kept once."""
     return Entry(
         run=item["run"],
-        request=Key(item["namespace"], item["name"]),
+        request=Key(intern(item["namespace"]), item["name"]),
         uid=item["uid"],
         time=_moment(item["time"]),
-        user=item.get("user", ""),
-        source=item.get("source", ""),
-        destination=item.get("destination", ""),
-        policy=item.get("policy", ""),
+        user=intern(item.get("user", "")),
+        source=intern(item.get("source", "")),
+        destination=intern(item.get("destination", "")),
+        policy=intern(item.get("policy", "")),
         state=State(item.get("state", State.RESERVED)),
         rows=_count(item.get("rows", 0)),
         bytes=_count(item.get("bytes", 0)),
@@ -135,14 +137,15 @@ def _render_bucket(bucket: Bucket) -> dict[str, Any]:
 
 
 def parse_tombstone(item: Mapping[str, Any]) -> Tombstone:
+    """Likewise."""
     return Tombstone(
-        request=Key(item["namespace"], item["name"]),
+        request=Key(intern(item["namespace"]), item["name"]),
         uid=item["uid"],
-        user=item["user"],
-        digest=item["digest"],
+        user=intern(item["user"]),
+        digest=intern(item["digest"]),
         run=item["run"],
         run_id=item.get("runID", ""),
-        phase=item["phase"],
+        phase=intern(item["phase"]),
         ended=_moment(item["ended"]),
         time=_moment(item["time"]),
         expired=bool(item.get("expired")),

@@ -212,7 +212,8 @@ SWEPT = Family(
     "last_sweep_timestamp_seconds",
     _G,
     Scope.LEADER,
-    "When a destination was last swept to its end, in seconds since 1970.",
+    "When a destination was last swept to its end, in seconds since 1970; while this leader has not seen its end, when"
+    " it first tried.",
     ("destination",),
 )
 
@@ -257,7 +258,8 @@ CACHE_AGE = Family(
     "cache_age_seconds",
     _G,
     Scope.PROCESS,
-    "Seconds since the API server last said anything of a kind: an event, a bookmark or a list.",
+    "Seconds since the API server last said anything of a kind: an event, a bookmark or a list; of exportrequests since"
+    " the leader last listed them (NaN in a standby).",
     ("resource",),
 )
 RECONCILE = Family(

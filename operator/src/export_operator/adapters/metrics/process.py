@@ -54,6 +54,7 @@ class Metrics:
         self._orphaned_bytes = gauge(catalogue.ORPHANED_BYTES)
         self._clean_ups_waiting = gauge(catalogue.CLEAN_UPS_WAITING)
         self._swept = gauge(catalogue.SWEPT)
+        self._sweeps: dict[str, datetime] = {}
         self._history_backlog = gauge(catalogue.HISTORY_BACKLOG)
         self._cache_age = gauge(catalogue.CACHE_AGE)
         self._workqueue_length = gauge(catalogue.WORKQUEUE_LENGTH)
@@ -79,13 +80,19 @@ class Metrics:
         """0 when nothing is overdue."""
         self._ttl_lag.set(seconds)
 
-    def swept(self, orphaned: Mapping[tuple[str, str], int], whole: Iterable[str], now: datetime) -> None:
-        """What a sweep found, in bytes by destination and kind, and the destinations that it saw the whole of."""
+    def swept(
+        self, orphaned: Mapping[tuple[str, str], int], whole: Iterable[str], unseen: Iterable[str], now: datetime
+    ) -> None:
+        """What a sweep found, in bytes by destination and kind, the destinations that it saw the whole of, and those
+        that it did not: they are late since they were first tried. Any other is gone."""
         self._orphaned_bytes.clear()
         for (destination, kind), size in orphaned.items():
             self._orphaned_bytes.labels(destination, kind).set(size)
-        for destination in whole:
-            self._swept.labels(destination).set(now.timestamp())
+        late = {destination: self._sweeps.get(destination, now) for destination in unseen}
+        self._sweeps = late | dict.fromkeys(whole, now)
+        self._swept.clear()
+        for destination, moment in self._sweeps.items():
+            self._swept.labels(destination).set(moment.timestamp())
 
     def clean_ups_waiting(self, destination: str, runs: int) -> None:
         self._clean_ups_waiting.labels(destination).set(runs)
