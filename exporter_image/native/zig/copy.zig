@@ -73,7 +73,7 @@ pub const Fields = struct {
     }
 
     /// The next value, null for NULL.
-    pub fn next(self: *Fields, kind: Kind) Problem!?[]const u8 {
+    pub inline fn next(self: *Fields, kind: Kind) Problem!?[]const u8 {
         if (self.row.len - self.at < 4) return error.RowEnd;
         const size = std.mem.readInt(i32, self.row[self.at..][0..4], .big);
         self.at += 4;

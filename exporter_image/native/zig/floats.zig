@@ -1,14 +1,28 @@
 //! Floats as the shortest text that reads back the same, laid out as polars does; NaN and infinities as PostgreSQL.
 
 const std = @import("std");
+const numbers = @import("numbers.zig");
 
 /// Up to so many digits before the point, and so many zeros behind it, are written out; past that with an exponent.
 const Layout = struct { before: i32, behind: i32 };
 
-pub fn write(comptime T: type, value: T, buffer: *[64]u8) []const u8 {
-    if (std.math.isNan(value)) return "NaN";
-    if (std.math.isInf(value)) return if (value > 0) "Infinity" else "-Infinity";
-    if (value == 0) return if (std.math.signbit(value)) "-0.0" else "0.0";
+/// Written from the beginning of `buffer` on; says how many bytes.
+pub fn write(comptime T: type, value: T, buffer: *[64]u8) usize {
+    var out = Writer{ .buffer = buffer };
+    if (std.math.isNan(value)) {
+        out.add("NaN");
+        return out.at;
+    }
+    if (value < 0 or (value == 0 and std.math.signbit(value))) out.add("-");
+    if (std.math.isInf(value)) {
+        out.add("Infinity");
+        return out.at;
+    }
+    if (value == 0) {
+        out.add("0.0");
+        return out.at;
+    }
+    if (short(T, @abs(value), buffer[out.at..])) |length| return out.at + length;
     var scientific: [64]u8 = undefined;
     const text = std.fmt.float.render(&scientific, @abs(value), .{ .mode = .scientific }) catch unreachable;
     const mark = std.mem.indexOfScalar(u8, text, 'e').?;
@@ -21,8 +35,6 @@ pub fn write(comptime T: type, value: T, buffer: *[64]u8) []const u8 {
         @memcpy(digits[1..][0 .. mark - 2], text[2..mark]);
         count = mark - 1;
     }
-    var out = Writer{ .buffer = buffer };
-    if (value < 0) out.add("-");
     const layout: Layout = if (T == f32) .{ .before = 13, .behind = -6 } else .{ .before = 16, .behind = -5 };
     const point = exponent + 1; // digits before the point
     const held: i32 = @intCast(count);
@@ -47,7 +59,27 @@ pub fn write(comptime T: type, value: T, buffer: *[64]u8) []const u8 {
         out.add(if (exponent < 0) "e" else "e+");
         out.add(text[mark + 1 ..]);
     }
-    return buffer[0..out.at];
+    return out.at;
+}
+
+/// Values with few digits, as prices and counts are: null for others.
+///
+/// A whole number and a power of ten that are both exact in T, divided, are the float nearest to that decimal (Clinger,
+/// "How to Read Floating Point Numbers Accurately", 1990). If that is the value, the decimal reads back as it; and of
+/// decimals with no more than DBL_DIG (15) or FLT_DIG (6) digits no two read as the same float, so none is shorter.
+fn short(comptime T: type, value: T, buffer: []u8) ?usize {
+    const places = if (T == f32) 3 else 6;
+    const power = if (T == f32) 1e3 else 1e6;
+    const most = if (T == f32) 1e6 else 1e15;
+    const scaled = @round(value * power);
+    if (value < 1e-5 or scaled >= most or scaled / power != value) return null;
+    const whole: u64 = @intFromFloat(scaled);
+    const before = numbers.write(buffer, whole / @as(u64, power));
+    var behind: usize = places;
+    buffer[before] = '.';
+    numbers.fill(buffer[before + 1 ..][0..places], whole % @as(u64, power));
+    while (behind > 1 and buffer[before + behind] == '0') behind -= 1;
+    return before + 1 + behind;
 }
 
 const Writer = struct {

@@ -1,5 +1,6 @@
 """The compiled helper writes and decodes what polars and numpy do, byte by byte."""
 
+import math
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,15 +21,32 @@ from tests.unit.exporter.copies import block, field, whole
 
 pytestmark = pytest.mark.unit
 
-TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])) | st.text('",;\r\n\\a=', max_size=40)
+TEXTS = (
+    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+    | st.text('",;\r\n\\a=', max_size=40)
+    | st.builds(
+        lambda begin, middle, end: begin * "a" + middle + end * "é",
+        st.integers(0, 40),
+        st.text('"\n,\1'),
+        st.integers(0, 40),
+    )
+)
+
+
+def decimals(most: int) -> st.SearchStrategy[float]:
+    """Floats of few digits, where the helper has a way of its own, and those beside them, where it must not take it."""
+    exact = st.builds(lambda whole, places: whole / 10**places, st.integers(-most, most), st.integers(0, 8))
+    return exact | st.builds(math.nextafter, exact, st.sampled_from([-math.inf, math.inf]))
+
+
 WIRE: dict[str, st.SearchStrategy[bytes]] = {
     "bool": st.sampled_from([b"\0", b"\1"]),
     "int2": st.integers(-(2**15), 2**15 - 1).map(struct.Struct("!h").pack),
     "int4": st.integers(-(2**31), 2**31 - 1).map(struct.Struct("!i").pack),
     "int8": st.integers(-(2**63), 2**63 - 1).map(struct.Struct("!q").pack),
     "oid": st.integers(0, 2**32 - 1).map(struct.Struct("!I").pack),
-    "float4": st.floats(width=32).map(struct.Struct("!f").pack),
-    "float8": (st.floats() | st.integers(-(10**9), 10**9).map(lambda n: n / 1000)).map(struct.Struct("!d").pack),
+    "float4": (st.floats(width=32) | decimals(10**7)).map(struct.Struct("!f").pack),
+    "float8": (st.floats() | decimals(10**16) | decimals(10**6)).map(struct.Struct("!d").pack),
     "text": TEXTS.map(str.encode),
     "json": st.sampled_from([b'{"a": 1,\r\n "b": "x"}', b"null", b"[]"]),
     "jsonb": st.sampled_from([b'\1{"a": "\xc3\xa9, \\""}', b"\1[]"]),
