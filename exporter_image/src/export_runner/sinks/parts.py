@@ -27,10 +27,10 @@ MAX_HELD = 1 + SENDERS
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """`number` counts from 1 within its object, `object` from 1 within the export; `crc32` is of `data` alone."""
+    """`number` counts from 1 within its object, `object` from 1 within the export; `crc32` is of its bytes alone."""
 
     number: int
-    data: bytes
+    pieces: tuple[Bytes, ...] = field(repr=False)
     crc32: int
     object: int = 1
     mark: Mark = field(default=START, repr=False)
@@ -40,7 +40,12 @@ class Part:
 
     @property
     def size(self) -> int:
-        return len(self.data)
+        return sum(map(len, self.pieces))
+
+    @property
+    def data(self) -> bytes:
+        """Its bytes in one piece: a copy of them, unless they are."""
+        return b"".join(self.pieces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,7 @@ class PartCutter:
         self._crc32, self._combine = isal_zlib.crc32, isal_zlib.crc32_combine
         self._base = part_bytes
         self._pieces: list[Bytes] = []
-        self._held = 0
+        self._held = self._crc = 0
         self._sha = hashlib.sha256()
         self._from_first = start.parts == 0
         self._object = number
@@ -104,6 +109,7 @@ class PartCutter:
             self._held += len(data)
             self.bytes += len(data)
             self._sha.update(data)
+            self._crc = self._crc32(data, self._crc)
         if self._held >= part_size(self.number + 1, self._base):
             yield self._cut()
 
@@ -116,8 +122,7 @@ class PartCutter:
         self.number += 1
         if self.number > MAX_PARTS:
             raise ExportError(Failure.DESTINATION_REFUSED, f"S3 takes no object of more than {MAX_PARTS:,} parts.")
-        data = b"".join(self._pieces)  # bytes alone are taken as they are
-        self._pieces, self._held = [], 0
-        crc = self._crc32(data)
-        self.crc32 = self._combine(self.crc32, crc, len(data))
-        return Part(self.number, data, crc, self._object)
+        self.crc32 = self._combine(self.crc32, self._crc, self._held)
+        part = Part(self.number, tuple(self._pieces), self._crc, self._object)
+        self._pieces, self._held, self._crc = [], 0, 0
+        return part

@@ -44,7 +44,7 @@ def probe(caller: Caller, destination: Destination, run: str) -> tuple[str, ...]
         warnings.append(_UNABORTED)
     second.begin()
     try:
-        second.send(Part(1, _DATA, crc))
+        second.send(Part(1, (_DATA,), crc))
         second.complete(len(_DATA), crc)
     except BaseException:
         second.abort()

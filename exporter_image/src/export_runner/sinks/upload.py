@@ -12,12 +12,13 @@ import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from export_contract.runspec import Destination
 from export_runner.checkpoint import Listed
 from export_runner.errors import ExportError
 from export_runner.sinks.arguments import data_arguments
+from export_runner.sinks.body import Body
 from export_runner.sinks.client import Caller
 from export_runner.sinks.errors import ABSENT, NO_UPLOAD, NOT_READABLE, S3Error
 from export_runner.sinks.parts import Part
@@ -131,7 +132,7 @@ class Upload:
                 Key=self.destination.key,
                 UploadId=self.upload_id,
                 PartNumber=part.number,
-                Body=part.data,
+                Body=cast("IO[bytes]", Body(part.pieces)),
                 ChecksumCRC32=checksum,
             ),
         )
