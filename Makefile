@@ -24,7 +24,12 @@ demo-down: .venv ## Remove what the demo installed; the cluster stays
 	@$(RUN) python -m tests.demo down
 
 .PHONY: test
-test: unit integration e2e ## Every test there is: unit, contract, integration, end to end
+test: unit cluster-up ## Every test there is: unit, contract, integration, end to end (the last two at once)
+	@$(PYTEST) $(SHARED)
+	@$(RUN) python -m tests.together "integration: pytest tests/integration --ignore=$(SHARED)" "e2e: pytest tests/e2e"
+
+# Of the integration tests those that install on the cluster, as the end-to-end tests do.
+SHARED := tests/integration/operator
 
 .PHONY: check
 check: .venv ## Format, lint, types, layers, manifests: seconds, before each commit

@@ -1,0 +1,68 @@
+"""Runs several commands at once and tells their lines apart; ends when all have, with the first code that is not 0.
+
+python -m tests.together "integration: pytest tests/integration" "e2e: pytest tests/e2e"
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from types import FrameType
+from typing import IO
+
+INTERRUPTED = 128 + signal.SIGINT
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`arguments` are names and commands, with a colon between. Ctrl-C reaches the commands by themselves, from the
+    terminal: they are waited for. A SIGTERM is passed on."""
+    commands = {name: shlex.split(command) for name, _, command in (each.partition(":") for each in arguments)}
+    width = max(map(len, commands))
+    lock = threading.Lock()
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        for command in commands.values()
+    ]
+
+    def passed_on(number: int, _frame: FrameType | None) -> None:
+        for each in running:
+            each.send_signal(number)
+
+    signal.signal(signal.SIGTERM, passed_on)
+    showing = [
+        threading.Thread(target=_show, args=(name.ljust(width), process.stdout, lock))
+        for name, process in zip(commands, running, strict=True)
+    ]
+    for thread in showing:
+        thread.start()
+    codes = [_ended(process) for process in running]
+    for thread in showing:
+        thread.join()
+    return next((code for code in codes if code), 0)
+
+
+def _show(name: str, lines: IO[str] | None, lock: threading.Lock) -> None:
+    assert lines is not None, "it was asked for"
+    for line in lines:
+        with lock, contextlib.suppress(BrokenPipeError):
+            print(f"{name} | {line.rstrip()}", flush=True)
+
+
+def _ended(process: subprocess.Popen[str]) -> int:
+    interrupted = False
+    while True:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            interrupted = True
+        else:
+            return INTERRUPTED if interrupted else code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
