@@ -26,7 +26,9 @@ pytestmark = pytest.mark.integration
 
 QUOTA_BYTES = 32 * 1024 * 1024
 """Enough for what the API server and the story need, and soon full."""
-FILLING = b"x" * 256 * 1024
+FILLING = b"x" * 1024 * 1024
+ROOM_BYTES = 8 * len(FILLING)
+"""Left for the runs that are to be under way, who do not wait for a slow disk to be filled."""
 WAVE = 5
 STORY = Scenario(
     name="full",
@@ -35,7 +37,7 @@ STORY = Scenario(
     each=3,
     limit=2,
     slots=4,
-    run_seconds=1.0,
+    run_seconds=3.0,
     operators=2,
     backlog=False,
 )
@@ -48,16 +50,26 @@ class Etcd:
 
     def __init__(self, fresh: Plane) -> None:
         self._url = f"http://{fresh.settings.loopback}:{fresh.settings.etcd_port}/v3"
+        self._puts = 0
+
+    def nearly_fill(self) -> None:
+        """But for `ROOM_BYTES`."""
+        while int(self._call("maintenance/status")["dbSize"]) < QUOTA_BYTES - ROOM_BYTES:
+            self._put()
 
     def fill(self) -> None:
         """Until it raises its alarm NOSPACE."""
         with pytest.raises(urllib.error.HTTPError) as refused:
-            self._put_twice_the_quota()
+            self._put_all_of_the_quota()
         assert SPEECH in refused.value.read().decode()
 
-    def _put_twice_the_quota(self) -> None:
-        for number in range(2 * QUOTA_BYTES // len(FILLING)):
-            self._call("kv/put", key=_text(b"filling/%d" % number), value=_text(FILLING))
+    def _put_all_of_the_quota(self) -> None:
+        for _ in range(QUOTA_BYTES // len(FILLING)):
+            self._put()
+
+    def _put(self) -> None:
+        self._puts += 1
+        self._call("kv/put", key=_text(b"filling/%d" % self._puts), value=_text(FILLING))
 
     def make_room(self) -> None:
         """As etcd's manual says: compact, defragment, disarm."""
@@ -101,6 +113,7 @@ class Story:
         self._etcd = etcd
 
     async def __call__(self, stage: Stage) -> None:
+        await asyncio.to_thread(self._etcd.nearly_fill)
         await stage.submit(0, WAVE)
         await until(lambda: stage.jobs.truth.created.total() > STORY.slots, "some runs", SECONDS)
         await asyncio.to_thread(self._etcd.fill)
