@@ -23,13 +23,17 @@ demo: .venv ## Export 100,000 users on a real cluster, checked to the byte
 demo-down: .venv ## Remove what the demo installed; the cluster stays
 	@$(RUN) python -m tests.demo down
 
-.PHONY: test
-test: unit cluster-up ## Every test there is: unit, contract, integration, end to end (the last two at once)
-	@$(PYTEST) $(SHARED)
-	@$(RUN) python -m tests.together "integration: pytest tests/integration --ignore=$(SHARED)" "e2e: pytest tests/e2e"
-
 # Of the integration tests those that install on the cluster, as the end-to-end tests do.
 SHARED := tests/integration/operator
+
+.PHONY: test
+test: .venv ## Every test there is: unit, contract, integration, end to end (two at a time: most of them wait)
+	@$(RUN) python -m tests.together \
+	  "unit: pytest tests/unit tests/contract" \
+	  "cluster: sh -c 'python -m tests.cluster up && exec pytest $(SHARED)'"
+	@$(RUN) python -m tests.together \
+	  "integration: pytest tests/integration --ignore=$(SHARED)" \
+	  "e2e: pytest tests/e2e"
 
 .PHONY: check
 check: .venv ## Format, lint, types, layers, manifests: seconds, before each commit

@@ -40,7 +40,8 @@ class File:
     def send(self, part: Part) -> None:
         with self._turn:
             self._turn.wait_for(lambda: part.number == self._next)
-            self._file.write(part.data)
+            for piece in part.pieces:
+                self._file.write(piece)
             self._next += 1
             self._turn.notify_all()
 

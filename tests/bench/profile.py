@@ -23,7 +23,7 @@ WHAT: Mapping[str, str] = {
     "read": "read: libpq, rows to blocks",
     "decode": "decode: columns of blocks",
     "encode": "encode: blocks to the format",
-    "hash": "hash: SHA-256 and CRC-32, parts put together",
+    "hash": "hash: SHA-256 and CRC-32",
     "upload": "upload: TLS, HTTP; bare: a file in memory",
     "rest": "rest: main thread, checkpoints, manifest",
 }
