@@ -150,7 +150,8 @@ class StandIn(Jobs):
                 if error.status >= 500:
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
-                if not error.not_found:  # it was deleted meanwhile
+                # It was deleted meanwhile, or made by a try whose answer did not come.
+                if not (error.not_found or error.exists):
                     raise
             return
 
