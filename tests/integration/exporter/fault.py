@@ -30,9 +30,12 @@ class World:
         self.running.until(lambda: self.postgres.psql(HALF_WAY) == "1", "rows")
 
     def terminate_backends(self) -> None:
+        """While rows come slowly: the run must not be at its end before psql has begun."""
+        self.to_postgres.add("bandwidth", rate=1_000)
         self.postgres.psql(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'export-runner'"
         )
+        self.to_postgres.heal()
 
     def change_primary(self) -> None:
         """Removes rows that a reader of the standby may still see, until that has cancelled it: what any other

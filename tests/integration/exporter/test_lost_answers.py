@@ -12,7 +12,7 @@ pytestmark = pytest.mark.integration
 
 REQUESTS = {
     "CreateMultipartUpload": b"users.out?uploads",
-    "UploadPart": b"x\n1\n",
+    "UploadPart": b"\n2\n3\n4\n",
     "CompleteMultipartUpload": b"<CompleteMultipartUpload",
     "PutObject": b'"exporterVersion"',
 }
