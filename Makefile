@@ -23,18 +23,12 @@ demo: .venv ## Export 100,000 users on a real cluster, checked to the byte
 demo-down: .venv ## Remove what the demo installed; the cluster stays
 	@$(RUN) python -m tests.demo down
 
-# Of the integration tests those that install on the cluster, as the end-to-end tests do, and put load on it.
-SHARED := tests/integration/operator
-
 .PHONY: test
-test: .venv ## Every test there is: unit, contract, integration, end to end (these two at once: most of them wait)
+test: .venv ## Every test there is: unit, contract, integration, end to end
 	@$(RUN) python -m tests.together \
 	  "unit: pytest tests/unit tests/contract" \
-	  "cluster: python -m tests.cluster up"
-	@$(PYTEST) $(SHARED)
-	@$(RUN) python -m tests.together \
-	  "integration: pytest tests/integration --ignore=$(SHARED)" \
-	  "e2e: pytest tests/e2e"
+	  "cluster: sh -c 'python -m tests.cluster up && exec python -m tests.cluster images'"
+	@$(MAKE) integration e2e
 
 .PHONY: check
 check: .venv ## Format, lint, types, layers, manifests: seconds, before each commit
