@@ -157,9 +157,9 @@ def policies() -> list[Json]:
     small = {"requests": {"cpu": "50m", "memory": "24Mi"}, "limits": {"memory": "24Mi"}}
     return [
         policy(PLENTY),
-        policy(HASTY, defaults={"startDeadlineSeconds": 5}),
+        policy(HASTY, defaults={"startDeadlineSeconds": 10}),
         policy(TINY, pod={"resources": small}),
-        policy(NOWHERE, defaults={"startDeadlineSeconds": 5}, pod={"nodeSelector": {NOWHERE: "yes"}}),
+        policy(NOWHERE, defaults={"startDeadlineSeconds": 10}, pod={"nodeSelector": {NOWHERE: "yes"}}),
         policy(BOUNDED, defaults={"startDeadlineSeconds": 20}, pod={"priorityClassName": BOUNDED}),
         policy(HUMBLE, pod={"priorityClassName": HUMBLE, "resources": seated}),
         policy(FEIGNED, defaults={"startDeadlineSeconds": 45}),

@@ -174,7 +174,7 @@ def test_an_image_that_cannot_be_pulled_is_told_and_ends_at_the_start_deadline(w
         assert any(event["reason"] == "ImageNotPullable" for event in patient.events("no-image"))
         failed = hasty.until("no-image", "Failed")
         assert failed["reason"] == "ImageNotPullable"
-        assert "(start deadline 5 s)" in failed["failure"]["message"]
+        assert "(start deadline 10 s)" in failed["failure"]["message"]
         assert missing in failed["failure"]["message"]
     finally:
         chart.install(platform.cluster, platform.images)

@@ -76,7 +76,7 @@ FAILING = [
         of("e2e-no-secret"),
         "CredentialsMissing",
         "Infrastructure",
-        '"e2e-absent" not found.*start deadline 5 s',
+        '"e2e-absent" not found.*start deadline 10 s',
         group=HASTY,
     ),
     Failing(
@@ -84,7 +84,7 @@ FAILING = [
         {},
         "Unschedulable",
         "Infrastructure",
-        "didn't match Pod's node affinity/selector.*start deadline 5 s",
+        "didn't match Pod's node affinity/selector.*start deadline 10 s",
         group=NOWHERE,
         retryable=True,
     ),
