@@ -1,6 +1,6 @@
 """Runs several commands at once and tells their lines apart; ends when all have, with the first code that is not 0.
 
-python -m tests.together "integration: pytest tests/integration" "e2e: pytest tests/e2e"
+python -m tests.together "unit: pytest tests/unit" "cluster: python -m tests.cluster up"
 """
 
 from __future__ import annotations

@@ -143,15 +143,17 @@ class StandIn(Jobs):
 
     async def _insist(self, write: Callable[[], Awaitable[object]]) -> None:
         """As those whose place this takes: while the API server is not well the write is tried again."""
+        again = False
         while True:
             try:
                 await write()
             except ApiError as error:
                 if error.status >= 500:
                     await asyncio.sleep(RETRY_SECONDS)
+                    again = True
                     continue
-                # It was deleted meanwhile, or made by a try whose answer did not come.
-                if not (error.not_found or error.exists):
+                # It was deleted meanwhile, or made by an earlier try that was said to have failed.
+                if not (error.not_found or (again and error.exists)):
                     raise
             return
 

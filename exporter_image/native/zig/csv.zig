@@ -7,8 +7,8 @@ const output = @import("out.zig");
 
 const Kind = @import("copy.zig").Kind;
 const Out = output.Out;
-const Lanes = output.Lanes;
-const step = @sizeOf(Lanes);
+const step = 16;
+const Lanes = @Vector(step, u8);
 
 pub const Quoting = enum(u8) { needed = 0, texts, all };
 
@@ -29,30 +29,30 @@ pub inline fn cell(dialect: *const Dialect, comptime kind: Kind, bytes: []const 
         .text, .json, .jsonb => {
             const text = if (kind == .jsonb) bytes[1..] else bytes;
             if (always or dialect.isNull(text) or isSpecial(text, dialect.delimiter)) {
-                out.at += try quoted(text, try out.room(0));
+                out.at += try quoted(text, out.left());
             } else try out.add(text);
         },
         .numeric => {
             // No delimiter stands in a number: `COMPILED_DELIMITERS` of export_runner.formats.csv.
-            if (always or dialect.isNull(bytes)) out.at += try quoted(bytes, try out.room(0)) else try out.add(bytes);
+            if (always or dialect.isNull(bytes)) out.at += try quoted(bytes, out.left()) else try out.add(bytes);
         },
         .bytea => {
             const begun = out.at;
             if (always) try out.byte('"');
             try out.add("\\x");
-            out.at += try values.hex(bytes, try out.room(0));
+            out.at += try values.hex(bytes, out.left());
             if (always) {
                 try out.byte('"');
             } else if (dialect.isNull(out.buffer[begun..out.at])) {
                 out.at = begun;
-                out.at += try quoted(dialect.null_text, try out.room(0));
+                out.at += try quoted(dialect.null_text, out.left());
             }
         },
         else => {
             if (always) try out.byte('"');
-            const text = values.write(kind, bytes, moments.postgresql, (try out.room(output.longest))[0..output.longest]);
+            const text = values.write(kind, bytes, moments.postgresql, try out.place());
             if (!always and dialect.isNull(text)) {
-                out.at += try quoted(dialect.null_text, try out.room(0));
+                out.at += try quoted(dialect.null_text, out.left());
             } else out.at += text.len;
             if (always) try out.byte('"');
         },

@@ -2,26 +2,18 @@
 
 const std = @import("std");
 const numbers = @import("numbers.zig");
+const output = @import("out.zig");
 
 /// Up to so many digits before the point, and so many zeros behind it, are written out; past that with an exponent.
 const Layout = struct { before: i32, behind: i32 };
 
 /// Written from the beginning of `buffer` on; says how many bytes.
-pub fn write(comptime T: type, value: T, buffer: *[64]u8) usize {
+pub fn write(comptime T: type, value: T, buffer: *[output.longest]u8) usize {
+    if (std.math.isNan(value)) return output.put(buffer, 0, "NaN");
     var out = Writer{ .buffer = buffer };
-    if (std.math.isNan(value)) {
-        out.add("NaN");
-        return out.at;
-    }
-    if (value < 0 or (value == 0 and std.math.signbit(value))) out.add("-");
-    if (std.math.isInf(value)) {
-        out.add("Infinity");
-        return out.at;
-    }
-    if (value == 0) {
-        out.add("0.0");
-        return out.at;
-    }
+    if (std.math.signbit(value)) out.add("-");
+    if (std.math.isInf(value)) return output.put(buffer, out.at, "Infinity");
+    if (value == 0) return output.put(buffer, out.at, "0.0");
     if (short(T, @abs(value), buffer[out.at..])) |length| return out.at + length;
     var scientific: [64]u8 = undefined;
     const text = std.fmt.float.render(&scientific, @abs(value), .{ .mode = .scientific }) catch unreachable;
@@ -83,12 +75,11 @@ fn short(comptime T: type, value: T, buffer: []u8) ?usize {
 }
 
 const Writer = struct {
-    buffer: *[64]u8,
+    buffer: *[output.longest]u8,
     at: usize = 0,
 
     fn add(self: *Writer, text: []const u8) void {
-        @memcpy(self.buffer[self.at..][0..text.len], text);
-        self.at += text.len;
+        self.at = output.put(self.buffer, self.at, text);
     }
 
     fn zeros(self: *Writer, count: usize) void {

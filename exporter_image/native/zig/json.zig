@@ -12,7 +12,7 @@ pub inline fn value(comptime kind: Kind, bytes: []const u8, out: *Out) output.Fu
     switch (kind) {
         .text => {
             try out.byte('"');
-            out.at += try escaped(bytes, try out.room(0));
+            out.at += try escaped(bytes, out.left());
             try out.byte('"');
         },
         .jsonb => try out.add(bytes[1..]),
@@ -32,14 +32,14 @@ pub inline fn value(comptime kind: Kind, bytes: []const u8, out: *Out) output.Fu
         },
         .bytea => {
             try out.add("\"\\\\x");
-            out.at += try values.hex(bytes, try out.room(0));
+            out.at += try values.hex(bytes, out.left());
             try out.byte('"');
         },
         .bool, .int2, .int4, .int8, .oid => {
-            out.at += values.write(kind, bytes, moments.rfc3339, (try out.room(output.longest))[0..output.longest]).len;
+            out.at += values.write(kind, bytes, moments.rfc3339, try out.place()).len;
         },
         .float4, .float8 => {
-            const text = values.write(kind, bytes, moments.rfc3339, (try out.room(output.longest))[0..output.longest]);
+            const text = values.write(kind, bytes, moments.rfc3339, try out.place());
             if (isWord(text)) {
                 var kept: [output.longest]u8 = undefined;
                 @memcpy(kept[0..text.len], text);
@@ -50,7 +50,7 @@ pub inline fn value(comptime kind: Kind, bytes: []const u8, out: *Out) output.Fu
         },
         .date, .timestamp, .timestamptz, .uuid => {
             try out.byte('"');
-            out.at += values.write(kind, bytes, moments.rfc3339, (try out.room(output.longest))[0..output.longest]).len;
+            out.at += values.write(kind, bytes, moments.rfc3339, try out.place()).len;
             try out.byte('"');
         },
     }
@@ -79,7 +79,7 @@ fn escaped(text: []const u8, room: []u8) output.Full!usize {
             12 => try out.add("\\f"),
             else => |each| {
                 try out.add("\\u00");
-                out.at += try values.hex(&.{each}, try out.room(0));
+                out.at += try values.hex(&.{each}, out.left());
             },
         }
     }

@@ -2,6 +2,9 @@
 
 const std = @import("std");
 const numbers = @import("numbers.zig");
+const output = @import("out.zig");
+
+const put = output.put;
 
 pub const Style = struct { separator: u8, utc: []const u8 };
 pub const postgresql = Style{ .separator = ' ', .utc = "+00" };
@@ -10,7 +13,7 @@ pub const rfc3339 = Style{ .separator = 'T', .utc = "Z" };
 const day_us: i64 = 86_400_000_000;
 
 /// Written from the beginning of `buffer` on; says how many bytes.
-pub fn date(days: i32, buffer: *[64]u8) usize {
+pub fn date(days: i32, buffer: *[output.longest]u8) usize {
     if (days == std.math.minInt(i32)) return put(buffer, 0, "-infinity");
     if (days == std.math.maxInt(i32)) return put(buffer, 0, "infinity");
     const day = civil(days);
@@ -18,7 +21,7 @@ pub fn date(days: i32, buffer: *[64]u8) usize {
     return if (day.year <= 0) put(buffer, at, " BC") else at;
 }
 
-pub fn timestamp(micros: i64, comptime style: Style, comptime zone: []const u8, buffer: *[64]u8) usize {
+pub fn timestamp(micros: i64, comptime style: Style, comptime zone: []const u8, buffer: *[output.longest]u8) usize {
     if (micros == std.math.minInt(i64)) return put(buffer, 0, "-infinity");
     if (micros == std.math.maxInt(i64)) return put(buffer, 0, "infinity");
     const day = civil(@intCast(@divFloor(micros, day_us)));
@@ -57,7 +60,7 @@ inline fn civil(since_2000: i32) Day {
     return .{ .year = year, .month = month, .day = of_year - (153 * from_march + 2) / 5 + 1 };
 }
 
-fn begin(day: Day, buffer: *[64]u8) usize {
+fn begin(day: Day, buffer: *[output.longest]u8) usize {
     const shown: u32 = @intCast(if (day.year > 0) day.year else 1 - day.year);
     const width = @max(4, numbers.count(shown));
     numbers.fill(buffer[0..width], shown);
@@ -67,9 +70,4 @@ fn begin(day: Day, buffer: *[64]u8) usize {
     rest[3] = '-';
     rest[4..6].* = numbers.two(day.day);
     return width + 6;
-}
-
-fn put(buffer: *[64]u8, at: usize, text: []const u8) usize {
-    @memcpy(buffer[at..][0..text.len], text);
-    return at + text.len;
 }

@@ -3,33 +3,46 @@
 const std = @import("std");
 
 pub const Full = error{Full};
-pub const Lanes = @Vector(16, u8);
 
 /// Bytes that a value other than text takes at most.
 pub const longest = 64;
 
 /// All of it is inlined, and nothing else gets its address, so that `at` stays in a register: what writes more than a few
-/// bytes gets the room, and says how many it took.
+/// bytes gets what is left, and says how many it took.
 pub const Out = struct {
     buffer: []u8,
     at: usize,
 
-    /// What is left, which is at least so many bytes.
-    pub inline fn room(self: *const Out, least: usize) Full![]u8 {
-        const rest = self.buffer[self.at..];
-        return if (rest.len < least) error.Full else rest;
+    pub inline fn left(self: *const Out) []u8 {
+        return self.buffer[self.at..];
+    }
+
+    /// Room for any value other than text; `at` goes on when it is known how long the value is.
+    pub inline fn place(self: *const Out) Full!*[longest]u8 {
+        const room = self.left();
+        return if (room.len < longest) error.Full else room[0..longest];
     }
 
     pub inline fn byte(self: *Out, value: u8) Full!void {
-        (try self.room(1))[0] = value;
+        const room = self.left();
+        if (room.len == 0) return error.Full;
+        room[0] = value;
         self.at += 1;
     }
 
     pub inline fn add(self: *Out, bytes: []const u8) Full!void {
-        copy((try self.room(bytes.len))[0..bytes.len], bytes);
+        const room = self.left();
+        if (room.len < bytes.len) return error.Full;
+        copy(room[0..bytes.len], bytes);
         self.at += bytes.len;
     }
 };
+
+/// The text at `at`; says where it ends.
+pub fn put(buffer: *[longest]u8, at: usize, text: []const u8) usize {
+    @memcpy(buffer[at..][0..text.len], text);
+    return at + text.len;
+}
 
 /// Both of one length.
 fn copy(to: []u8, from: []const u8) void {

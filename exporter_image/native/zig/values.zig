@@ -18,7 +18,7 @@ pub fn isNumber(kind: Kind) bool {
 /// The value from the beginning of `buffer` on.
 pub inline fn write(comptime kind: Kind, bytes: []const u8, comptime style: moments.Style, buffer: *[output.longest]u8) []const u8 {
     return buffer[0..switch (kind) {
-        .bool => word(if (bytes[0] != 0) "true" else "false", buffer),
+        .bool => output.put(buffer, 0, if (bytes[0] != 0) "true" else "false"),
         .int2 => integer(std.mem.readInt(i16, bytes[0..2], .big), buffer),
         .int4 => integer(std.mem.readInt(i32, bytes[0..4], .big), buffer),
         .int8 => integer(std.mem.readInt(i64, bytes[0..8], .big), buffer),
@@ -31,11 +31,6 @@ pub inline fn write(comptime kind: Kind, bytes: []const u8, comptime style: mome
         .uuid => uuid(bytes[0..16], buffer),
         .text, .json, .jsonb, .bytea, .numeric => unreachable,
     }];
-}
-
-fn word(text: []const u8, buffer: *[output.longest]u8) usize {
-    @memcpy(buffer[0..text.len], text);
-    return text.len;
 }
 
 fn integer(value: anytype, buffer: *[output.longest]u8) usize {
