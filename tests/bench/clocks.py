@@ -14,7 +14,7 @@ import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,9 @@ def _libraries() -> Spent:
     ours = {each.native_id for each in threading.enumerate()}
     ticks = _nothing()
     for task in Path("/proc/self/task").iterdir():
-        if int(task.name) not in ours:
+        if int(task.name) in ours:
+            continue
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended since
             ticks += [int(field) for field in (task / "stat").read_text().rpartition(")")[2].split()[11:13]]
     return ticks / TICK  # proc(5): utime, stime
 

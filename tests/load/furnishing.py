@@ -44,12 +44,13 @@ async def furnish(plane: Plane, kube: Kube, port: int, kept_seconds: int = KEPT_
     for namespace in namespaces():
         await kube.create(path_of("", "v1", "namespaces"), {"metadata": {"name": namespace}})
     group = "rbac.authorization.k8s.io"
-    binding = {
-        "metadata": {"name": "everybody"},
-        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "export-operator-edit"},
-        "subjects": [{"apiGroup": group, "kind": "Group", "name": "system:authenticated"}],
-    }
-    await kube.create(path_of(group, "v1", "clusterrolebindings"), binding)
+    for name in ("export-operator-edit", "export-operator-view"):
+        binding = {
+            "metadata": {"name": f"everybody-{name}"},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
+            "subjects": [{"apiGroup": group, "kind": "Group", "name": "system:authenticated"}],
+        }
+        await kube.create(path_of(group, "v1", "clusterrolebindings"), binding)
     await _policies_work(plane)
 
 

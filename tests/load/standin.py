@@ -142,13 +142,14 @@ class StandIn(Jobs):
         await self._insist(lambda: self._kube.patch(path, body))
 
     async def _insist(self, write: Callable[[], Awaitable[object]]) -> None:
-        """As those whose place this takes: while the API server is not well the write is tried again."""
+        """As those whose place this takes: while the API server is not well, or does not answer, the write is tried
+        again."""
         again = False
         while True:
             try:
                 await write()
             except ApiError as error:
-                if error.status >= 500:
+                if not error.status or error.status >= 500:
                     await asyncio.sleep(RETRY_SECONDS)
                     again = True
                     continue
@@ -159,14 +160,13 @@ class StandIn(Jobs):
 
     async def _collect(self, job: Document) -> None:
         """As the garbage collector does."""
-        try:
-            pod = await self._kube.get(f"{self._pods}/{job['metadata']['name']}-0")
-        except ApiError as error:
-            if error.not_found:
-                return
-            raise
-        path, uid = f"{self._pods}/{job['metadata']['name']}-0", pod["metadata"]["uid"]
-        await self._insist(lambda: self._kube.delete(path, uid=uid))
+        path = f"{self._pods}/{job['metadata']['name']}-0"
+
+        async def collect() -> None:
+            pod = await self._kube.get(path)
+            await self._kube.delete(path, uid=pod["metadata"]["uid"])
+
+        await self._insist(collect)
 
 
 def outcome(job: Document) -> str:

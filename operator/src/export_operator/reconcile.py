@@ -234,6 +234,7 @@ class Reconciler:
                 case actions.Emit():
                     await self._cluster.emit(seen.request, action, self._clock())
                 case actions.CreateJob(manifest):
+                    await self._confirm(seen.request)
                     self._traces.creating(seen.request.run)
                     try:
                         self._runs.put_job(await self._cluster.create_job(manifest))
@@ -245,6 +246,13 @@ class Reconciler:
                 case _:
                     await self._perform(action)
         return decision.requeue_after
+
+    async def _confirm(self, request: Request) -> None:
+        """Another operator may have begun and ended the run since, and its Job be gone: then its name is free, and the
+        status alone says so. Raises `ApiError` unless the request still is as it was seen."""
+        present = await self._present(request.key)
+        if present is None or present.resource_version != request.resource_version:
+            raise ApiError(409, "Conflict", "the request changed before its Job was created")
 
     async def _no_job(self, seen: actions.Observation, error: ApiError) -> float | None:
         """The API server has not taken the Job."""

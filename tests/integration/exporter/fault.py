@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import psycopg
+
 from export_contract.failures import Failure
 from tests.integration.exporter.runner import Exporter, Running
 from tests.services.host import PostgresServer, PostgresStandby, S3Server
@@ -30,12 +32,12 @@ class World:
         self.running.until(lambda: self.postgres.psql(HALF_WAY) == "1", "rows")
 
     def terminate_backends(self) -> None:
-        """While rows come slowly: the run must not be at its end before psql has begun."""
-        self.to_postgres.add("bandwidth", rate=1_000)
-        self.postgres.psql(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'export-runner'"
-        )
-        self.to_postgres.heal()
+        """By a connection, which is there sooner than psql: the run must not be at its end. Rows must come as fast as
+        they are taken: a backend that waits for its client to read ends without a word."""
+        with psycopg.connect(self.postgres.dsn, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'export-runner'"
+            )
 
     def change_primary(self) -> None:
         """Removes rows that a reader of the standby may still see, until that has cancelled it: what any other

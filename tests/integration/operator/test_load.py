@@ -35,7 +35,7 @@ NODES = Scenario(
     run_seconds=0.5,
     nodes=2,
 )
-RUN_CALLS = ("event", "job", "ledger", "pod", "status")
+RUN_CALLS = ("event", "job", "ledger", "pod", "request", "status")
 """Purposes of what is called for runs; the others are of a start, or of time that goes by."""
 
 

@@ -979,7 +979,9 @@ def test_two_deaths_of_the_operator_change_nothing_in_the_end() -> None:
     assert [pair for pair in pairs if end_of(play(story, TwiceUnlucky(*pair))) != expected] == []
 
 
-def test_a_job_that_comes_late_is_taken_away_and_changes_nothing() -> None:
+def ended_without_a_job() -> tuple[World, Operator, Operator]:
+    """A run that is over, and nothing of it is left but its status; who has ended it, and another whose caches are of
+    before it began."""
     world, hand = World(), Hand()
     world.apply(KEY)
     late = Operator(world, hand)
@@ -989,13 +991,40 @@ def test_a_job_that_comes_late_is_taken_away_and_changes_nothing() -> None:
     deliver(world)
     operator = settle(world, operator, hand)
     lose_the_job(world)
+    return world, operator, late
+
+
+def test_a_job_that_comes_late_is_taken_away_and_changes_nothing() -> None:
+    world, operator, late = ended_without_a_job()
     before = world.status(KEY)
-    late.reconcile(KEY)  # it still believes that nothing has begun
+    (manifest,) = world.job_manifests.values()
+    finish(late.create_job(manifest))  # by a call that was on its way all the while
     assert len(world.jobs) == 1
-    operator = settle(world, operator, hand)
+    operator = settle(world, operator, Hand())
     world.obey()
-    settle(world, operator, hand)
+    settle(world, operator, Hand())
     assert (world.status(KEY), world.jobs, world.slots) == (before, {}, ())
+
+
+def test_what_another_has_ended_is_not_begun_again_by_who_has_heard_nothing_of_it() -> None:
+    world, _, late = ended_without_a_job()
+    before, created = world.status(KEY), list(world.created)
+    late.reconcile(KEY)
+    late.reconcile(KEY)
+    late.flush()
+    assert (world.status(KEY), world.created, world.slots) == (before, created, ())
+
+
+def test_what_was_deleted_meanwhile_is_not_begun_by_who_has_heard_nothing_of_it() -> None:
+    world = World()
+    world.apply(KEY)
+    late = Operator(world, Hand())
+    late.open()
+    world.delete(KEY)
+    late.reconcile(KEY)
+    late.reconcile(KEY)
+    late.flush()
+    assert (world.created, world.slots) == ([], ())
 
 
 def test_a_job_that_the_cache_has_not_seen_yet_is_not_lost() -> None:

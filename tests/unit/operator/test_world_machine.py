@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -61,6 +62,7 @@ class Life(RuleBasedStateMachine):
         self.counted = 0.0
         self.other = Operator(self.world, self.hand, SCARCE)
         self.new_runs = 0
+        self.late: Counter[str] = Counter()
 
     # People.
 
@@ -190,7 +192,9 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def the_last_call_of_a_dead_operator_arrives(self) -> None:
+        before = len(self.world.created)
         self.hand.land()
+        self.late.update(self.world.created[before:])
 
     @rule(trouble=troubles, when=st.none() | st.integers(0, 3))
     def the_operator_cleans_up(self, trouble: Trouble, when: int | None) -> None:
@@ -241,6 +245,11 @@ class Life(RuleBasedStateMachine):
         for subject, entries in self.world.windows.items():
             if subject.kind == "Cluster":
                 assert live <= {entry.run for entry in entries}
+
+    @invariant()
+    def no_run_is_begun_twice(self) -> None:
+        """Unless by a call that was still on its way when its operator had died: by the Lease it would be too late."""
+        assert max((Counter(self.world.created) - self.late).values(), default=0) <= 1
 
     @invariant()
     def no_more_slots_are_held_than_there_are(self) -> None:

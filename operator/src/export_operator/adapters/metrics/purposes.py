@@ -6,6 +6,7 @@ from export_operator.adapters.outbox import NAME as OUTBOX
 from export_operator.adapters.unwritten import NAME as HISTORY
 
 PURPOSES = {
+    "exportrequests": "request",
     "exportusages": "ledger",
     "jobs": "job",
     "workloads": "workload",
