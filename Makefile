@@ -24,7 +24,7 @@ demo-down: .venv ## Remove what the demo installed; the cluster stays
 	@$(RUN) python -m tests.demo down
 
 .PHONY: test
-test: .venv ## Every test there is: unit, contract, integration, end to end
+test: .venv ## Unit, contract, integration, end to end: every test but those of `make e2e-minutes` and `make chaos`
 	@$(RUN) python -m tests.together \
 	  "unit: pytest tests/unit tests/contract" \
 	  "cluster: sh -c 'python -m tests.cluster up && exec python -m tests.cluster images'"
@@ -54,7 +54,11 @@ integration: .venv cluster-up ## Against a real PostgreSQL, S3 server and API se
 
 .PHONY: e2e
 e2e: .venv cluster-up ## On a real cluster, as tenants and platform teams use it
-	@$(PYTEST) tests/e2e
+	@$(PYTEST) tests/e2e -m "not minutes"
+
+.PHONY: e2e-minutes
+e2e-minutes: .venv cluster-up ## End to end what takes a minute or more, mostly by waiting
+	@$(PYTEST) tests/e2e -m minutes
 
 # Releases beside the newest; each is built once, some minutes.
 OLDER := 1.30 1.35

@@ -233,8 +233,9 @@ class Reconciler:
                     await self._write_status(seen.request, wanted)
                 case actions.Emit():
                     await self._cluster.emit(seen.request, action, self._clock())
-                case actions.CreateJob(manifest):
-                    await self._confirm(seen.request)
+                case actions.CreateJob(manifest, confirm):
+                    if confirm:
+                        await self._confirm(seen.request)
                     self._traces.creating(seen.request.run)
                     try:
                         self._runs.put_job(await self._cluster.create_job(manifest))
@@ -248,11 +249,10 @@ class Reconciler:
         return decision.requeue_after
 
     async def _confirm(self, request: Request) -> None:
-        """Another operator may have begun and ended the run since, and its Job be gone: then its name is free, and the
-        status alone says so. Raises `ApiError` unless the request still is as it was seen."""
+        """Raises `ApiError` unless the request still is as it was seen."""
         present = await self._present(request.key)
         if present is None or present.resource_version != request.resource_version:
-            raise ApiError(409, "Conflict", "the request changed before its Job was created")
+            raise ApiError(409, "Conflict", "the request has changed since it was looked at")
 
     async def _no_job(self, seen: actions.Observation, error: ApiError) -> float | None:
         """The API server has not taken the Job."""

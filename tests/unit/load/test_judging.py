@@ -88,7 +88,7 @@ CALLS: dict[str, tuple[str, str, int]] = {
     "pod list": ("/api/v1/namespaces/export-runs/pods?labelSelector=x", "list", 200),
     "log get": ("/api/v1/namespaces/export-runs/pods/a/log?tailLines=5", "get", 200),
     "watch": (f"{JOBS}?watch=true", "watch", 200),
-    "get": (f"{ROOT}/team-a/exportrequests/x", "get", 404),
+    "request get": (f"{ROOT}/team-a/exportrequests/x", "get", 404),
 }
 
 
@@ -101,7 +101,7 @@ def test_calls_are_counted_by_purpose_and_verb_with_conflicts_and_refusals(tmp_p
     assert audit.read(log) == audit.Calls(
         made=Counter(dict.fromkeys(CALLS, 1)),
         conflicts=Counter({"ledger update": 1}),
-        refused=Counter({"event create: 403": 1, "get: 404": 1}),
+        refused=Counter({"event create: 403": 1, "request get: 404": 1}),
     )
 
 

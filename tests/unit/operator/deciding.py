@@ -121,7 +121,7 @@ def told(action: Action) -> str:
             return "suspend" if suspend else "let go on"
         case SetActive(_, active):
             return "back into Kueue's queue" if active else "out of Kueue's queue"
-        case CreateJob(_):
+        case CreateJob():
             return "create the Job"
         case DeleteJob(_):
             return "delete the Job"

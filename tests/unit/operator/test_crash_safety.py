@@ -1015,18 +1015,6 @@ def test_what_another_has_ended_is_not_begun_again_by_who_has_heard_nothing_of_i
     assert (world.status(KEY), world.created, world.slots) == (before, created, ())
 
 
-def test_what_was_deleted_meanwhile_is_not_begun_by_who_has_heard_nothing_of_it() -> None:
-    world = World()
-    world.apply(KEY)
-    late = Operator(world, Hand())
-    late.open()
-    world.delete(KEY)
-    late.reconcile(KEY)
-    late.reconcile(KEY)
-    late.flush()
-    assert (world.created, world.slots) == ([], ())
-
-
 def test_a_job_that_the_cache_has_not_seen_yet_is_not_lost() -> None:
     world, hand = World(), Hand()
     other = Operator(world, hand)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from export_operator.domain.actions import (
@@ -181,6 +183,11 @@ def test_a_pod_may_deliver_what_is_reserved_and_the_policy_allows(
 def test_the_job_that_is_created_is_the_plans() -> None:
     decision = answered(seen(), ROOM)
     assert decision.actions[0] == CreateJob(build_job(request(), plan(), SETTINGS.pods))
+
+
+def test_only_the_job_of_a_run_that_no_window_knew_before_is_created_without_another_look_at_its_request() -> None:
+    decision = answered(seen(), replace(ROOM, first=True))
+    assert decision.actions[0] == CreateJob(build_job(request(), plan(), SETTINGS.pods), confirm=False)
 
 
 def test_a_queued_request_says_why_since_when_and_until_when() -> None:

@@ -15,7 +15,7 @@ from export_operator.adapters.ledger import Ledger
 from export_operator.domain.identity import Subject
 from export_operator.domain.model import Key
 from export_operator.domain.pages import Entry
-from export_operator.domain.quota import Demand, Size, WindowLimit
+from export_operator.domain.quota import Admission, Demand, Size, WindowLimit
 from export_operator.domain.slots import SlotLimits, grant, levels_of
 from export_operator.domain.windows import Sliding
 
@@ -182,6 +182,26 @@ def test_so_it_is_when_one_of_them_dies_and_another_goes_on_with_its_run(scenari
         exactly_one(world, windows, [run for run, answer in answers.items() if answer and answer.granted])
 
     assert every(play, deaths=1) > 25
+
+
+@pytest.mark.parametrize(("windows", "deaths"), [(0, 0), (1, 0), (2, 0), (2, 1)])
+def test_of_two_operators_that_reserve_for_one_run_at_most_one_hears_that_nobody_has_begun_it(
+    windows: int, deaths: int
+) -> None:
+    """And a third that comes later does not; nor does anybody where no window remembers it."""
+    limits = [limit(*ALICE, requests=5), limit(*TEAM, requests=5)][:windows]
+
+    def reserving(ledger: Ledger) -> Coroutine[Any, Any, Admission]:
+        return ledger.reserve(entry("run"), Demand(), limits, NOW)
+
+    def play(order: Play) -> None:
+        world = World()
+        answers = order.run({name: reserving(operator(world)) for name in RUNS})
+        later = finish(reserving(operator(world, Ledgers)))
+        first = [answer.first for answer in answers.values() if answer is not None]
+        assert (sum(first) <= min(windows, 1), later.first) == (True, False)
+
+    assert every(play, deaths) >= 2
 
 
 # Slots: of the two that there are, "over" holds one, and the operator of "a" knows that it does not need it any more.

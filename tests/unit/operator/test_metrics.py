@@ -120,7 +120,7 @@ def test_a_decision_is_timed(metrics: Metrics) -> None:
     [
         ("list", path_of(*OURS, "exportrequests"), "list"),
         ("watch", path_of(*OURS, "exportusages", namespace="runs"), "watch"),
-        ("get", path_of(*OURS, "exportrequests", "a", namespace="n"), "get"),
+        ("get", path_of(*OURS, "exportrequests", "a", namespace="n"), "request"),
         ("update", path_of(*OURS, "exportrequests", "a", "status", namespace="n"), "status"),
         ("update", path_of(*OURS, "exportsources", "a", "status"), "status"),
         ("update", path_of(*OURS, "exportusages", "slots", namespace="runs"), "ledger"),
@@ -133,7 +133,7 @@ def test_a_decision_is_timed(metrics: Metrics) -> None:
         ("update", path_of("", "v1", "configmaps", "export-operator-notifications", namespace="runs"), "notification"),
         ("get", path_of("", "v1", "pods", "a", "log", namespace="runs"), "log"),
         ("list", path_of("", "v1", "pods", namespace="runs"), "pod"),
-        ("create", path_of(*OURS, "exportrequests", namespace="n"), "create"),
+        ("create", path_of(*OURS, "exportrequests", namespace="n"), "request"),
         ("get", path_of("", "v1", "namespaces", "jobs"), "get"),
     ],
 )
@@ -142,7 +142,7 @@ def test_the_purpose_of_a_call_follows_from_what_it_touches(verb: str, path: str
 
 
 def test_names_that_tenants_choose_do_not_change_the_purpose() -> None:
-    assert purpose_of(path_of(*OURS, "exportrequests", "status", namespace="jobs"), "get") == "get"
+    assert purpose_of(path_of(*OURS, "exportrequests", "status", namespace="jobs"), "get") == "request"
 
 
 async def test_the_page_is_served_beside_the_checks(page: str, metrics: Metrics) -> None:

@@ -128,9 +128,12 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class CreateJob:
-    """Create the run's Job; one that is there already with the run's label is the one."""
+    """Create the run's Job; one that is there already with the run's label is the one. `confirm`: only if the request
+    still is as it was seen. Another operator may have begun and ended the run since, and its Job be gone: then its name
+    is free, and the status alone tells."""
 
     manifest: Mapping[str, Any]
+    confirm: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,13 +182,14 @@ def admitted(turn: Turn, take: TakeSlot, full: str) -> Decision:
     capped = take.plan.capped(take.windows.max_rows, take.windows.max_bytes)
     manifest = jobs.build_job(turn.request, capped, turn.settings.pods)
     document.fields["jobRef"] = {"namespace": manifest["metadata"]["namespace"], "name": manifest["metadata"]["name"]}
+    create = CreateJob(manifest, confirm=not take.windows.first)
     if take.plan.queue:
         document.queue(*kueue.handed_over(take.plan.queue))
         # A slot that it took before its policy named the queue is of no use to it.
-        return Decision((CreateJob(manifest), *turn.write(document), *turn.free_slot()))
+        return Decision((create, *turn.write(document), *turn.free_slot()))
     document.fields["startTime"] = times.render(turn.now)
     document.fields["attempts"] = 1  # as the next look at the Job would say: one write less
-    return Decision((CreateJob(manifest), turn.started(document), *turn.write(document)))
+    return Decision((create, turn.started(document), *turn.write(document)))
 
 
 def _down(turn: Turn, found: plan.Plan, subject: Subject, known: breaker.Breaker) -> Decision:

@@ -98,13 +98,15 @@ class Reservation(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Admission:
     """What all windows together say. `max_rows` and `max_bytes`: what the run may deliver (None: no limit). `over`: the
-    run has ended before, so that it has no place any more."""
+    run has ended before, so that it has no place any more. `first`: none of them knew the run before, so nobody has
+    begun it; without a window nobody can tell."""
 
     granted: bool
     states: tuple[WindowState, ...] = ()
     max_rows: int | None = None
     max_bytes: int | None = None
     over: bool = False
+    first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
