@@ -28,7 +28,7 @@ from export_operator.gates import Gates
 from export_operator.history import Recorder
 from export_operator.logs import concerning
 from export_operator.queueing import Queueing
-from export_operator.store import Store
+from export_operator.store import Document, Store
 from export_operator.traces import Tracer
 
 log = logging.getLogger(__name__)
@@ -235,7 +235,8 @@ class Reconciler:
                     await self._cluster.emit(seen.request, action, self._clock())
                 case actions.CreateJob(manifest, confirm):
                     if confirm:
-                        await self._confirm(seen.request)
+                        await self._refresh(seen.request.key)
+                        self._as_seen(seen.request)
                     self._traces.creating(seen.request.run)
                     try:
                         self._runs.put_job(await self._cluster.create_job(manifest))
@@ -247,12 +248,6 @@ class Reconciler:
                 case _:
                     await self._perform(action)
         return decision.requeue_after
-
-    async def _confirm(self, request: Request) -> None:
-        """Raises `ApiError` unless the request still is as it was seen."""
-        present = await self._present(request.key)
-        if present is None or present.resource_version != request.resource_version:
-            raise ApiError(409, "Conflict", "the request has changed since it was looked at")
 
     async def _no_job(self, seen: actions.Observation, error: ApiError) -> float | None:
         """The API server has not taken the Job."""
@@ -347,9 +342,7 @@ class Reconciler:
                 raise AssertionError(f"{type(action).__name__} needs an observed request")
 
     async def _write_status(self, request: Request, wanted: Mapping[str, Any]) -> None:
-        document = self._store.requests.get(request.key)
-        if document is None or document["metadata"]["resourceVersion"] != request.resource_version:
-            raise ApiError(409, "Conflict", "the request changed while it was decided on")
+        document = self._as_seen(request)
         before = str(request.status.get("run") or "")
         if before and before != wanted.get("run"):
             await self._history.secure(before)
@@ -357,6 +350,13 @@ class Reconciler:
         self._store.put_request(written)
         self._traces.written(request, wanted)
         log.info("%s (%s): %s", wanted.get("phase"), wanted.get("reason"), wanted.get("message"))
+
+    def _as_seen(self, request: Request) -> Document:
+        """What the request was decided on. Raises `ApiError` when something else is known of it by now."""
+        document = self._store.requests.get(request.key)
+        if document is None or document["metadata"]["resourceVersion"] != request.resource_version:
+            raise ApiError(409, "Conflict", "the request changed while it was decided on")
+        return document
 
     async def _hold(self, seen: actions.Observation, reason: str, text: str, *, waits: bool = False) -> float | None:
         """`waits`: it keeps its place in the queue."""

@@ -163,9 +163,13 @@ class Ledger:
             for resource, shares in most.items():
                 if limit.of(resource) is not None:
                     shares.append(getattr(reservation.entry, resource))
-        max_rows, max_bytes = (min(shares, default=None) for shares in most.values())
-        first = 0 < len(fresh) == len(limits)
-        return quota.Admission(True, tuple(states), max_rows, max_bytes, first=first)
+        return quota.Admission(
+            True,
+            tuple(states),
+            max_rows=min(most["rows"], default=None),
+            max_bytes=min(most["bytes"], default=None),
+            first=0 < len(fresh) == len(limits),
+        )
 
     async def give_back(self, run: str) -> None:
         """Give back the windows of a run that never had a Job. Raises `LedgerError`."""
