@@ -26,6 +26,8 @@ Change = Callable[[Entries], tuple[Entries, frozenset[str]]]
 BATCH = 100  # slots given in one write
 RETRY_SECONDS = 1.0  # after a write that failed
 GATE_SECONDS = 5.0  # between two looks at gates, which open by themselves with time
+GATHER_SECONDS = 1.0  # for so long a slot that became free may wait for others, for one write gives them all,
+GATHERED = 20  # while fewer than one in so many are free: where only a few run, none waits
 
 
 class Dispatcher:
@@ -105,6 +107,7 @@ class Dispatcher:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(GATE_SECONDS):
                     await self._changed.wait()
+            await self._gather()
             self._changed.clear()
             self.queue.free(subject for subject in self.queue.full() if subject.kind in GATED)
             try:
@@ -113,6 +116,19 @@ class Dispatcher:
                 log.warning("no slot can be given, again in %.0f s: %s", RETRY_SECONDS, error)
                 await asyncio.sleep(RETRY_SECONDS)
                 self._changed.set()
+
+    async def _gather(self) -> None:
+        """Wait for more slots to become free, if only a small part of them is."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GATHER_SECONDS):
+                while 0 < self._freed() * GATHERED < len(self._live.entries):
+                    self._changed.clear()
+                    await self._changed.wait()
+
+    def _freed(self) -> int:
+        """How many slots have become free since some were last given."""
+        held = self._ledger.slots()
+        return 0 if held is self._seen else sum(entry.run not in held for entry in self._live.entries)
 
     def live(self) -> tuple[Entry, ...]:
         """The runs that hold slots; their times are when they got them."""

@@ -355,6 +355,34 @@ async def test_a_slot_that_is_freed_while_a_write_is_under_way_goes_to_the_next_
     assert (process.holders(), sorted(process.ledger.slots())) == (["bob-0000", "bob-0001"],) * 2
 
 
+async def test_where_many_run_slots_that_become_free_in_the_same_moment_go_to_the_next_in_one_write(
+    process: Process,
+) -> None:
+    many_at_once = SlotLimits(total=40)
+    await process.take(*many("alice", 40, limits=many_at_once), *many("bob", 3, limits=many_at_once))
+    calls = process.hand.calls
+    serving = asyncio.create_task(process.queueing.slots.run())
+    for run in ("alice-0000", "alice-0001"):
+        process.ledger.free_slot(run)
+        await asyncio.sleep(0.01)  # it could be given by now
+    await until(lambda: len(process.woken) == 2)
+    serving.cancel()
+    assert (process.awoken(), process.hand.calls - calls) == (["bob-0000", "bob-0001"], 1)
+
+
+async def test_a_single_slot_that_becomes_free_where_many_run_goes_to_the_next_after_a_moment(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "GATHER_SECONDS", 0.05)
+    many_at_once = SlotLimits(total=40)
+    await process.take(*many("alice", 40, limits=many_at_once), *many("bob", 1, limits=many_at_once))
+    serving = asyncio.create_task(process.queueing.slots.run())
+    process.ledger.free_slot("alice-0000")
+    await until(lambda: bool(process.woken))
+    serving.cancel()
+    assert process.awoken() == ["bob-0000"]
+
+
 async def test_those_who_come_while_a_write_is_under_way_share_the_next_one() -> None:
     process = SlowProcess(World())
     items = many("alice", 9, limits=SlotLimits(total=9))
