@@ -24,11 +24,15 @@ demo-down: .venv ## Remove what the demo installed; the cluster stays
 	@$(RUN) python -m tests.demo down
 
 .PHONY: test
-test: .venv ## Unit, contract, integration, end to end: every test but those of `make e2e-minutes` and `make chaos`
+test: .venv ## Unit, contract, integration, end to end: every test there is but those of `make chaos`
 	@$(RUN) python -m tests.together \
 	  "unit: pytest tests/unit tests/contract" \
 	  "cluster: sh -c 'python -m tests.cluster up && exec python -m tests.cluster images'"
-	@$(MAKE) integration e2e
+	@$(PYTEST) tests/integration/operator
+	@# Most of end to end is waiting: the other servers' tests have what it leaves of the processors.
+	@$(RUN) python -m tests.together \
+	  "integration: nice -n 10 pytest tests/integration --ignore tests/integration/operator" \
+	  "e2e: pytest tests/e2e"
 
 .PHONY: check
 check: .venv ## Format, lint, types, layers, manifests: seconds, before each commit
@@ -54,11 +58,7 @@ integration: .venv cluster-up ## Against a real PostgreSQL, S3 server and API se
 
 .PHONY: e2e
 e2e: .venv cluster-up ## On a real cluster, as tenants and platform teams use it
-	@$(PYTEST) tests/e2e -m "not minutes"
-
-.PHONY: e2e-minutes
-e2e-minutes: .venv cluster-up ## End to end what takes a minute or more, mostly by waiting
-	@$(PYTEST) tests/e2e -m minutes
+	@$(PYTEST) tests/e2e
 
 # Releases beside the newest; each is built once, some minutes.
 OLDER := 1.30 1.35
@@ -78,7 +78,7 @@ bench: .venv ## Measure beside psql, DuckDB and others: about an hour (ROWS, REP
 
 .PHONY: load
 load: .venv ## Many requests at once on a real API server: what they cost and that quotas hold (SUITES; --help)
-	@$(RUN) python -m tests.load
+	@UV="$(UV)" $(RUN) python -m tests.load
 
 .PHONY: chaos
 chaos: .venv ## Faults that take long, then random ones (CHAOS_MINUTES, CHAOS_SEED, CHAOS_ROUND)

@@ -118,7 +118,6 @@ def usual(world: World) -> float:
     return gone(world, name)
 
 
-@pytest.mark.minutes
 def test_a_namespace_of_a_thousand_requests_goes_while_s3_is_away_and_leaves_nothing_there(
     world: World, teams: MakeTeam
 ) -> None:

@@ -14,7 +14,7 @@ from tests.platform.api import Json
 from tests.platform.names import RUN_NAMESPACE
 from tests.platform.waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.minutes]
+pytestmark = pytest.mark.e2e
 
 BATCH, URGENT, LOST = "batch", "e2e-urgent", "e2e-lost"
 """Groups: of the page's own policy; of one whose pods are more important; of one whose queue does not exist."""

@@ -22,7 +22,6 @@ def ledger(operator: Kubectl, *words: str) -> tuple[int, Any]:
     return done.returncode, json.loads(done.stdout)
 
 
-@pytest.mark.minutes
 def test_what_was_delivered_counts_again_after_its_page_was_deleted(
     teams: MakeTeam, world: World, operator: Kubectl
 ) -> None:

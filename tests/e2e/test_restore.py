@@ -133,7 +133,6 @@ def export(result: Json) -> Json:
     return {name: result[name] for name in ("uri", "manifestURI", "rows", "bytes", "sha256", "snapshotTime")}
 
 
-@pytest.mark.minutes
 def test_what_was_delivered_since_a_restored_snapshot_is_told_again_counted_once_and_never_exported_twice(
     world: World, team: Team, operator: Kubectl, etcd: Etcd
 ) -> None:

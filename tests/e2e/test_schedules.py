@@ -112,7 +112,6 @@ def _begun(plan: Plan, leaver: Plan) -> None:
     """Both, before the first test waits."""
 
 
-@pytest.mark.minutes
 def test_each_minute_a_request_in_the_tenants_name_succeeds(world: World, plan: Plan) -> None:
     before = datetime.now(UTC)
     request = plan.until_made("beside")[0]
@@ -175,7 +174,6 @@ def names(requests: list[Json]) -> list[str]:
     return [each["metadata"]["name"] for each in requests]
 
 
-@pytest.mark.minutes
 def test_each_minute_is_made_once_though_the_operator_is_killed_and_what_has_not_ended_is_waited_for_or_replaced(
     world: World, plan: Plan, executioner: Killer
 ) -> None:

@@ -251,7 +251,6 @@ OBJECT_SECONDS = 60
 """The least that a policy may say."""
 
 
-@pytest.mark.minutes
 @pytest.mark.late
 def test_what_was_delivered_goes_after_a_time_of_its_own_and_the_request_stays_to_say_so(
     world: World, teams: MakeTeam

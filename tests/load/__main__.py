@@ -23,7 +23,7 @@ SCENARIOS = (
     Scenario(name="quiet", title="one after the other", users=60, each=5, limit=5, backlog=False),
     Scenario(name="burst", title="all at one moment"),
     Scenario(name="refused", title="half over their quota", limit=5, backlog=False),
-    Scenario(name="two", title="two operators at once", operators=2, usurp=True),
+    Scenario(name="two", title="two operators at once", users=15, operators=2, usurp=True),
     Scenario(name="killed", title="killed three times", kills=3),
 )
 POPULATION, STREAM, FAIRNESS, DECIDE = "population", "stream", "fairness", "decide"
@@ -42,7 +42,7 @@ suites:
   quiet       few requests, one a person at a time: what a run costs by itself
   burst       10 requests each, all there when the operator starts
   refused     10 requests each at a quota of 5, while the operator runs
-  two         burst, with two operators that both believe they are alone
+  two         burst of few people, with two operators that both believe they are alone
   killed      burst, with the operator killed three times
   population  start, hand-over, failover and the cost of an event, by how many requests there are (SIZES)
   stream      requests at a steady rate (RATE a minute, for MINUTES): latency and memory over time
@@ -132,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=out, help="directory (OUT; default: docs/benchmarks)")
     users = os.environ.get("USERS") or 0
     parser.add_argument(
-        "--users", type=int, default=users, help="how many people (USERS; default: 300, quiet 60, fairness 100)"
+        "--users", type=int, default=users, help="how many people (USERS; default: 300, quiet 60, two 15, fairness 100)"
     )
     nodes = os.environ.get("NODES") or NODES
     told = f"simulated nodes (NODES; default: {NODES}); 0: a lighter stand-in for kubelet and controllers"

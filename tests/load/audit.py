@@ -18,6 +18,11 @@ BY_TIME = ("list", "watch", "dry-run", "probe", "lease")
 """Purposes of calls that do not grow with the number of runs."""
 
 
+def by_time(name: str) -> bool:
+    """Whether it is the name of such a call."""
+    return name.partition(" ")[0] in BY_TIME
+
+
 @dataclass
 class Calls:
     """By purpose and verb. `conflicts` are writes that another's had overtaken; `refused` failed for another reason,

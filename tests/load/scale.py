@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tests.bench.markdown import table
-from tests.load.audit import APART, BY_TIME
+from tests.load.audit import APART, by_time
 from tests.load.population import Cost
 from tests.load.results import Circumstances, Crowd, Populations, Stream
 from tests.load.stream import Sample
@@ -89,7 +89,7 @@ def stream(found: Stream, line: str) -> str:
     rows.append([*whole, f"{flow.peak_memory / MIB:.0f} at most", "", ""])
     made = {name: count / max(flow.started, 1) for name, count in flow.calls.items() if name not in APART}
     calls, ledger = sum(made.values()), sum(count for name, count in made.items() if name.startswith("ledger"))
-    by_time = sum(count for name, count in made.items() if name.partition(" ")[0] in BY_TIME)
+    timed = sum(count for name, count in made.items() if by_time(name))
     reads = sum(flow.calls.get(name, 0) for name in APART) / max(flow.running_seconds, 1)
     heading = ["", "p50 ms", "p99 ms", "memory MiB", "CPU s a minute", "requests that exist"]
     return f"""\
@@ -107,9 +107,9 @@ their page of it grows, and with it what a write of the page takes the API serve
 
 {table(heading, rows)}
 
-Calls a run: **{calls - by_time:.2f}**, progress apart, and of these to the ledger **{ledger:.2f}** (a storm's goals: at
+Calls a run: **{calls - timed:.2f}**, progress apart, and of these to the ledger **{ledger:.2f}** (a storm's goals: at
 most 10 and 2; who asks alone shares no write of the ledger with others). What goes with time and not with runs (the
-Lease, lists, watches, probes) comes to {by_time:.2f} more a run.
+Lease, lists, watches, probes) comes to {timed:.2f} more a run.
 Reads of progress: **{reads:.3f}** a second and running pod (goal: at most {GOAL_READS})."""
 
 

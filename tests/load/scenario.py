@@ -20,6 +20,7 @@ from export_operator.domain.pages import State
 from export_operator.domain.quota import used
 from export_operator.domain.usage import SLOTS, parse_usage
 from tests.cluster import say
+from tests.cluster.problem import Problem
 from tests.integration.operator.connections import running
 from tests.load import audit
 from tests.load.furnishing import NAMESPACES, PATIENCE_SECONDS, furnish, insist, made, namespaces, request
@@ -119,11 +120,17 @@ class Stage:
         return request(name, on_quota_exceeded=scenario.on_quota_exceeded, ttl_seconds=scenario.ttl_seconds)
 
     async def until(self, true: Callable[[], bool]) -> None:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not true():
-                counts = sorted(self.watch.phases().items())
-                self.step.progress(", ".join(f"{count} {phase or 'new'}" for phase, count in counts))
-                await asyncio.sleep(0.1)
+        """Raises `Problem` when it does not come to be."""
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not true():
+                    self.step.progress(self._phases())
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise Problem(f"not settled after {PATIENCE_SECONDS:.0f} s: {self._phases()}") from None
+
+    def _phases(self) -> str:
+        return ", ".join(f"{count} {phase or 'new'}" for phase, count in sorted(self.watch.phases().items()))
 
     async def settled(self, users: int) -> None:
         """So many users have got all of theirs, and nothing is left to do."""
@@ -157,7 +164,7 @@ async def play(
     ways: Sequence[str] = ("",),
 ) -> Seen:
     """Put the scenario on a fresh control plane; `ways` are URLs that lead the operators to it, if not straight. Raises
-    `Problem` or `TimeoutError` when it does not settle."""
+    `Problem` when it does not settle."""
     loop = asyncio.get_running_loop()
     seen = Seen()
     async with AsyncExitStack() as stack:
