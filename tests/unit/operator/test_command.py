@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -184,3 +185,16 @@ def test_without_a_history_the_driver_of_postgresql_is_not_loaded() -> None:
         check=True,
     )
     assert found.stdout == "set()\n"
+
+
+def test_the_first_process_of_a_container_ends_at_once_when_it_is_told_to_before_it_serves() -> None:
+    told = """
+import os, signal, sys, types
+own, os.getpid = os.getpid(), lambda: 1
+still_importing = sys.modules["export_operator.__main__"] = types.ModuleType("export_operator.__main__")
+still_importing.main = lambda: os.kill(own, signal.SIGTERM)
+from export_operator import start
+sys.exit(start.entry())
+"""
+    found = subprocess.run([sys.executable, "-c", told], timeout=60, check=False)
+    assert found.returncode == 128 + signal.SIGTERM
