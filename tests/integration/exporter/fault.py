@@ -32,8 +32,7 @@ class World:
         self.running.until(lambda: self.postgres.psql(HALF_WAY) == "1", "rows")
 
     def terminate_backends(self) -> None:
-        """By a connection, which is there sooner than psql: the run must not be at its end. Rows must come as fast as
-        they are taken: a backend that waits for its client to read ends without a word."""
+        """By a connection, which is there sooner than psql: the run must not be at its end."""
         with psycopg.connect(self.postgres.dsn, autocommit=True) as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'export-runner'"
@@ -101,6 +100,8 @@ class Fault:
     what: str
     outcome: Literal["Delivered", "Partial", "Altered", "Killed"] | Failure
     says: str = ""
+    or_says: str = ""
+    """Instead, where a backend ends while it waits for the exporter to read: then it cannot say why."""
     strike: Act = nothing
     mend: Act | None = None
     flip: Flip | None = None

@@ -72,7 +72,8 @@ as a whole, with or without TLS.
 def page() -> str:
     """The whole page."""
     lines = [
-        f"| {fault.where} | {fault.what} | {fault.expected} | {f'`{fault.says}`' if fault.says else ''} |\n"
+        f"| {fault.where} | {fault.what} | {fault.expected} |"
+        f" {' or '.join(f'`{said}`' for said in (fault.says, fault.or_says) if said)} |\n"
         for fault in FAULTS
     ]
     return HEAD + "".join(lines) + TAIL

@@ -101,6 +101,7 @@ FAULTS: tuple[Fault, ...] = (
         "`pg_terminate_backend`",
         "Delivered",
         "57P01",
+        "server closed the connection unexpectedly",
         strike=World.terminate_backends,
     ),
     Fault(
@@ -120,6 +121,7 @@ FAULTS: tuple[Fault, ...] = (
         "server restarted",
         "Delivered",
         "57P01",
+        "server closed the connection unexpectedly",
         strike=lambda world: world.postgres.restart(),
         own="PostgreSQL",
         long=True,
