@@ -1,4 +1,5 @@
-"""Where the client's time goes: `python -m tests.bench.profile` prints CPU seconds a million rows, by part.
+"""Where the client's time goes: `python -m tests.bench.profile` prints CPU seconds a million rows, by part, and what of
+all the work nobody can leave out (`floors`).
 
 Each export runs `--repeats` times; the run that took the least is shown. `clocks` tells how it is measured.
 """
@@ -9,7 +10,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 
-from tests.bench import machine, running, tables
+from tests.bench import floors, machine, running, tables
 from tests.bench.clocks import PARTS
 from tests.bench.contestants import BY_NAME, Contestant, Place
 from tests.bench.running import World
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             place = world.place(tables.TABLES["users"])
             print(f"{_head(world, options.rows)}\n")
             print(table({name: _least(world, place, BY_NAME[name], options.repeats) for name in EXPORTS}, options.rows))
+            print(f"\n{floors.table(world.gauge, place, options.rows, options.repeats)}")
     except Problem as problem:
         say.line(f"{say.paint('31', 'error:')} {problem}")
         return 1

@@ -8,6 +8,7 @@ import pytest
 from tests.bench import results
 from tests.bench.clocks import PARTS
 from tests.bench.contestants import BY_NAME
+from tests.bench.floors import COPIES, HASHES
 from tests.bench.profile import EXPORTS, WHAT
 from tests.cluster import shell
 from tests.cluster.paths import REPOSITORY
@@ -37,5 +38,6 @@ def test_the_parts_of_a_profile_are_all_that_the_client_spent() -> None:
     titles = [WHAT[part] for part in PARTS]
     assert [line[0] for line in lines][2 : len(titles) + 3] == [*titles, "**the client**"]
     assert lines[0][1:] == [BY_NAME[name].title for name in EXPORTS]
+    assert [line[0] for line in lines[-len({**COPIES, **HASHES}) :]] == [*COPIES, *HASHES]
     *parts, whole = [[float(cell.split()[0]) for cell in line[1:]] for line in lines[2 : len(titles) + 3]]
     assert [sum(column) for column in zip(*parts, strict=True)] == pytest.approx(whole, rel=0.15)
