@@ -251,6 +251,26 @@ async def test_settlements_that_nobody_waits_for_are_written_after_a_while(
     assert [each.rows for each in await stored(kube, namespace, ALICE)] == [60]
 
 
+async def test_a_settlement_waits_longer_while_other_runs_of_the_page_are_under_way(
+    connect: Connect, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They end as well, and one write is for all. The page in which nobody else is is written meanwhile."""
+    monkeypatch.setattr(adapter, "FLUSH_SECONDS", 0.5)
+    kube = await connect(Counting)
+    ledger = quiet(kube, namespace)
+    async with kept(ledger), running(ledger.run(lambda: NOW)):
+        await race([ledger], ["a", "b"], [FIVE])
+        await race([ledger], ["c"], [five(TEAM)])
+        ledger.settle(Settlement("a", rows=60))
+        ledger.settle(Settlement("c", rows=70))
+        await until(lambda: not ledger.unsettled("c"), "the settlement of the team is written")
+        assert {each.state for each in await stored(kube, namespace, ALICE)} == {State.RESERVED}
+        before = kube.writes
+        ledger.settle(Settlement("b", rows=80))
+        await until(lambda: not ledger.unsettled("a"), "the settlements of Alice are written")
+    assert ([each.rows for each in await stored(kube, namespace, ALICE)], kube.writes - before) == ([60, 80], 1)
+
+
 async def test_pages_in_which_nothing_counts_any_more_are_removed(kube: Kube, connect: Connect, namespace: str) -> None:
     """But none that another operator has used meanwhile, of which this one's cache has not heard."""
     ledger, other = quiet(kube, namespace), quiet(await connect(Kube), namespace)

@@ -95,9 +95,9 @@ def test_a_request_without_places_proves_nothing(without: Request) -> None:
 def test_a_run_that_is_over_counts_as_the_operator_settles_it(
     phase: str, changes: dict[str, Any], state: State, rows: int
 ) -> None:
-    proof = of_request(known(phase, **changes), REFUND_ON)
+    proof = of_request(known(phase, completionTime=times.render(later(90)), **changes), REFUND_ON)
     assert proof is not None
-    assert (proof.entry.state, proof.entry.rows) == (state, rows)
+    assert (proof.entry.state, proof.entry.rows, proof.ended) == (state, rows, later(90))
 
 
 def test_each_window_that_status_tells_is_one_of_the_runs() -> None:

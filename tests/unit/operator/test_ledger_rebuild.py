@@ -74,6 +74,12 @@ def test_a_ledger_that_says_what_is_proven_has_no_differences() -> None:
     assert compared([found(ALICE, run)], evidence(proof(run))) == Plan()
 
 
+@pytest.mark.parametrize(("ago", "kinds"), [(299, []), (300, ["CountedLess"])], ids=["just now", "a while ago"])
+def test_a_run_that_has_ended_is_the_operators_to_settle_for_a_while(ago: int, kinds: list[str]) -> None:
+    known = evidence(proof(settled("a"), ended=later(-ago)))
+    assert [each.kind for each in compared([found(ALICE, entry("a"))], known).differences] == kinds
+
+
 def test_a_run_that_is_not_counted_is_a_difference_and_is_added() -> None:
     kept, lost = settled("a"), settled("b")
     known = evidence(proof(kept), proof(lost))

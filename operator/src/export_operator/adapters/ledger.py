@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 # How long what counts already may wait for a write that is needed anyway:
 FLUSH_SECONDS = 60.0  # a settlement, for each page costs a write of its own
+CROWD_SECONDS = quota.SETTLED_WITHIN.total_seconds()  # where other runs of the page are under way: they end as well
 SLOT_SECONDS = 10.0  # slots that are free, for one write is for all of them
 SOON_SECONDS = 0.2  # a settlement that something waits for: many runs end at once
 RETRY_SECONDS = 10.0  # what could not be written
@@ -178,10 +179,16 @@ class Ledger:
 
     def settle(self, settlement: quota.Settlement, *, soon: bool = False) -> None:
         """Settle the run's windows. It is written with the next change of each, `soon` because something waits until it
-        is, or within `FLUSH_SECONDS`."""
+        is, or within `FLUSH_SECONDS`; within `CROWD_SECONDS` where other runs hold places."""
         for subject in self.unsettled(settlement.run):
-            if self._put_off(subject, settlement, SOON_SECONDS if soon else FLUSH_SECONDS):
+            seconds = SOON_SECONDS if soon else self._patience(subject, settlement.run)
+            if self._put_off(subject, settlement, seconds):
                 self._window_freed(subject)
+
+    def _patience(self, subject: Subject, run: str) -> float:
+        page = self.page(subject)
+        others = page is not None and any(each.state is State.RESERVED and each.run != run for each in page.entries)
+        return CROWD_SECONDS if others else FLUSH_SECONDS
 
     def free_slot(self, run: str) -> None:
         """The run does not need its slot any more: others may have it. It is written with the next change of the slots,

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from export_operator.adapters.kube import ApiError, Kube
-from export_operator.adapters.ledger import FLUSH_SECONDS
 from export_operator.adapters.mender import Mender
 from export_operator.adapters.witnesses import Witnesses
 from export_operator.clock import now
@@ -23,8 +22,8 @@ from export_operator.domain.pages import Entry
 from export_operator.settings import PREFIX, ProcessSettings, read_settings
 
 FINE, DIFFERENT, UNABLE = 0, 1, 2
-WAIT_SECONDS = FLUSH_SECONDS + 5.0
-"""Between two looks: what is under way in the first is done in the second, and what had ended is settled."""
+WAIT_SECONDS = 65.0
+"""Between two looks: what is under way in the first is done in the second, and what should have been settled is."""
 
 DESCRIPTION = """\
 Quotas are decided on objects of kind ExportUsage in the run namespace, the ledger. These commands read it, compare it

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
@@ -33,7 +34,7 @@ class Proof:
     """That a run has used so much. `entry.time` is never before the run's reservation.
 
     `subjects` are those in whose windows it was reserved; `more`: there may be others that the witness does not tell.
-    `live`: it may have pods, and needs a slot. `delivered`: a manifest says so.
+    `live`: it may have pods, and needs a slot. `delivered`: a manifest says so. `ended`: when, by its request's status.
     """
 
     entry: Entry
@@ -42,6 +43,7 @@ class Proof:
     more: bool = True
     live: bool = False
     delivered: bool = False
+    ended: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ def of_request(request: Request, refund_on: Collection[str]) -> Proof | None:
         end = settlement(request, refund_on)
         state = State.REFUNDED if end.refunded else State.SETTLED
         entry = replace(entry, state=state, rows=end.rows or 0, bytes=end.bytes or 0)
-    return Proof(entry, Witness.REQUEST, _reserved_for(request, quota), more=len(quota) >= MAX_QUOTAS)
+    subjects, ended = _reserved_for(request, quota), times.parse(status.get("completionTime")) if over else None
+    return Proof(entry, Witness.REQUEST, subjects, more=len(quota) >= MAX_QUOTAS, ended=ended)
 
 
 def _reserved_for(request: Request, quota: Iterable[Mapping[str, Any]]) -> frozenset[Subject]:
@@ -182,6 +185,7 @@ def _combined(found: list[Proof]) -> Proof:
         more=found[0].more,
         live=any(proof.live for proof in found),
         delivered=delivered,
+        ended=found[0].ended,
     )
 
 

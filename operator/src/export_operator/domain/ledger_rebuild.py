@@ -16,6 +16,7 @@ from datetime import datetime
 from export_operator.domain.evidence import Evidence, Proof, Witness
 from export_operator.domain.identity import Subject
 from export_operator.domain.pages import Bucket, Entry, Page, State, compact
+from export_operator.domain.quota import SETTLED_WITHIN
 from export_operator.domain.salvage import Found
 from export_operator.domain.usage import SLOTS, usage_name
 from export_operator.domain.windows import MAX_WINDOW
@@ -116,7 +117,7 @@ class _Merged:
 
 def _merge(page: Page, subject: Subject, proofs: Sequence[Proof], now: datetime) -> _Merged:
     by_run = {proof.entry.run: proof for proof in proofs}
-    held = tuple(_raised(entry, by_run.pop(entry.run, None)) for entry in page.entries)
+    held = tuple(_raised(entry, by_run.pop(entry.run, None), now) for entry in page.entries)
     if subject == SLOTS:
         return _Merged(page.entries, tuple(proof.entry for proof in by_run.values()), page.folded)
     order = sorted(range(len(page.folded)), key=lambda number: page.folded[number].until)
@@ -133,10 +134,12 @@ def _merge(page: Page, subject: Subject, proofs: Sequence[Proof], now: datetime)
     return _Merged(held, tuple(missing), folded)
 
 
-def _raised(held: Entry, proof: Proof | None) -> Entry:
-    """A run under way keeps what it reserved, and a Job does not tell what came of it. One that was refunded counts
-    again only by a manifest."""
+def _raised(held: Entry, proof: Proof | None, now: datetime) -> Entry:
+    """A run under way keeps what it reserved, and a Job does not tell what came of it. One that has just ended is the
+    operator's to settle. One that was refunded counts again only by a manifest."""
     if proof is None or proof.entry.state is not State.SETTLED or proof.witness is Witness.JOB:
+        return held
+    if held.state is State.RESERVED and proof.ended is not None and now < proof.ended + SETTLED_WITHIN:
         return held
     if held.state is State.REFUNDED and not proof.delivered:
         return held

@@ -20,6 +20,7 @@ LAUNCHES = 4  # runs that may be launched for each that may count: refunds are n
 HEADROOM = 2  # a run may turn out so many times as large as expected
 RETRY = timedelta(seconds=30)  # when nobody can say when there is room
 RESOURCES = ("requests", "rows", "bytes")
+SETTLED_WITHIN = timedelta(minutes=5)  # of a run's end: so long at most its page may call it reserved
 
 
 @dataclass(frozen=True, slots=True)
