@@ -251,6 +251,18 @@ async def test_settlements_that_nobody_waits_for_are_written_after_a_while(
     assert [each.rows for each in await stored(kube, namespace, ALICE)] == [60]
 
 
+async def test_a_run_that_has_its_place_writes_nothing_when_it_asks_again(connect: Connect, namespace: str) -> None:
+    """Not even what waits to be settled, for each run of a crowd asks again when it has its slot."""
+    kube = await connect(Counting)
+    ledger = quiet(kube, namespace)
+    async with kept(ledger):
+        await race([ledger], ["a", "b"], [FIVE])
+        ledger.settle(Settlement("a", rows=60))
+        before = kube.writes
+        (answer,) = await race([ledger], ["b"], [FIVE])
+        assert (answer.granted, answer.first, kube.writes - before) == (True, False, 0)
+
+
 async def test_a_settlement_waits_longer_while_other_runs_of_the_page_are_under_way(
     connect: Connect, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,11 +139,14 @@ class Ledger:
         self, entry: Entry, demand: quota.Demand, limits: Sequence[quota.WindowLimit], now: datetime
     ) -> quota.Admission:
         """Reserve every window in order. A window without room releases the earlier ones that this call reserved; one
-        that is known to have none is found before anything is reserved, so that whoever waits writes nothing. A
-        run that one of them has as over is refused. Raises `LedgerError`."""
+        that is known to have none is found before anything is reserved, so that whoever waits writes nothing, nor does
+        whoever has its place: settlements are not written for its sake. A run that one of them has as over is refused.
+        Raises `LedgerError`."""
         states: list[quota.WindowState] = []
+        known: list[quota.Reservation] = []
         for limit in limits:
             reservation = quota.reserve(self._cell(limit.subject).page(), entry, demand, limit, now)
+            known.append(reservation)
             states.extend(reservation.states)
             if reservation.entry.state is not State.RESERVED:
                 return quota.Admission(False, tuple(states), over=True)
@@ -152,8 +155,9 @@ class Ledger:
         states.clear()
         fresh: list[Subject] = []
         most: dict[str, list[int]] = {"rows": [], "bytes": []}
-        for limit in limits:
-            reservation = await self._cell(limit.subject).change(_reserve(entry, demand, limit, now))
+        for limit, stands in zip(limits, known, strict=True):
+            cell = self._cell(limit.subject)
+            reservation = await cell.change(_reserve(entry, demand, limit, now)) if stands.changed else stands
             states.extend(reservation.states)
             if not reservation.granted:
                 for subject in fresh:
