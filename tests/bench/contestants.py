@@ -52,6 +52,10 @@ class Place:
         """A client's variables."""
         return {**self.postgres.client(), "PGTZ": "UTC"}
 
+    def psql(self, statement: str) -> Command:
+        """psql, which says it to the server and nothing else."""
+        return Command([host.binaries() / "psql", "-X", "-q", "-c", statement], self.libpq())
+
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
@@ -86,8 +90,7 @@ class Contestant:
 
     def _psql(self, place: Place) -> Command:
         options = "FORMAT csv, HEADER" if self.form == "CSV" else "FORMAT binary"
-        copy = f"\\copy {place.table.name} TO '{place.out}' ({options})"
-        return Command([host.binaries() / "psql", "-X", "-q", "-c", copy], place.libpq())
+        return place.psql(f"\\copy {place.table.name} TO '{place.out}' ({options})")
 
     def _peer(self, place: Place) -> Command:
         casts = TEXT_TYPES.get(self.library, ())

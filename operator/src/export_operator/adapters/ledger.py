@@ -142,17 +142,14 @@ class Ledger:
         that is known to have none is found before anything is reserved, so that whoever waits writes nothing, nor does
         whoever has its place: settlements are not written for its sake. A run that one of them has as over is refused.
         Raises `LedgerError`."""
-        states: list[quota.WindowState] = []
         known: list[quota.Reservation] = []
         for limit in limits:
             reservation = quota.reserve(self._cell(limit.subject).page(), entry, demand, limit, now)
             known.append(reservation)
-            states.extend(reservation.states)
-            if reservation.entry.state is not State.RESERVED:
-                return quota.Admission(False, tuple(states), over=True)
-            if not reservation.granted:
-                return quota.Admission(False, tuple(states))
-        states.clear()
+            over = reservation.entry.state is not State.RESERVED
+            if over or not reservation.granted:
+                return quota.Admission(False, tuple(state for each in known for state in each.states), over=over)
+        states: list[quota.WindowState] = []
         fresh: list[Subject] = []
         most: dict[str, list[int]] = {"rows": [], "bytes": []}
         for limit, stands in zip(limits, known, strict=True):
