@@ -65,22 +65,21 @@ def _goals(found: Sequence[Goal]) -> str:
             goal.title,
             f"{goal.sense} {_number(goal.bound)} {goal.unit}".strip(),
             _figure(goal),
-            _sign(goal),
+            _SIGNS[goal.met],
+            "" if goal.floor is None else f"{_number(goal.floor)}{', beyond the goal' if goal.beyond_reach else ''}",
             goal.note,
         ]
         for goal in found
     ]
-    return "## Goals\n\n" + told + "\n\n" + table(["", "", "goal", "measured", "met", ""], rows)
+    return "## Goals\n\n" + told + "\n\n" + table(["", "", "goal", "measured", "met", "floor", ""], rows)
 
 
 def summary(found: Sequence[Goal]) -> str:
-    """How many goals are met."""
+    """How many goals are met, and how many of the others no run with this work could meet."""
     counted = [goal.met for goal in found]
-    return f"{counted.count(True)} of {len(found)} met, {counted.count(False)} not, {counted.count(None)} not measured."
-
-
-def _sign(goal: Goal) -> str:
-    return _SIGNS[goal.met]
+    missed, beyond = counted.count(False), sum(goal.beyond_reach for goal in found)
+    floors = f" (of {beyond} the floor is beyond the goal)" if beyond else ""
+    return f"{counted.count(True)} of {len(found)} met, {missed} not{floors}, {counted.count(None)} not measured."
 
 
 def _figure(goal: Goal) -> str:
@@ -136,35 +135,25 @@ def _steps(suite: SuiteResults) -> str:
     return title + table(["", "first row", *names], rows)
 
 
-def _floor(suite: SuiteResults, samples: Sequence[Sample], processors: int) -> str:
-    """The ratio to psql's wall time if every processor were busy all the time: no contestant can be below its own."""
-    reference = suite.samples(REFERENCE)
-    if not reference:
-        return ""
-    whole = max if suite.pinned else lambda *each: sum(each) / processors
-    least = spread.of(samples, lambda each: whole(each.client, each.server + each.s3)).median
-    return f"{least / spread.of(reference, lambda each: each.wall).median:.2f}"
-
-
 def _row(suite: SuiteResults, name: str, measured: Measured, processors: int) -> tuple[float, list[str]] | None:
     samples = suite.samples(name)
     if not samples:
         return None
     wall, client = spread.of(samples, lambda each: each.wall), spread.of(samples, lambda each: each.client)
     reference = suite.samples(REFERENCE)
-    ratio = f"{wall.median / spread.of(reference, lambda each: each.wall).median:.2f}" if reference else ""
+    psql = spread.of(reference, lambda each: each.wall).median if reference else 0.0
     count = str(wall.count) + (f" ({len(measured.void)} void)" if measured.void else "")
     return wall.median, [
         BY_NAME[name].title,
         f"**{wall.median:.2f}**",
         f"{wall.least:.2f}–{wall.most:.2f}",
         f"{wall.quartiles:.2f}",
-        ratio,
+        f"{wall.median / psql:.2f}" if psql else "",
         f"{client.median:.2f}",
         f"{client.median / suite.table.rows * 1e6:.2f}",
         _median(samples, "server"),
         _median(samples, "s3") if BY_NAME[name].kind == "shipped" else "",
-        _floor(suite, samples, processors),
+        f"{suite.floor(name, processors) / psql:.2f}" if psql else "",
         f"{spread.of(samples, lambda each: each.peak_memory).most / MIB:.0f}",
         f"{spread.of(samples, lambda each: each.output_bytes).median / MIB:,.0f}",
         count,

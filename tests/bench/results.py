@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.bench import spread
+from tests.bench.contestants import BY_NAME
 from tests.bench.machine import Machine
 from tests.bench.spread import Sample
 
@@ -39,6 +41,19 @@ class SuiteResults:
         """Those that count; none for a contestant that was not measured or whose output is not the table."""
         found = self.measured.get(name)
         return [] if found is None or found.refused else found.samples
+
+    def floor(self, name: str, processors: int) -> float:
+        """Wall seconds that a contestant cannot go below with the CPU time that it takes: all of it, if every processor
+        were busy all the time, and the server's on one processor for each connection, since a backend is one process.
+        Raises ValueError for one without samples."""
+        connections = BY_NAME[name].connections
+
+        def least(each: Sample) -> float:
+            server = each.server + each.s3
+            shared = max(each.client, server) if self.pinned else (each.client + server) / processors
+            return max(shared, each.server / connections)
+
+        return spread.of(self.samples(name), least).median
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,10 +100,50 @@ def test_results_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     assert results.read(file) == given
 
 
-def test_the_floor_is_all_processors_busy_over_the_wall_time_of_psql() -> None:
+def test_the_table_of_a_suite_has_the_floor_as_a_ratio_to_psql() -> None:
     ours = dataclasses.replace(QUIET, wall=9, client=6, server=7, s3=1)
     text = markdown.render(found(psql_csv=Measured([sample(10)]), shipped_csv=Measured([ours])))
     assert "| as shipped, CSV | **9.00** | 9.00–9.00 | 0.00 | 0.90 | 6.00 | 1.20 | 7.00 | 1.00 | 0.70 |" in text
+
+
+@pytest.mark.parametrize(
+    ("pinned", "server", "floor"),
+    [(False, 7, 0.7), (False, 9, 0.9), (True, 6, 0.7)],
+    ids=["every processor busy", "one backend is one process", "pinned: the busier side"],
+)
+def test_the_floor_is_what_the_work_takes_however_it_is_spread(pinned: bool, server: float, floor: float) -> None:
+    ours = dataclasses.replace(QUIET, wall=9, client=6, server=server, s3=1)
+    given = found(psql_csv=Measured([sample(10)]), bare_csv_1=Measured([ours]))
+    given.suites["users"].pinned = pinned
+    assert goal(given, "bare CSV").floor == floor
+
+
+def test_two_connections_have_two_backends() -> None:
+    ours = dataclasses.replace(QUIET, wall=9, client=2, server=9, s3=0)
+    given = found(psql_csv=Measured([sample(10)]), bare_csv_2=Measured([ours]))
+    assert goal(given, "bare CSV, 2 connections").floor == 0.55
+
+
+@pytest.mark.parametrize(("wall", "server", "beyond"), [(9, 8, True), (9, 7, False), (6, 8, False)])
+def test_a_goal_is_beyond_reach_where_it_is_missed_and_its_floor_would_miss_it(
+    wall: float, server: float, beyond: bool
+) -> None:
+    ours = dataclasses.replace(QUIET, wall=wall, client=1, server=server)
+    given = found(psql_csv=Measured([sample(10)]), bare_csv_1=Measured([ours]))
+    assert goal(given, "bare CSV").beyond_reach is beyond
+
+
+def test_a_factor_has_its_floor_above_it() -> None:
+    given = found(bare_csv_1=Measured([sample(10)]), cursor_csv=Measured([sample(63)]))
+    seen = goal(given, "cursor and csv module ÷ bare CSV")
+    assert (seen.floor, seen.beyond_reach) == (7, True)
+
+
+def test_the_report_counts_goals_that_are_beyond_the_floor() -> None:
+    ours = dataclasses.replace(QUIET, wall=9, client=1, server=8)
+    text = markdown.render(found(psql_csv=Measured([sample(10)]), bare_csv_1=Measured([ours])))
+    assert "| bare CSV | ≤ 0.70 | **0.90** | ❌ no | 0.80, beyond the goal | 0.90 to 0.90 over 1 rounds |" in text
+    assert " 1 not (of 1 the floor is beyond the goal), " in text
 
 
 def test_the_report_tells_where_the_exporter_spends_its_time() -> None:
