@@ -44,7 +44,7 @@ class App:
             elector,
             works_of_the_leader(self._parts, self._beginning),
             begin=self._beginning.lead,
-            end=self._parts.ledger.flush,
+            end=self._parts.ledger.deferred.flush,
         )
 
     async def run(self) -> None:

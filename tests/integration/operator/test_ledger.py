@@ -150,7 +150,7 @@ async def test_a_storm_of_conflicts_ends_and_loses_nothing(kube: Kube, connect: 
         for wave in range(5):
             await race(ledgers, [f"{wave}-{run}" for run in RUNS[:20]], [roomy])
             ledgers[wave % 4].settle(Settlement(f"{wave}-run-00", rows=wave))
-        await asyncio.gather(*(ledger.flush() for ledger in ledgers))
+        await asyncio.gather(*(ledger.deferred.flush() for ledger in ledgers))
     entries = await stored(kube, namespace, ALICE)
     settled = sorted((each.run, each.rows) for each in entries if each.state is State.SETTLED)
     assert (len(entries), settled) == (100, [(f"{wave}-run-00", wave) for wave in range(5)])
@@ -218,8 +218,8 @@ async def test_a_flush_settles_many_runs_by_one_write_of_each_page(connect: Conn
         before = kube.writes
         for run in RUNS[:5]:
             ledger.settle(Settlement(run, refunded=True))
-        await ledger.flush()
-        await ledger.flush()
+        await ledger.deferred.flush()
+        await ledger.deferred.flush()
     assert (kube.writes - before, {each.state for each in await stored(kube, namespace, TEAM)}) == (
         2,
         {State.REFUNDED},
@@ -338,7 +338,7 @@ async def test_an_operator_that_starts_anew_knows_every_slot_and_every_place(
         await race([before], ["a", "b"], [FIVE, five(TEAM)])
         await before.change_slots(taking("a", SlotLimits(total=9)))
         before.settle(Settlement("b", rows=1))
-        await before.flush()
+        await before.deferred.flush()
     after = quiet(await connect(Kube), namespace)
     async with kept(after):
         request = Key("team-a", "a")

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from export_operator import dispatch
-from export_operator.adapters import ledger
+from export_operator.adapters import deferred, ledger
 from export_operator.adapters.cells import LedgerError
 from export_operator.adapters.ledger import Ledger
 from export_operator.domain.actions import Reserve
@@ -157,26 +157,26 @@ async def test_a_slot_that_could_not_be_written_as_free_is_so_the_next_time(proc
     await process.take(*many("alice", 1))
     await process.end("alice-0000")
     process.hand.trouble, process.hand.when = "refused", process.hand.calls
-    await process.ledger.flush()
+    await process.ledger.deferred.flush()
     assert (process.ledger.slots(), process.holders()) == ({}, ["alice-0000"])
-    await process.ledger.flush()
+    await process.ledger.deferred.flush()
     assert process.holders() == []
 
 
 async def test_at_the_end_pages_are_written_several_at_once() -> None:
     process = SlowProcess(World())
     process.slow.go.set()
-    people = [Subject("User", f"user-{number}") for number in range(2 * ledger.AT_ONCE)]
+    people = [Subject("User", f"user-{number}") for number in range(2 * deferred.AT_ONCE)]
     for person in people:
         await reserve(process, waiting(person.name, person.name), limits=(daily(person, 2),))
         process.ledger.settle(Settlement(person.name, rows=1))
     process.slow.go.clear()
     process.slow.most = 0
-    flushed = asyncio.create_task(process.ledger.flush())
-    await until(lambda: process.slow.waiting == ledger.AT_ONCE)
+    flushed = asyncio.create_task(process.ledger.deferred.flush())
+    await until(lambda: process.slow.waiting == deferred.AT_ONCE)
     process.slow.go.set()
     await flushed
-    assert process.slow.most == ledger.AT_ONCE
+    assert process.slow.most == deferred.AT_ONCE
     assert [process.ledger.unsettled(person.name) for person in people] == [{}] * len(people)
 
 
@@ -187,7 +187,7 @@ async def test_a_run_that_wants_its_slot_again_before_it_was_written_as_free_hol
     process.ledger.free_slot("alice-0000")
     process.world.wait(9)
     assert await process.take(item) == [""]
-    await process.ledger.flush()
+    await process.ledger.deferred.flush()
     assert [(entry.run, entry.time) for entry in process.world.slots] == [("alice-0000", later(9))]
     assert list(process.ledger.slots()) == ["alice-0000"]
 
@@ -410,7 +410,7 @@ async def test_a_slot_that_another_operator_frees_is_given_on() -> None:
     await first.take(*many("alice", 2))
     second.look()
     await second.end("alice-0000")
-    await second.ledger.flush()
+    await second.ledger.deferred.flush()
     first.look()
     served = asyncio.create_task(first.queueing.slots.run())
     await first.called.wait()
@@ -578,7 +578,7 @@ STONE = Tombstone(
 async def test_a_tombstone_goes_along_with_a_reservation_and_is_told_of(process: Process) -> None:
     calls = process.hand.calls
     process.ledger.bury_along(ALICE, STONE, NOW)
-    await process.ledger.flush()
+    await process.ledger.deferred.flush()
     assert (process.hand.calls, process.awoken()) == (calls, [])
     await reserve(process, *many("alice", 1))
     assert (process.hand.calls - calls, process.awoken()) == (1, ["old"])

@@ -652,8 +652,8 @@ class Operator:
     def flush(self, *, everything: bool = True) -> None:
         """What the ledger does every few seconds, and at its end; or what cannot wait so long."""
         until = float("inf") if everything else time.monotonic() + SOON_SECONDS
-        for subject in self._ledger._due_by(until):
-            finish(self._ledger._write_off(subject))
+        for subject in self._ledger.deferred.due_by(until):
+            finish(self._ledger.deferred.write(subject))
 
     def clean(self) -> bool:
         """What the cleaner does beside all else: one round. Whether there was anything to do."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
 from export_operator.adapters.cells import Cell, LedgerError
+from export_operator.adapters.deferred import Deferred
 from export_operator.adapters.informer import Informer
 from export_operator.adapters.kube import ApiError, Kube, path_of
 from export_operator.domain import quota
@@ -29,19 +27,16 @@ FLUSH_SECONDS = 60.0  # a settlement, for each page costs a write of its own
 CROWD_SECONDS = quota.SETTLED_WITHIN.total_seconds()  # where other runs of the page are under way: they end as well
 SLOT_SECONDS = 10.0  # slots that are free, for one write is for all of them
 SOON_SECONDS = 0.2  # a settlement that something waits for: many runs end at once
-RETRY_SECONDS = 10.0  # what could not be written
-AT_ONCE = 8  # pages that are written at the end: who takes over waits for it
 PRUNE_SECONDS = 3600.0  # between looks for objects in which nothing counts any more
 
 Entries = tuple[Entry, ...]
 
 
 class Ledger:
-    """Windows and slots of every subject. What is over counts as such at once for whoever is decided on, and is written
-    with the next change or a while later; an operator that dies before leaves it to the next one, which sees the same
-    ends. `slots_changed` is told when runs have given slots back, `window_freed` the subject of a window in which runs
-    were settled or gave places back, `unreadable` how many objects cannot be read, `buried` whose tombstone was written
-    along with something else."""
+    """Windows and slots of every subject. What is over counts as such at once for whoever is decided on; its write is
+    `deferred`. `slots_changed` is told when runs have given slots back, `window_freed` the subject of a window in which
+    runs were settled or gave places back, `unreadable` how many objects cannot be read, `buried` whose tombstone was
+    written along with something else."""
 
     def __init__(
         self,
@@ -67,8 +62,7 @@ class Ledger:
         self._open: dict[str, dict[Subject, Entry]] = {}
         self._open_runs: dict[Key, set[str]] = {}
         self._along: dict[Key, Cell] = {}
-        self._due: dict[Subject, float] = {}
-        self._sooner = asyncio.Event()
+        self.deferred = Deferred(self._cell)
         self.informer = Informer(kube, self._path, parse_usage, self._changed)
 
     def slots(self) -> Mapping[str, Entry]:
@@ -183,7 +177,7 @@ class Ledger:
         is, or within `FLUSH_SECONDS`; within `CROWD_SECONDS` where other runs hold places."""
         for subject in self.unsettled(settlement.run):
             seconds = SOON_SECONDS if soon else self._patience(subject, settlement.run)
-            if self._put_off(subject, settlement, seconds):
+            if self.deferred.settle(subject, settlement, seconds):
                 self._window_freed(subject)
 
     def _patience(self, subject: Subject, run: str) -> float:
@@ -194,56 +188,18 @@ class Ledger:
     def free_slot(self, run: str) -> None:
         """The run does not need its slot any more: others may have it. It is written with the next change of the slots,
         or within `SLOT_SECONDS`."""
-        if run in self._slots and self._put_off(SLOTS, quota.Settlement(run), SLOT_SECONDS):
+        if run in self._slots and self.deferred.settle(SLOTS, quota.Settlement(run), SLOT_SECONDS):
             self._look_at_slots()
-
-    def _put_off(self, subject: Subject, settlement: quota.Settlement, seconds: float) -> bool:
-        """Have the subject's page settled within so many seconds; whether that is news."""
-        cell, due = self._cell(subject), time.monotonic() + seconds
-        if not cell.unwritten:
-            self._due.pop(subject, None)  # of what was written along with something else
-        if due < self._due.get(subject, due + 1):
-            self._due[subject] = due
-            if seconds < SLOT_SECONDS:  # so long `run` sleeps at most
-                self._sooner.set()
-        return cell.settle(settlement)
-
-    async def flush(self) -> None:
-        """Write everything that was put off now, the most urgent first and several at once. What fails is kept for the
-        next time."""
-        due = self._due_by(float("inf"))
-        for first in range(0, len(due), AT_ONCE):
-            await asyncio.gather(*map(self._write_off, due[first : first + AT_ONCE]))
-
-    def _due_by(self, moment: float) -> list[Subject]:
-        """Whose pages are to be written by then, the most urgent first."""
-        return sorted((each for each, due in self._due.items() if due <= moment), key=self._due.__getitem__)
-
-    async def _write_off(self, subject: Subject) -> None:
-        cell = self._cell(subject)
-        self._due[subject] = time.monotonic() + RETRY_SECONDS  # unless all is written
-        try:
-            if cell.unwritten:
-                await cell.flush()
-        except LedgerError as error:
-            log.warning("settling is put off: %s", error)
-        if not cell.unwritten:
-            self._due.pop(subject, None)
 
     async def run(self, clock: Callable[[], datetime]) -> None:
         """Write what is due until cancelled, and now and then remove what counts no longer."""
         pruned = clock()
         while True:
-            self._sooner.clear()
-            for subject in self._due_by(time.monotonic()):
-                await self._write_off(subject)
+            await self.deferred.write_due()
             if (clock() - pruned).total_seconds() > PRUNE_SECONDS:
                 pruned = clock()
                 await self.prune(pruned)
-            now = time.monotonic()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min([now + SLOT_SECONDS, *self._due.values()]) - now):
-                    await self._sooner.wait()
+            await self.deferred.wait()
 
     async def prune(self, now: datetime) -> None:
         """Remove the objects of subjects that have used nothing for as long as the longest window, and of whom nothing
