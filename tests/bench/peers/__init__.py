@@ -5,6 +5,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,12 +31,17 @@ def installed() -> bool:
 
 def install() -> None:
     """Makes the environment as its lock says; quick when it is there. Raises `Problem`."""
-    uv = os.environ.get("UV", "uv")
     with say.step("installing the locked peers"):
         shell.run(
-            [uv, "sync", "--frozen", "--quiet", "--project", HERE],
+            [_uv(), "sync", "--frozen", "--quiet", "--project", HERE],
             env={"UV_PROJECT_ENVIRONMENT": str(_directory()), "VIRTUAL_ENV": ""},
         )
+
+
+def _uv() -> str:
+    """As make finds it: the one that it names, else on the PATH, else the one that it put into the cache."""
+    cached = sorted(map(str, paths.cache().glob("uv-*/bin/uv")))
+    return os.environ.get("UV") or shutil.which("uv") or (cached[-1] if cached else "uv")
 
 
 def versions(names: Sequence[str]) -> dict[str, str]:
