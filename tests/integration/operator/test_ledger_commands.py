@@ -382,24 +382,26 @@ async def test_an_operator_that_admitted_nobody_goes_on_by_itself_after_a_rebuil
 
 
 async def test_show_says_who_has_used_how_much_and_when_there_is_room(desk: Desk) -> None:
-    await desk.put(ALICE, *(entry(f"run-{number}", rows=5) for number in range(5)))
+    # Of alice a demo on the same cluster has a policy.
+    anna = Subject("User", "anna")
+    await desk.put(anna, *(entry(f"run-{number}", user="anna", rows=5) for number in range(5)))
     await desk.put(Subject("User", "bob\x1b[31m"), entry("other", user="bob\x1b[31m"))
-    await desk.put(SLOTS, entry("run-4", source="app-db", destination="bucket"))
+    await desk.put(SLOTS, entry("run-4", user="anna", source="app-db", destination="bucket"))
     free = (NOW + timedelta(days=1)).isoformat().replace("+00:00", "Z")
     done = await asyncio.to_thread(desk.type, "show")
     assert (done.returncode, [" ".join(line.split()) for line in done.stdout.splitlines()]) == (
         0,
         [
             "SUBJECT RESOURCE USED LIMIT WINDOW POLICY ROOM",
-            f"User alice requests 5 5 within 24 h built-in {free}",
+            f"User anna requests 5 5 within 24 h built-in {free}",
             "User bob\\x1b[31m requests 1 5 within 24 h built-in now",
             "",
             "LIVE RUN REQUEST USER SOURCE DESTINATION RESERVED",
-            f"run-4 team-a/run-4 alice app-db bucket {NOW.isoformat().replace('+00:00', 'Z')}",
+            f"run-4 team-a/run-4 anna app-db bucket {NOW.isoformat().replace('+00:00', 'Z')}",
         ],
     )
-    _, document = await desk.ask("show", "--user", "alice")
-    assert ([each["name"] for each in document["usage"]], len(document["runs"])) == (["alice"], 5)
+    _, document = await desk.ask("show", "--user", "anna")
+    assert ([each["name"] for each in document["usage"]], len(document["runs"])) == (["anna"], 5)
 
 
 def test_a_context_that_is_not_there_is_an_error(kubeconfig: str) -> None:
