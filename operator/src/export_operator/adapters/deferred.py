@@ -35,7 +35,7 @@ class Deferred:
             self._due.pop(subject, None)  # of what was written along with something else
         if due < self._due.get(subject, due + 1):
             self._due[subject] = due
-            if seconds < LOOK_SECONDS:
+            if seconds < LOOK_SECONDS:  # so long `wait` sleeps at most
                 self._sooner.set()
         return cell.settle(settlement)
 
@@ -62,6 +62,7 @@ class Deferred:
             await asyncio.gather(*map(self.write, due[first : first + AT_ONCE]))
 
     async def write_due(self) -> None:
+        """Write the pages whose time has come, one after the other."""
         self._sooner.clear()
         for subject in self.due_by(time.monotonic()):
             await self.write(subject)
