@@ -75,10 +75,8 @@ def goals(results: Results) -> list[Goal]:
     suite = results.suites.get(MAIN)
     small = results.suites.get(SMALL)
     found: list[Goal] = []
-    processors = results.machine.processors
     if suite is not None:
-        found += _ratios(suite, processors)
-        found += _peers(suite, processors)
+        found += _walls(suite, results.machine.processors)
         found += _cpu(suite)
         found += _memory(suite)
         found.append(_checkpoint(suite))
@@ -105,23 +103,20 @@ def _why(suite: SuiteResults, name: str) -> str:
     return found.refused or "every run was under foreign load"
 
 
-def _ratios(suite: SuiteResults, processors: int) -> Iterator[Goal]:
-    for name, bound in RATIOS.items():
-        figure, note = _compared(suite, name, REFERENCE)
-        floor = None if figure is None else suite.floor(name, processors) / _median(suite, REFERENCE)
-        yield Goal("Wall time, as a ratio to psql \\copy csv", _title(name), bound, figure, note=note, floor=floor)
-
-
-def _peers(suite: SuiteResults, processors: int) -> Iterator[Goal]:
-    group = "Wall time, against others"
-    for ours, theirs in AGAINST_DUCKDB.items():
+def _walls(suite: SuiteResults, processors: int) -> Iterator[Goal]:
+    others = "Wall time, against others"
+    asked = [
+        *(("Wall time, as a ratio to psql \\copy csv", _title(n), n, REFERENCE, bound) for n, bound in RATIOS.items()),
+        *((others, f"{_title(n)} ÷ {_title(peer)}", n, peer, 1.0) for n, peer in AGAINST_DUCKDB.items()),
+    ]
+    for group, title, ours, theirs, bound in asked:
         figure, note = _compared(suite, ours, theirs)
         floor = None if figure is None else suite.floor(ours, processors) / _median(suite, theirs)
-        yield Goal(group, f"{_title(ours)} ÷ {_title(theirs)}", 1.0, figure, note=note, floor=floor)
+        yield Goal(group, title, bound, figure, note=note, floor=floor)
     ours = "bare-csv-1"
     figure, note = _compared(suite, CURSOR, ours)
     floor = None if figure is None else _median(suite, CURSOR) / suite.floor(ours, processors)
-    yield Goal(group, f"{_title(CURSOR)} ÷ {_title(ours)}", TIMES_FASTER, figure, "≥", note=note, floor=floor)
+    yield Goal(others, f"{_title(CURSOR)} ÷ {_title(ours)}", TIMES_FASTER, figure, "≥", note=note, floor=floor)
 
 
 def _median(suite: SuiteResults, name: str) -> float:

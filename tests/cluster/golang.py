@@ -45,7 +45,7 @@ def _unpack_wheel(directory: Path) -> None:
 def install_wheel(requirement: str, directory: Path) -> None:
     """Put a wheel's files below `directory`, by uv or any pip at hand: a virtual environment may have neither."""
     options = ["--quiet", "--no-deps", "--target", str(directory), requirement]
-    if uv := os.environ.get("UV") or shutil.which("uv"):  # `uv run` tells where it is itself
+    if uv := paths.uv():
         shell.run([uv, "pip", "install", "--python", sys.executable, *options])
         return
     for python in (sys.executable, "python3", "/usr/bin/python3"):

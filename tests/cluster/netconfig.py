@@ -6,7 +6,6 @@ are readable by us only and are removed with the directory they are in.
 
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -77,10 +76,3 @@ def mounts(directory: Path) -> dict[Path, str]:
         (directory / name).chmod(0o600 if "@" in text else 0o644)
         found[directory / name] = place
     return found
-
-
-def uv() -> Path | None:
-    """uv itself, if it is here as a program (a shim of a version manager is not)."""
-    found = shutil.which("uv")
-    resolved = Path(found).resolve() if found else None
-    return resolved if resolved and resolved.read_bytes()[:4] == b"\x7fELF" else None

@@ -5,6 +5,7 @@ clone stays clean and two clones share one cluster.
 """
 
 import os
+import shutil
 from pathlib import Path
 
 PRODUCT = "export-operator"
@@ -18,6 +19,13 @@ def cache() -> Path:
     directory = Path(base).absolute() / PRODUCT
     directory.mkdir(parents=True, exist_ok=True)
     return directory
+
+
+def uv() -> str | None:
+    """The uv that make would take: the one that is named (`uv run` names itself), else on the PATH, else the one that
+    make put into the cache."""
+    cached = sorted(map(str, cache().glob("uv-*/bin/uv")))
+    return os.environ.get("UV") or shutil.which("uv") or (cached[-1] if cached else None)
 
 
 def binaries() -> Path:

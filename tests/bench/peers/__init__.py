@@ -4,8 +4,6 @@
 """
 
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,15 +31,9 @@ def install() -> None:
     """Makes the environment as its lock says; quick when it is there. Raises `Problem`."""
     with say.step("installing the locked peers"):
         shell.run(
-            [_uv(), "sync", "--frozen", "--quiet", "--project", HERE],
+            [paths.uv() or "uv", "sync", "--frozen", "--quiet", "--project", HERE],
             env={"UV_PROJECT_ENVIRONMENT": str(_directory()), "VIRTUAL_ENV": ""},
         )
-
-
-def _uv() -> str:
-    """As make finds it: the one that it names, else on the PATH, else the one that it put into the cache."""
-    cached = sorted(map(str, paths.cache().glob("uv-*/bin/uv")))
-    return os.environ.get("UV") or shutil.which("uv") or (cached[-1] if cached else "uv")
 
 
 def versions(names: Sequence[str]) -> dict[str, str]:
