@@ -2,6 +2,7 @@
 
 const std = @import("std");
 const copy = @import("copy.zig");
+const decimals = @import("decimals.zig");
 
 /// Where a column goes, of as many values as there are rows.
 pub const Column = extern struct {
@@ -15,6 +16,8 @@ pub const Column = extern struct {
     /// The same as views: arrow.apache.org/docs/format/Columnar.html, "Variable-size Binary View Layout".
     views: ?[*][2]u64,
     nulls: usize,
+    /// Of a decimal, whose values are 128 bits wide.
+    scale: usize,
 };
 
 pub const Job = extern struct {
@@ -43,7 +46,7 @@ pub fn run(job: *Job) copy.Status {
 fn take(job: *Job, row: []const u8, offset: usize, number: usize) copy.Problem!void {
     var fields = try copy.Fields.of(row, job.fields);
     for (job.kinds[0..job.fields], job.columns[0..job.fields]) |code, *column| {
-        const kind: copy.Kind = @enumFromInt(code);
+        const kind: copy.Kind = @fromBackingInt(@intCast(code));
         const value = fields.next(kind) catch |problem| {
             job.wrong = code;
             return problem;
@@ -51,7 +54,10 @@ fn take(job: *Job, row: []const u8, offset: usize, number: usize) copy.Problem!v
         column.valid[number] = @intFromBool(value != null);
         column.nulls += @intFromBool(value == null);
         if (column.values) |values| {
-            fixed(kind.width().?, values, number, value);
+            if (kind == .decimal) {
+                const whole = if (value) |bytes| try decimals.value(bytes, column.scale) else 0;
+                std.mem.writeInt(i128, values[number * @sizeOf(i128) ..][0..@sizeOf(i128)], whole, .native);
+            } else fixed(kind.width().?, values, number, value);
         } else {
             const skipped: usize = @intFromBool(kind == .jsonb and value != null);
             const bytes = if (value) |bytes| bytes[skipped..] else "";
@@ -82,7 +88,7 @@ fn swap(comptime T: type, values: [*]u8, number: usize, value: ?[]const u8) void
 
 const inline_bytes = 12;
 
-fn view(bytes: []const u8, begin: usize) [2]u64 {
+pub fn view(bytes: []const u8, begin: usize) [2]u64 {
     var made: [16]u8 = @splat(0);
     std.mem.writeInt(u32, made[0..4], @intCast(bytes.len), .little);
     if (bytes.len <= inline_bytes) {

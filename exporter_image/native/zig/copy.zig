@@ -19,7 +19,11 @@ pub const Kind = enum(u8) {
     timestamp,
     timestamptz,
     uuid,
+    /// As text.
     numeric,
+    /// numeric in its binary form.
+    decimal,
+    array,
 
     /// Bytes of a value; null where they vary.
     pub fn width(kind: Kind) ?usize {
@@ -29,7 +33,7 @@ pub const Kind = enum(u8) {
             .int4, .oid, .float4, .date => 4,
             .int8, .float8, .timestamp, .timestamptz => 8,
             .uuid => 16,
-            .text, .json, .jsonb, .bytea, .numeric => null,
+            .text, .json, .jsonb, .bytea, .numeric, .decimal, .array => null,
         };
     }
 };
@@ -43,9 +47,13 @@ pub const Status = enum(i32) {
     width = 5,
     jsonb_version = 6,
     beyond = 7,
+    decimal = 8,
+    array = 9,
+    /// There is not enough of what a value is written to before it is known how it is to stand.
+    scratch = 10,
 };
 
-pub const Problem = error{ FieldCount, NegativeLength, RowEnd, Width, JsonbVersion };
+pub const Problem = error{ FieldCount, NegativeLength, RowEnd, Width, JsonbVersion, Decimal, Array };
 
 pub fn status(problem: Problem) Status {
     return switch (problem) {
@@ -54,6 +62,8 @@ pub fn status(problem: Problem) Status {
         error.RowEnd => .row_end,
         error.Width => .width,
         error.JsonbVersion => .jsonb_version,
+        error.Decimal => .decimal,
+        error.Array => .array,
     };
 }
 
@@ -61,6 +71,12 @@ pub fn status(problem: Problem) Status {
 pub fn row(data: []const u8, offset: usize, length: i64) ?[]const u8 {
     if (length < 2 or @as(usize, @intCast(length)) > data.len - offset) return null;
     return data[offset..][0..@intCast(length)];
+}
+
+/// `length` bytes from `begin` on; null when they are not all of the data.
+pub fn slice(data: []const u8, begin: i64, length: i64) ?[]const u8 {
+    if (begin < 0 or length < 0 or begin > data.len or length > data.len - @as(usize, @intCast(begin))) return null;
+    return data[@intCast(begin)..][0..@intCast(length)];
 }
 
 pub const Fields = struct {

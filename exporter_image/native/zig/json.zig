@@ -53,6 +53,7 @@ pub inline fn value(comptime kind: Kind, bytes: []const u8, out: *Out) output.Fu
             out.at += values.write(kind, bytes, moments.rfc3339, try out.place()).len;
             try out.byte('"');
         },
+        .decimal, .array => unreachable,
     }
 }
 

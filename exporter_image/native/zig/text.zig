@@ -4,8 +4,10 @@
 //! are not what they should be are reported, and what was overlooked here ends the process instead of reading beyond.
 //! The bytes are those that `export_runner.formats` makes with polars; the tests hold one against the other.
 
+const arrays = @import("arrays.zig");
 const copy = @import("copy.zig");
 const csv = @import("csv.zig");
+const decimals = @import("decimals.zig");
 const json = @import("json.zig");
 const output = @import("out.zig");
 
@@ -28,6 +30,9 @@ pub const Job = extern struct {
     line_end_size: usize,
     delimiter: u8,
     quoting: u8,
+    /// Where arrays are written before it is known how they are to stand.
+    scratch: [*]u8,
+    scratch_size: usize,
     out: [*]u8,
     out_size: usize,
     row: usize,
@@ -37,14 +42,14 @@ pub const Job = extern struct {
     wrong: u8,
 };
 
-const Problem = copy.Problem || output.Full;
+const Problem = copy.Problem || output.Full || error{Scratch};
 
 pub fn run(job: *Job) copy.Status {
     const data = job.data[0..job.data_size];
     const dialect = csv.Dialect{
         .null_text = job.null_text[0..job.null_size],
         .delimiter = job.delimiter,
-        .quoting = @enumFromInt(job.quoting),
+        .quoting = @fromBackingInt(@intCast(job.quoting)),
     };
     const out = job.out[0..job.out_size];
     job.written = 0;
@@ -52,6 +57,7 @@ pub fn run(job: *Job) copy.Status {
         const row = copy.row(data, job.offset, job.lengths[job.row]) orelse return .beyond;
         job.written = line(job, dialect, row, out, job.written) catch |problem| return switch (problem) {
             error.Full => .full,
+            error.Scratch => .scratch,
             else => |other| copy.status(other),
         };
         job.row += 1;
@@ -69,16 +75,27 @@ fn line(job: *Job, dialect: csv.Dialect, row: []const u8, buffer: []u8, begin: u
             const first = if (number == 0) 0 else job.key_ends[number - 1];
             try out.add(keys[first..job.key_ends[number]]);
         } else if (number > 0) try out.byte(dialect.delimiter);
-        switch (@as(copy.Kind, @enumFromInt(code))) {
+        switch (@as(copy.Kind, @fromBackingInt(@intCast(code)))) {
             inline else => |kind| {
                 const value = fields.next(kind) catch |problem| {
                     job.wrong = code;
                     return problem;
                 };
+                var digits: [output.longest]u8 = undefined;
+                const text = if (value) |bytes| switch (kind) {
+                    .decimal => try decimals.text(bytes, &digits),
+                    .array => try array(job, bytes),
+                    else => bytes,
+                } else null;
+                const like = switch (kind) {
+                    .decimal => .numeric,
+                    .array => .text,
+                    else => kind,
+                };
                 if (job.keys) |_| {
-                    if (value) |bytes| try json.value(kind, bytes, &out) else try out.add("null");
+                    if (text) |bytes| try json.value(like, bytes, &out) else try out.add("null");
                 } else {
-                    if (value) |bytes| try csv.cell(&dialect, kind, bytes, &out) else try out.add(dialect.null_text);
+                    if (text) |bytes| try csv.cell(&dialect, like, bytes, &out) else try out.add(dialect.null_text);
                 }
             },
         }
@@ -87,4 +104,11 @@ fn line(job: *Job, dialect: csv.Dialect, row: []const u8, buffer: []u8, begin: u
     if (job.keys != null) try out.byte('}');
     try out.add(job.line_end[0..job.line_end_size]);
     return out.at;
+}
+
+fn array(job: *const Job, bytes: []const u8) Problem![]const u8 {
+    return arrays.text(bytes, job.scratch[0..job.scratch_size]) catch |problem| switch (problem) {
+        error.Full => error.Scratch,
+        else => |other| other,
+    };
 }

@@ -29,7 +29,7 @@ pub inline fn write(comptime kind: Kind, bytes: []const u8, comptime style: mome
         .timestamp => moments.timestamp(std.mem.readInt(i64, bytes[0..8], .big), style, "", buffer),
         .timestamptz => moments.timestamp(std.mem.readInt(i64, bytes[0..8], .big), style, style.utc, buffer),
         .uuid => uuid(bytes[0..16], buffer),
-        .text, .json, .jsonb, .bytea, .numeric => unreachable,
+        .text, .json, .jsonb, .bytea, .numeric, .decimal, .array => unreachable,
     }];
 }
 

@@ -24,7 +24,7 @@ from export_contract.manifest import Segment
 from export_contract.runspec import RunSpec
 from export_runner.frames.kinds import Field
 
-ENCODING = 3
+ENCODING = 4
 """Raised whenever the exporter makes other bytes of the same rows."""
 _LIBRARIES = ("polars", "numpy", *(() if sys.version_info >= (3, 14) else ("backports.zstd",)))
 

@@ -13,24 +13,16 @@ import polars as pl
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from psycopg.adapt import PyFormat, Transformer
 
 from export_contract.runspec import Compression, Output
 from export_runner.errors import ExportError
 from export_runner.formats.base import load
 from export_runner.frames import arrow
-from export_runner.frames.decoder import SLICE_BYTES, CorruptCopy, decode, slices
-from tests.unit.exporter.copies import block, field
+from export_runner.frames.blocks import CorruptCopy
+from export_runner.frames.decoder import SLICE_BYTES, decode, slices
+from tests.unit.exporter.copies import block, dumped, field
 
 pytestmark = pytest.mark.unit
-
-TRANSFORMER = Transformer()
-
-
-def dumped(value: Any) -> bytes:
-    made = TRANSFORMER.get_dumper(value, PyFormat.BINARY).dump(value)
-    assert made is not None
-    return bytes(made)
 
 
 def packed(layout: str) -> Callable[[Any], bytes]:

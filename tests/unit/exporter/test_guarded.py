@@ -17,11 +17,19 @@ INT8, TEXT, JSONB = Field("a", "bigint", 20, fixed=True), Field("b", "text", 25)
 VARCHAR = Field("d", "character varying(50)", 1043, 54)
 NUMERIC, ENUM = Field("e", "numeric", 1700), Field("f", "mood", 99_999, fixed=True)
 ARRAY, RANGE = Field("g", "text[]", 1009), Field("h", "int4range", 3904)
+DECIMAL, MOMENTS = Field("i", "numeric(14,2)", 1700, ((14 << 16) | 2) + 4), Field("j", "date[]", 1182)
 
 _CHECKED = (
     "CASE WHEN pg_catalog.octet_length({value}) > 16777216 THEN CASE WHEN pg_catalog.concat("
     "'export-runner/value-too-large/0/', pg_catalog.octet_length({value}))::pg_catalog.int4 IS NULL"
     " THEN {value} END ELSE {value} END"
+)
+_LONGER = (
+    'GREATEST(pg_catalog.octet_length(pg_catalog.concat("c0")), pg_catalog.octet_length(pg_catalog.array_send("c0")))'
+)
+_ARRAY = (
+    f"CASE WHEN {_LONGER} > 16777216 THEN CASE WHEN pg_catalog.concat('export-runner/value-too-large/0/',"
+    f' {_LONGER})::pg_catalog.int4 IS NULL THEN "c0" END ELSE "c0" END'
 )
 _TEXT = 'CASE WHEN "c0" IS DISTINCT FROM NULL THEN pg_catalog.concat("c0") END'
 
@@ -36,8 +44,10 @@ _TEXT = 'CASE WHEN "c0" IS DISTINCT FROM NULL THEN pg_catalog.concat("c0") END'
         (TEXT, PLAIN, '"c0"'),
         (JSONB, PLAIN, '"c0"'),
         (TEXT, TOASTED, _CHECKED.format(value='"c0"')),
+        (DECIMAL, TOASTED, '"c0"'),
+        (ARRAY, PLAIN, f'CASE WHEN pg_catalog.pg_column_size("c0") > 1398 THEN {_ARRAY} ELSE "c0" END'),
         (
-            ARRAY,
+            MOMENTS,
             PLAIN,
             f'CASE WHEN pg_catalog.pg_column_size("c0") > 1398 THEN {_CHECKED.format(value=_TEXT)} ELSE {_TEXT} END',
         ),
@@ -69,6 +79,6 @@ def test_what_is_computed_or_written_out_is_made_once_and_measured(field: Field,
     )
 
 
-@pytest.mark.parametrize("field", [TEXT, VARCHAR, NUMERIC, JSONB])
+@pytest.mark.parametrize("field", [TEXT, VARCHAR, NUMERIC, JSONB, ARRAY])
 def test_a_small_limit_is_kept_whatever_the_table_says(field: Field) -> None:
     assert "value-too-large" in copy(QUERY, [field], 100, PLAIN).as_string(None)

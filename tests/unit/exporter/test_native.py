@@ -4,20 +4,26 @@ import math
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
+from unittest.mock import patch
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from export_contract.runspec import CsvOptions, Output
 from export_runner.formats.base import Format, load
-from export_runner.frames import compiled
-from export_runner.frames.blocks import Block
-from export_runner.frames.decoder import Column, CorruptCopy, Fixed, Varying, decode
+from export_runner.frames import compiled, texts
+from export_runner.frames.blocks import Block, CorruptCopy
+from export_runner.frames.decoder import Column, Fixed, Varying, decode
+from export_runner.frames.kinds import Field, Kind
 from export_runner.frames.native import TextEncoder, library
+from export_runner.frames.native import texts as compiled_texts
 from export_runner.frames.series import views
-from tests.unit.exporter.copies import block, field, whole
+from tests.unit.exporter.copies import array, block, decimal, dumped, field, whole
 
 pytestmark = pytest.mark.unit
 
@@ -39,6 +45,28 @@ def decimals(most: int) -> st.SearchStrategy[float]:
     return exact | st.builds(math.nextafter, exact, st.sampled_from([-math.inf, math.inf]))
 
 
+def scaled(scales: st.SearchStrategy[int]) -> st.SearchStrategy[Decimal]:
+    """Of up to 38 digits, and NaN."""
+    number = st.integers(-(10**38) + 1, 10**38 - 1) | st.integers(-(10**6), 10**6)
+    return st.just(Decimal("NaN")) | st.builds(_decimal, number, scales)
+
+
+def _decimal(number: int, scale: int) -> Decimal:
+    return Decimal((number < 0, tuple(map(int, str(abs(number)))), -scale))
+
+
+SCALE = 19
+"""Of the columns here."""
+
+
+@st.composite
+def arrays(draw: st.DrawFn, oid: int, values: st.SearchStrategy[bytes]) -> bytes:
+    shape = draw(st.lists(st.integers(1, 3), max_size=3) | st.lists(st.integers(1, 1), max_size=6))
+    firsts = draw(st.just([1] * len(shape)) | st.tuples(*(st.integers(-(2**31), 2**31 - 4) for _ in shape)))
+    count = math.prod(shape) if shape else 0
+    return array(oid, shape, firsts, draw(st.lists(st.none() | values, min_size=count, max_size=count)))
+
+
 WIRE: dict[str, st.SearchStrategy[bytes]] = {
     "bool": st.sampled_from([b"\0", b"\1"]),
     "int2": st.integers(-(2**15), 2**15 - 1).map(struct.Struct("!h").pack),
@@ -57,6 +85,12 @@ WIRE: dict[str, st.SearchStrategy[bytes]] = {
     "uuid": st.binary(min_size=16, max_size=16),
     "numeric": st.sampled_from([b"NaN", b"Infinity", b"-Infinity", b"-0.10", b"123456789012345678901234567890"]),
 }
+ELEMENTS = {"bool": 16, "int8": 20, "int2": 21, "int4": 23, "text": 25, "oid": 26, "uuid": 2950}
+WORDS = st.sampled_from([b"", b"NULL", b"null", b"a b", b"a,b", b"{", b"}", b'"', b"\\", b"\t", b"\v", b"\x1f", b";|"])
+WIRE |= {
+    f"{name}[]": arrays(oid, WIRE[name] | WORDS if name == "text" else WIRE[name]) for name, oid in ELEMENTS.items()
+}
+WIRE["decimal"] = scaled(st.just(SCALE)).map(dumped)
 OUTPUTS = st.builds(
     CsvOptions,
     delimiter=st.sampled_from(",;\t|"),
@@ -72,16 +106,27 @@ def tables(draw: st.DrawFn) -> tuple[list[str], list[list[bytes | None]]]:
     return types, draw(st.lists(st.tuples(*(st.none() | WIRE[name] for name in types)).map(list), min_size=1))
 
 
+def column(number: int, name: str) -> Field:
+    title = f'"{number}"\n'
+    return decimal(title, 38, SCALE) if name == "decimal" else field(title, name)
+
+
+def referred(rows: Block, fields: list[Any]) -> list[Column]:
+    """The columns, of which the helper has no part."""
+    with patch.object(texts, "written", texts.one_by_one):
+        return decode(rows, fields)
+
+
 def both(made: Format, rows: Block, fields: list[Any]) -> tuple[bytes, bytes]:
     lines = made.compiled(rows)
     assert lines is not None, "the compiled helper is there: make .venv builds it"
-    return b"".join(lines), made.block(decode(rows, fields))
+    return b"".join(lines), made.block(referred(rows, fields))
 
 
 @given(tables(), OUTPUTS)
 def test_lines_of_csv_are_those_of_the_reference(table: tuple[list[str], list[Any]], options: CsvOptions) -> None:
     types, rows = table
-    fields = [field(f"c{number}", name) for number, name in enumerate(types)]
+    fields = [column(number, name) for number, name in enumerate(types)]
     lines, reference = both(load("CSV")(fields, Output(csv=options)), block(rows), fields)
     assert lines == reference
 
@@ -89,7 +134,7 @@ def test_lines_of_csv_are_those_of_the_reference(table: tuple[list[str], list[An
 @given(tables(), st.sampled_from(["NDJSON", "JSON"]))
 def test_lines_of_json_are_those_of_the_reference(table: tuple[list[str], list[Any]], name: str) -> None:
     types, rows = table
-    fields = [field(f'"{number}"\n', each) for number, each in enumerate(types)]
+    fields = [column(number, each) for number, each in enumerate(types)]
     lines, reference = both(load(name)(fields, Output(format=name)), block(rows), fields)  # type: ignore[arg-type]
     assert lines == reference
 
@@ -104,12 +149,27 @@ def test_a_small_buffer_changes_nothing_but_the_pieces(values: list[bytes], size
 
 def seen(columns: Sequence[Column]) -> list[tuple[Any, ...]]:
     """What the columns hold: values, and views as Arrow has them. What stands in for NULL means nothing."""
-    return [
-        (each.field, str(each.values.dtype), *_values(each, each.values.tolist()))
-        if isinstance(each, Fixed)
-        else (each.field, *_values(each, slices_of(each)), (views(each) if each.views is None else each.views).tolist())
-        for each in columns
-    ]
+    return [(each.field, *_values(each, _number_texts(each)), *_more(each)) for each in columns]
+
+
+def _number_texts(column: Column) -> list[Any]:
+    if isinstance(column, Varying):
+        return slices_of(column)
+    if column.field.kind is Kind.DECIMAL:
+        return [_text(int.from_bytes(value.tobytes(), "little", signed=True)) for value in column.values]
+    return list(column.values.tolist())
+
+
+def _text(number: int) -> bytes:
+    return b"NaN" if number == -(2**127) else f"{_decimal(number, SCALE):f}".encode()
+
+
+def _more(column: Column) -> tuple[Any, ...]:
+    if column.field.kind is Kind.DECIMAL:  # the helper makes a number of it, the reference its text
+        return ()
+    if isinstance(column, Fixed):
+        return (str(column.values.dtype),)
+    return ((views(column) if column.views is None else column.views).tolist(),)
 
 
 def _values(column: Column, values: list[Any]) -> tuple[Any, ...]:
@@ -126,9 +186,63 @@ def slices_of(column: Varying) -> list[bytes]:
 @given(tables())
 def test_columns_are_those_of_the_reference(table: tuple[list[str], list[Any]]) -> None:
     types, rows = table
-    fields = [field(f"c{number}", name) for number, name in enumerate(types)]
+    fields = [column(number, name) for number, name in enumerate(types)]
     made = block(rows)
-    assert seen(compiled.decode(made, fields)) == seen(decode(made, fields))
+    assert seen(compiled.decode(made, fields)) == seen(referred(made, fields))
+
+
+@given(scaled(st.integers(0, 38)))
+@example(Decimal("0.00"))
+@example(Decimal("1e37"))
+@example(Decimal("-1e-38"))
+def test_decimals_are_written_with_all_their_digits(value: Decimal) -> None:
+    (column,) = referred(block([[dumped(value)]]), [decimal("n", 38, SCALE)])
+    assert isinstance(column, Varying)
+    assert slices_of(column) == [f"{value:f}".encode()]
+
+
+@given(scaled(st.integers(0, 38)), st.integers(0, 38))
+def test_a_decimal_of_more_digits_than_its_column_is_refused(value: Decimal, scale: int) -> None:
+    rows, fields = block([[dumped(value)]]), [decimal("n", 38, scale)]
+    whole = Fraction(-(2**127)) if value.is_nan() else Fraction(value) * 10**scale
+    if whole.denominator > 1 or abs(whole) > 2**127:
+        with pytest.raises(CorruptCopy):
+            compiled.decode(rows, fields)
+        return
+    (column,) = compiled.decode(rows, fields)
+    assert isinstance(column, Fixed)
+    assert int.from_bytes(column.values[0].tobytes(), "little", signed=True) == whole
+
+
+@given(
+    st.sampled_from([Kind.DECIMAL, Kind.ARRAY]),
+    st.binary(max_size=60)
+    | st.builds(
+        lambda sent, at, byte: sent[:at] + bytes([byte]) + sent[at + 1 :],
+        WIRE["decimal"] | WIRE["text[]"] | WIRE["int2[]"],
+        st.integers(0, 40),
+        st.integers(0, 255),
+    ),
+)
+def test_values_of_another_form_are_refused_as_the_reference_does(kind: Kind, sent: bytes) -> None:
+    where = (np.frombuffer(sent + bytes(16), dtype=np.uint8), np.array([0]), np.array([len(sent)]), None)
+    try:
+        data, begin, length, _ = texts.one_by_one(kind, *where)
+    except CorruptCopy:
+        with pytest.raises(CorruptCopy):
+            compiled_texts(kind, *where)
+    else:
+        written, first, size, _ = compiled_texts(kind, *where)
+        assert written[first[0] : first[0] + size[0]].tobytes() == data[begin[0] : begin[0] + length[0]].tobytes()
+
+
+def test_an_array_may_be_longer_than_all_memory_that_was_there_for_it() -> None:
+    fields = [field("a", "text[]"), field("b", "int4")]
+    large = array(25, [2], [1], [b'"' * 400_000, None])
+    rows = block([[large, struct.pack("!i", 1)], [array(25, [], [], []), None]])
+    lines, reference = both(load("CSV")(fields, Output()), rows, fields)
+    assert lines == reference
+    assert seen(compiled.decode(rows, fields)) == seen(referred(rows, fields))
 
 
 @given(st.binary(min_size=2, max_size=60), st.sampled_from(["int4", "text", "jsonb", "bool"]))

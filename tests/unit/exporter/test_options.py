@@ -2,6 +2,7 @@
 
 import io
 import struct
+from decimal import Decimal
 from typing import Any
 
 import pyarrow.ipc
@@ -14,7 +15,7 @@ from export_runner.errors import ExportError
 from export_runner.formats.base import Format, load
 from export_runner.frames.decoder import decode
 from export_runner.frames.kinds import Field, Kind
-from tests.unit.exporter.copies import block, field
+from tests.unit.exporter.copies import block, decimal, dumped, field
 
 pytestmark = pytest.mark.unit
 
@@ -151,14 +152,14 @@ def test_a_json_array_that_another_process_began_goes_on_without_a_bracket() -> 
 
 UNFIT_FIELDS = [
     *(field("d", "date"), field("t", "timestamp"), field("z", "timestamptz")),
-    field("n", "numeric", ((5 << 16) | 2) + 4),
+    decimal("n", 5, 2),
 ]
 LATE = struct.pack("!q", 9223371331199999999)  # 294276-12-31 23:59:59.999999
 UNFIT: list[list[bytes | None]] = [
-    [struct.pack("!i", 2**31 - 1), struct.pack("!q", -(2**63)), LATE, b"NaN"],
-    [struct.pack("!i", 0), struct.pack("!q", 0), struct.pack("!q", 0), b"1.50"],
+    [struct.pack("!i", 2**31 - 1), struct.pack("!q", -(2**63)), LATE, dumped(Decimal("NaN"))],
+    [struct.pack("!i", 0), struct.pack("!q", 0), struct.pack("!q", 0), dumped(Decimal("1.50"))],
     [None, None, None, None],
-    [struct.pack("!i", -(2**31)), LATE, struct.pack("!q", 1), b"NaN"],
+    [struct.pack("!i", -(2**31)), LATE, struct.pack("!q", 1), dumped(Decimal("NaN"))],
 ]
 
 

@@ -10,12 +10,12 @@ import polars as pl
 from export_contract.runspec import JsonOptions
 from export_runner.formats.columns import NOT_FINITE, Kept, float_text, special_floats
 from export_runner.frames.decoder import Column
-from export_runner.frames.kinds import FLOATS, MAY_NOT_BE_FINITE, MOMENTS, Field, Kind
+from export_runner.frames.kinds import FLOATS, MAY_NOT_BE_FINITE, MOMENTS, NUMERICS, Field, Kind
 from export_runner.frames.text import RFC3339
 
 _BARE = frozenset({Kind.BOOL, Kind.INT2, Kind.INT4, Kind.INT8, Kind.OID, *FLOATS})
 _NEVER_ESCAPED = frozenset({Kind.UUID, *MOMENTS})
-_BIG = frozenset({Kind.INT8, Kind.NUMERIC})
+_BIG = frozenset({Kind.INT8, *NUMERICS})
 
 
 def lines(
@@ -52,7 +52,7 @@ def _value(
         return _quoted(value.cast(pl.String)).fill_null("null")
     if kind in _BARE:
         return value.cast(pl.String).fill_null("null")
-    if kind is Kind.NUMERIC:
+    if kind in NUMERICS:
         return (_quote_words(value) if special else value).fill_null("null")
     if kind is Kind.JSONB:
         return value.fill_null("null")

@@ -22,11 +22,11 @@ from export_runner.errors import ExportError
 from export_runner.formats.base import Format
 from export_runner.frames import compiled, native, series
 from export_runner.frames.blocks import Block, Bytes
-from export_runner.frames.decoder import Column, Fixed
+from export_runner.frames.decoder import Column, Fixed, Varying
 from export_runner.frames.kinds import MOMENTS, Field, Kind
 from export_runner.frames.text import DAY_US, EPOCH_DAYS, POSTGRESQL, is_infinite, rendered
 
-_MAX_DIGITS = 38  # of a decimal in 128 bits
+_NAN = 1 << 63  # the upper half of what stands for it: native/zig/decimals.zig
 _LAST_TIMESTAMP = 2**63 - 1 - EPOCH_DAYS * DAY_US
 _SIMPLE: dict[Kind, pl.DataType] = {
     Kind.BOOL: pl.Boolean(),
@@ -119,7 +119,8 @@ class TypedFormat(Format):
         typed: list[pl.Series] = []
         for column, wanted in zip(columns, self._types, strict=True):
             kept.append(self._series(column))
-            typed.append(self._decimal(kept[-1], column, wanted) if isinstance(wanted, pl.Decimal) else kept[-1])
+            is_text = isinstance(wanted, pl.Decimal) and isinstance(column, Varying)
+            typed.append(self._decimal(kept[-1], column.field, wanted) if is_text else kept[-1])
         return pl.DataFrame([each.alias(column.field.name) for each, column in zip(typed, columns, strict=True)])
 
     def empty(self) -> pl.DataFrame:
@@ -131,48 +132,46 @@ class TypedFormat(Format):
     def _series(self, column: Column) -> pl.Series:
         kind = column.field.kind
         if isinstance(column, Fixed):
-            return series.fixed(self._fitting(column) if kind in MOMENTS else column)
+            return series.fixed(self._fitting(column) if _may_not_fit(column.field) else column)
         if kind is Kind.UUID:
             return series.strings(rendered(column, POSTGRESQL))
         return series.binary(column) if kind is Kind.BYTEA else series.strings(column)
 
     def _fitting(self, column: Fixed) -> Fixed:
-        """Dates or times that fit; where it is asked for, NULL for those that do not."""
-        infinite, late = _present(is_infinite(column.values), column), None
-        if column.field.kind is not Kind.DATE:
-            late = _present(column.values > _LAST_TIMESTAMP, column)
-        unfit = infinite if late is None else infinite | late
+        """Dates, times or decimals that fit; where it is asked for, NULL for those that do not."""
+        if column.field.kind is Kind.DECIMAL:
+            unfit, what = _present(column.values[:, 1] == _NAN, column), "NaN"
+        else:
+            unfit, what = _present(is_infinite(column.values), column), "an infinite date or time"
+            if column.field.kind is not Kind.DATE:
+                what = what if unfit.any() else "a time after the year 294246"
+                unfit |= _present(column.values > _LAST_TIMESTAMP, column)
         if not unfit.any():
             return column
-        what = "an infinite date or time" if infinite.any() else "a time after the year 294246"
-        self.no_place(
-            column.field, int(np.count_nonzero(unfit)), f"{what}, which its {self.name} type has no value for"
-        )
+        self._no_value(column.field, int(np.count_nonzero(unfit)), what)
         valid = ~unfit if column.valid is None else column.valid & ~unfit
-        return replace(column, valid=valid, values=np.where(valid, column.values, 0).astype(column.values.dtype))
+        there = valid.reshape(-1, *([1] * (column.values.ndim - 1)))
+        return replace(column, valid=valid, values=np.where(there, column.values, 0).astype(column.values.dtype))
 
-    def _decimal(self, made: pl.Series, column: Column, wanted: pl.Decimal) -> pl.Series:
+    def _decimal(self, made: pl.Series, field: Field, wanted: pl.DataType) -> pl.Series:
         nan = made == "NaN"
         if count := int(nan.sum()):
-            self.no_place(column.field, count, f"NaN, which its {self.name} type has no value for")
+            self._no_value(field, count, "NaN")
             made = made.to_frame("").select(pl.when(pl.col("") != "NaN").then(pl.col(""))).to_series()
         return made.cast(wanted, strict=True)
 
+    def _no_value(self, field: Field, count: int, what: str) -> None:
+        self.no_place(field, count, f"{what}, which its {self.name} type has no value for")
+
 
 def _type(field: Field) -> pl.DataType:
-    if (decimal := _precision_and_scale(field)) is not None:
-        return pl.Decimal(*decimal)
+    if field.decimal is not None:
+        return pl.Decimal(*field.decimal)
     return _SIMPLE.get(field.kind, pl.String())
 
 
-def _precision_and_scale(field: Field) -> tuple[int, int] | None:
-    """Of a numeric that a decimal holds."""
-    digits = field.precision_and_scale
-    return digits if digits is not None and digits[0] <= _MAX_DIGITS and 0 <= digits[1] <= digits[0] else None
-
-
 def _may_not_fit(field: Field) -> bool:
-    return field.kind in MOMENTS or _precision_and_scale(field) is not None
+    return field.kind in MOMENTS or field.kind is Kind.DECIMAL
 
 
 def _present(condition: NDArray[np.bool_], column: Fixed) -> NDArray[np.bool_]:

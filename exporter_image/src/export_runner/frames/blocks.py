@@ -20,6 +20,10 @@ PADDING = bytes(16)
 """Follows the rows in a block's data, so that the decoder may read up to 16 bytes at the start of any value."""
 
 
+class CorruptCopy(ValueError):  # noqa: N818 - says what was found
+    """The bytes are not rows of the expected columns."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """Whole rows as COPY BINARY writes them, without file header and trailer. `lengths` are bytes by row."""

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from export_runner.frames import native
 from export_runner.frames.blocks import Block
-from export_runner.frames.decoder import WIRE, Column, Fixed, Varying
-from export_runner.frames.kinds import Field
+from export_runner.frames.decoder import WIRE, Column, Fixed, Varying, legible
+from export_runner.frames.kinds import Field, Kind
 
 
 class _Column(ctypes.Structure):
@@ -25,6 +25,7 @@ class _Column(ctypes.Structure):
         ("length", ctypes.c_void_p),
         ("views", ctypes.c_void_p),
         ("nulls", ctypes.c_size_t),
+        ("scale", ctypes.c_size_t),
     )
 
 
@@ -44,7 +45,8 @@ class _Job(ctypes.Structure):
 
 
 def decode(block: Block, fields: Sequence[Field]) -> list[Column]:
-    """The block's columns, as `decoder.decode` gives them, with views. Where `native.library` is there.
+    """The block's columns, as `decoder.decode` gives them, with views; decimals as such, see `decoder.Fixed`. Where
+    `native.library` is there.
 
     Raises `CorruptCopy`.
     """
@@ -54,7 +56,10 @@ def decode(block: Block, fields: Sequence[Field]) -> list[Column]:
     lengths: NDArray[np.int64] = np.ascontiguousarray(block.lengths, dtype=np.int64)
     arrays = [_arrays(field, len(lengths)) for field in fields]
     columns = (_Column * len(fields))(
-        *(_Column(**{name: array.ctypes.data for name, array in each.items()}) for each in arrays)
+        *(
+            _Column(**{name: array.ctypes.data for name, array in each.items()}, scale=(field.decimal or (0, 0))[1])
+            for field, each in zip(fields, arrays, strict=True)
+        )
     )
     job = _Job(
         data=data.ctypes.data,
@@ -73,6 +78,8 @@ def _arrays(field: Field, rows: int) -> dict[str, NDArray[Any]]:
     made: dict[str, NDArray[Any]] = {"valid": np.empty(rows, dtype=np.bool_)}
     if (wire := WIRE.get(field.kind)) is not None:
         return made | {"values": np.empty(rows, dtype=np.dtype(wire).newbyteorder("="))}
+    if field.kind is Kind.DECIMAL:
+        return made | {"values": np.empty((rows, 2), dtype=np.uint64)}
     return made | {
         "begin": np.empty(rows, dtype=np.int64),
         "length": np.empty(rows, dtype=np.int64),
@@ -84,4 +91,4 @@ def _column(field: Field, arrays: dict[str, NDArray[Any]], told: _Column, data: 
     valid = arrays["valid"] if told.nulls else None
     if "values" in arrays:
         return Fixed(field, arrays["values"], valid)
-    return Varying(field, data, arrays["begin"], arrays["length"], valid, arrays["views"])
+    return legible(Varying(field, data, arrays["begin"], arrays["length"], valid, arrays["views"]))

@@ -8,14 +8,15 @@ of all rows are found column by column: the next field begins where the one befo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from export_runner.frames.blocks import Block
-from export_runner.frames.kinds import WIDTHS, Field, Kind
+from export_runner.frames import texts
+from export_runner.frames.blocks import Block, CorruptCopy
+from export_runner.frames.kinds import WIDTHS, WRITTEN, Field, Kind
 
 WIRE: dict[Kind, str] = {
     Kind.BOOL: "u1",
@@ -32,13 +33,13 @@ WIRE: dict[Kind, str] = {
 _JSONB_VERSION = 1  # jsonb_send, src/backend/utils/adt/jsonb.c
 
 
-class CorruptCopy(ValueError):  # noqa: N818 - says what was found
-    """The bytes are not rows of the expected columns."""
-
-
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """Values of one width, in native byte order. Where `valid` is False the value means nothing."""
+    """Values of one width, in native byte order. Where `valid` is False the value means nothing.
+
+    Decimals are whole numbers of 128 bits, as two of 64, the lower first: the value times ten to the power of the
+    column's scale. Only the compiled helper makes these.
+    """
 
     field: Field
     values: NDArray[Any]
@@ -133,4 +134,13 @@ def _column(
         if (version if valid is None else version & valid).any():
             raise CorruptCopy("jsonb of an unknown version")
         begin, length = begin + 1, np.maximum(length - 1, 0)
-    return Varying(field, data, begin, length, valid)
+    return legible(Varying(field, data, begin, length, valid))
+
+
+def legible(column: Varying) -> Varying:
+    """The column as texts, if its kind is one that every format writes so. Raises `CorruptCopy`."""
+    kind = column.field.kind
+    if kind not in WRITTEN:
+        return column
+    data, begin, length, views = texts.written(kind, column.data, column.begin, column.length, column.valid)
+    return replace(column, data=data, begin=begin, length=length, views=views)

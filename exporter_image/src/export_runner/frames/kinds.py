@@ -28,8 +28,13 @@ class Kind(Enum):
     TIMESTAMP = auto()
     TIMESTAMPTZ = auto()
     UUID = auto()
+    DECIMAL = auto()
+    """numeric of no more digits than a decimal of 128 bits has. Decoded to its text."""
     NUMERIC = auto()
-    """Text that is a number, `NaN`, `Infinity` or `-Infinity`."""
+    """Any other: text that is a number, `NaN`, `Infinity` or `-Infinity`. Ten bytes may stand for 131,072 digits, so
+    that its binary form says nothing of the memory that it takes."""
+    ARRAY = auto()
+    """Of elements whose text is simple. Decoded to its text."""
     RENDERED = auto()
     """Text by the type's output function."""
 
@@ -56,7 +61,15 @@ _BY_OID: dict[int, Kind] = {
     NUMERIC_OID: Kind.NUMERIC,
     2950: Kind.UUID,
     3802: Kind.JSONB,
+    **dict.fromkeys((1000, 1005, 1007, 1009, 1014, 1015, 1016, 1028, 2951), Kind.ARRAY),
 }
+"""Arrays: of bool, int2, int4, text, char(n), varchar, int8, oid, uuid."""
+
+MAX_DIGITS = 38
+"""Of a decimal in 128 bits."""
+
+WRITTEN: frozenset[Kind] = frozenset({Kind.DECIMAL, Kind.ARRAY})
+"""Kinds that come in binary and that every format writes as text."""
 
 RENDERED_IN_SQL: frozenset[Kind] = frozenset({Kind.NUMERIC, Kind.RENDERED})
 """Kinds that the query turns into text before COPY sends them."""
@@ -78,8 +91,9 @@ WIDTHS: dict[Kind, int] = {
 
 MOMENTS: frozenset[Kind] = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ})
 FLOATS: frozenset[Kind] = frozenset({Kind.FLOAT4, Kind.FLOAT8})
-MAY_NOT_BE_FINITE: frozenset[Kind] = frozenset({Kind.NUMERIC, *FLOATS})
-NUMBERS: frozenset[Kind] = frozenset({Kind.INT2, Kind.INT4, Kind.INT8, Kind.OID, Kind.NUMERIC, *FLOATS})
+NUMERICS: frozenset[Kind] = frozenset({Kind.DECIMAL, Kind.NUMERIC})
+MAY_NOT_BE_FINITE: frozenset[Kind] = frozenset({*NUMERICS, *FLOATS})
+NUMBERS: frozenset[Kind] = frozenset({Kind.INT2, Kind.INT4, Kind.INT8, Kind.OID, *NUMERICS, *FLOATS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +115,16 @@ class Field:
     def kind(self) -> Kind:
         if self.as_text:
             return Kind.RENDERED
-        return _BY_OID.get(self.oid, Kind.RENDERED)
+        return Kind.DECIMAL if self.decimal is not None else _BY_OID.get(self.oid, Kind.RENDERED)
 
     @property
-    def precision_and_scale(self) -> tuple[int, int] | None:
-        """Of `numeric(p, s)`; None for numeric without modifier and for other types. numeric.c: make_numeric_typmod."""
-        if self.kind is not Kind.NUMERIC or self.modifier < 4:
+    def decimal(self) -> tuple[int, int] | None:
+        """Precision and scale of a `numeric(p, s)` that a decimal holds; None for all else.
+
+        numeric.c: make_numeric_typmod.
+        """
+        if self.oid != NUMERIC_OID or self.modifier < 4 or self.as_text:
             return None
         packed = self.modifier - 4
-        scale = packed & 0x7FF
-        return (packed >> 16) & 0xFFFF, (scale ^ 1024) - 1024
+        precision, scale = (packed >> 16) & 0xFFFF, ((packed & 0x7FF) ^ 1024) - 1024
+        return (precision, scale) if 0 <= scale <= precision <= MAX_DIGITS else None

@@ -14,14 +14,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from export_runner.frames.blocks import Block, Bytes
-from export_runner.frames.decoder import CorruptCopy
+from export_runner.frames.blocks import PADDING, Block, Bytes, CorruptCopy
 from export_runner.frames.kinds import Field, Kind
 
-VERSION = 2
+VERSION = 3
 """Of the interface: `export_native_version` in native/zig/library.zig."""
 BUFFER = 256 * 1024
 """Bytes of memory that lines are written to, at least."""
+SCRATCH = 4 * 1024
+"""Bytes of memory for one array's text, at first."""
 
 _KINDS: dict[Kind, int] = {
     Kind.BOOL: 0,
@@ -41,16 +42,21 @@ _KINDS: dict[Kind, int] = {
     Kind.TIMESTAMPTZ: 13,
     Kind.UUID: 14,
     Kind.NUMERIC: 15,
+    Kind.DECIMAL: 16,
+    Kind.ARRAY: 17,
 }
 _NAMES = {number: kind.name for kind, number in _KINDS.items()}
 _QUOTING = {"Needed": 0, "Text": 1, "All": 2}
 _DONE, _FULL, _FIELD_COUNT, _NEGATIVE_LENGTH, _ROW_END, _WIDTH, _JSONB_VERSION, _BEYOND = range(8)
+_DECIMAL, _ARRAY, _SCRATCH = range(8, 11)
 _SAID = {
     _FIELD_COUNT: "a row has another number of fields than the query has columns",
     _NEGATIVE_LENGTH: "a field has a negative length",
     _ROW_END: "the fields of a row do not end where the row does",
     _JSONB_VERSION: "jsonb of an unknown version",
     _BEYOND: "a row goes on beyond its block",
+    _DECIMAL: "a value of kind DECIMAL is none",
+    _ARRAY: "a value of kind ARRAY is none",
 }
 
 
@@ -72,12 +78,33 @@ class _Job(ctypes.Structure):
         ("line_end_size", ctypes.c_size_t),
         ("delimiter", ctypes.c_uint8),
         ("quoting", ctypes.c_uint8),
+        ("scratch", ctypes.c_void_p),
+        ("scratch_size", ctypes.c_size_t),
         ("out", ctypes.c_void_p),
         ("out_size", ctypes.c_size_t),
         ("row", ctypes.c_size_t),
         ("offset", ctypes.c_size_t),
         ("written", ctypes.c_size_t),
         ("wrong", ctypes.c_uint8),
+    )
+
+
+class _Texts(ctypes.Structure):
+    """`Job` of native/zig/texts.zig."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("data_size", ctypes.c_size_t),
+        ("rows", ctypes.c_size_t),
+        ("valid", ctypes.c_void_p),
+        ("begin", ctypes.c_void_p),
+        ("length", ctypes.c_void_p),
+        ("views", ctypes.c_void_p),
+        ("out", ctypes.c_void_p),
+        ("out_size", ctypes.c_size_t),
+        ("row", ctypes.c_size_t),
+        ("written", ctypes.c_size_t),
+        ("kind", ctypes.c_uint8),
     )
 
 
@@ -105,6 +132,41 @@ def check(status: int, wrong: int) -> None:
         raise CorruptCopy(_SAID.get(status) or f"a value of kind {_NAMES[wrong]} is not of the kind's length")
 
 
+def texts(
+    kind: Kind,
+    data: NDArray[np.uint8],
+    begin: NDArray[np.int64],
+    length: NDArray[np.int64],
+    valid: NDArray[np.bool_] | None,
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:
+    """What `frames.texts.one_by_one` makes of the values, with views. Where `library` is there.
+
+    Raises `CorruptCopy`.
+    """
+    found = library()
+    assert found is not None, "the compiled helper is there"
+    begin, length = begin.astype(np.int64), length.astype(np.int64)  # copies: they become where the texts are
+    views = np.empty((len(begin), 2), dtype=np.uint64)
+    job = _Texts(
+        data=data.ctypes.data,
+        data_size=len(data),
+        rows=len(begin),
+        valid=None if valid is None else valid.ctypes.data,
+        begin=begin.ctypes.data,
+        length=length.ctypes.data,
+        views=views.ctypes.data,
+        kind=_KINDS[kind],
+    )
+    out = np.empty(4 * int(length.sum()) + BUFFER, dtype=np.uint8)
+    while True:
+        job.out, job.out_size = out.ctypes.data, len(out) - len(PADDING)
+        status = found.export_texts(ctypes.byref(job))
+        if status != _FULL:
+            check(status, 0)
+            return out[: job.written + len(PADDING)], begin, length, views
+        out = np.concatenate([out, np.empty_like(out)])
+
+
 class TextEncoder:
     """Blocks to lines, one a row. For one thread. Make it where `library` is there."""
 
@@ -124,6 +186,7 @@ class TextEncoder:
         assert found is not None, "the compiled helper is there"
         self._function: Any = found.export_text
         self._least = buffer
+        self._scratch = np.empty(SCRATCH, dtype=np.uint8)
         self._share = 1.0  # what the last block's lines took, of its rows' bytes
         encoded = [key.encode() for key in keys or ()]
         self._ends = np.cumsum([len(key) for key in encoded] or [0], dtype=np.uintp)
@@ -154,10 +217,14 @@ class TextEncoder:
             job.row = job.offset = 0
             while True:
                 job.out, job.out_size = out.ctypes.data + at, len(out) - at
+                job.scratch, job.scratch_size = self._scratch.ctypes.data, len(self._scratch)
                 status = self._function(ctypes.byref(job))
                 at += job.written
                 if status == _DONE:
                     break
+                if status == _SCRATCH:
+                    self._scratch = np.empty(2 * len(self._scratch), dtype=np.uint8)
+                    continue
                 if status != _FULL:
                     check(status, job.wrong)
                 if at:

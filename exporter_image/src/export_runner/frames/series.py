@@ -29,12 +29,15 @@ _SHORT_MASKS = np.array([(1 << 8 * size) - 1 for size in range(9)], dtype=np.uin
 
 
 def fixed(column: Fixed) -> pl.Series:
-    """Booleans, numbers, dates and timestamps as what they are. Dates and timestamps must be finite and fit."""
+    """Booleans, numbers, dates and timestamps as what they are. Dates and timestamps must be finite and fit, and no
+    decimal be NaN."""
     values = column.values
     if column.field.kind is Kind.BOOL:
         return arrow.series(b"b", len(values), column.valid, np.packbits(values != 0, bitorder="little"))
     if column.field.kind is Kind.DATE:
         values = values + np.int32(EPOCH_DAYS)
+    elif column.field.decimal is not None:
+        return arrow.series(b"d:%d,%d" % column.field.decimal, len(values), column.valid, values)
     elif column.field.kind in {Kind.TIMESTAMP, Kind.TIMESTAMPTZ}:
         values = values + np.int64(EPOCH_DAYS * DAY_US)
     return arrow.series(_FORMATS[column.field.kind], len(values), column.valid, np.ascontiguousarray(values))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
-from export_runner.frames.kinds import NUMERIC_OID, RENDERED_IN_SQL, WIDTHS, Field, Kind
+from export_runner.frames.kinds import MAX_DIGITS, NUMERIC_OID, RENDERED_IN_SQL, WIDTHS, WRITTEN, Field, Kind
 from export_runner.source import masks
 from export_runner.source.errors import TooLargeMarker
 from export_runner.source.table import Table
@@ -29,7 +29,7 @@ _MODIFIER_BASE = 4  # VARHDRSZ, which their modifiers have on top: src/backend/u
 _ARRAYS = frozenset({1000, 1001, 1005, 1007, 1009, 1014, 1015, 1016, 1021, 1022, 1028, 1115, 1182, 1185, 2951})
 """Of bool, bytea, int2, int4, text, char, varchar, int8, float4, float8, oid, timestamp, date, timestamptz, uuid."""
 ARRAY_UNFOLDS = 40
-"""Characters of such an array to a byte of it at most: a NULL is a bit, and written `NULL,`."""
+"""Characters of such an array to a byte of it at most: a NULL is a bit, and written `NULL,`. Sent it takes 4 bytes."""
 
 
 def copy(
@@ -64,28 +64,38 @@ def _fits(field: Field, most: int, stored: Table | None) -> bool:
     largest: int | None = None
     if field.kind in WIDTHS:
         return True
-    if field.oid == NUMERIC_OID:
+    if field.kind is Kind.DECIMAL:
+        largest = MAX_DIGITS + len("-0.")
+    elif field.oid == NUMERIC_OID:
         largest = NUMERIC_DIGITS + len("-.")
     elif field.kind is Kind.RENDERED:
         largest = SHORT if field.fixed else None
     elif field.oid in _WITH_MODIFIER and field.modifier > _MODIFIER_BASE:
         largest = _CHARACTER_BYTES * (field.modifier - _MODIFIER_BASE)
     elif stored is not None and not stored.toasted:
-        largest = MAX_COMPRESSION * stored.page_bytes
+        unfolds = ARRAY_UNFOLDS if field.kind is Kind.ARRAY else 1
+        largest = MAX_COMPRESSION * unfolds * stored.page_bytes
     return largest is not None and largest <= most
 
 
 def _sent(field: Field, column: sql.Composable) -> sql.Composed:
+    if field.kind not in RENDERED_IN_SQL:
+        return sql.Composed([column])
     if field.oid == NUMERIC_OID:
         return sql.SQL("{}::pg_catalog.text").format(column)  # by its output function, which has no cast beside it
-    return masks.text(column) if field.kind in RENDERED_IN_SQL else sql.Composed([column])
+    return masks.text(column)
 
 
 def _guarded(field: Field, number: int, column: sql.Identifier, value: sql.Composable, most: int) -> sql.Composed:
     """The value, made of the column, unless it is too large: then the statement fails."""
-    json = field.kind in {Kind.JSON, Kind.JSONB}  # these have no octet_length of their own
-    text = sql.SQL("pg_catalog.concat({})").format(value) if json else value
+    json = field.kind in {Kind.JSON, Kind.JSONB}
+    # What has no octet_length of its own.
+    written = json or field.kind in WRITTEN
+    text = sql.SQL("pg_catalog.concat({})").format(value) if written else value
     size = sql.SQL("pg_catalog.octet_length({})").format(text)
+    if field.kind is Kind.ARRAY:
+        # Small elements are longer as they are sent than as they are written.
+        size = sql.SQL("GREATEST({}, pg_catalog.octet_length(pg_catalog.array_send({})))").format(size, value)
     # Fails when it is evaluated: the text is no number, and the message quotes it.
     failing = sql.SQL("pg_catalog.concat({}, {})::pg_catalog.int4").format(
         sql.Literal(f"{TooLargeMarker.PREFIX}{number}/"), size
