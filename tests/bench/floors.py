@@ -14,9 +14,7 @@ from tests.bench.measure import Gauge
 from tests.cluster.problem import Problem
 from tests.services import data
 
-AS_TEXT = ("balance", "tags")
-"""Columns that the exporter reads as PostgreSQL's own text: numeric and array (docs/adr/0002)."""
-DEAR = (*AS_TEXT, "settings")
+DEAR = ("balance", "tags", "settings")
 BINARY = "FORMAT binary"
 
 
@@ -25,11 +23,7 @@ def _rows(columns: list[str]) -> str:
 
 
 COPIES: Mapping[str, tuple[str, str]] = {
-    "PostgreSQL makes a million of our rows": (
-        _rows([f"{c}::text" if c in AS_TEXT else c for c in data.COLUMNS]),
-        BINARY,
-    ),
-    "the same, all columns in binary": (_rows(list(data.COLUMNS)), BINARY),
+    "PostgreSQL makes a million of our rows": (_rows(list(data.COLUMNS)), BINARY),
     "the same without jsonb, array and numeric": (_rows([c for c in data.COLUMNS if c not in DEAR]), BINARY),
     "PostgreSQL makes a million rows of CSV": ("users", "FORMAT csv"),
 }

@@ -157,7 +157,7 @@ def texts(
         views=views.ctypes.data,
         kind=_KINDS[kind],
     )
-    out = np.empty(4 * int(length.sum()) + BUFFER, dtype=np.uint8)
+    out = np.empty(2 * int(length.sum()) + BUFFER, dtype=np.uint8)
     while True:
         job.out, job.out_size = out.ctypes.data, len(out) - len(PADDING)
         status = found.export_texts(ctypes.byref(job))
