@@ -29,7 +29,7 @@ class Kind(Enum):
     TIMESTAMPTZ = auto()
     UUID = auto()
     DECIMAL = auto()
-    """numeric of no more digits than a decimal of 128 bits has. Decoded to its text."""
+    """numeric of no more digits than a decimal of 128 bits has. Decoded to its text, by the helper also to a number."""
     NUMERIC = auto()
     """Any other: text that is a number, `NaN`, `Infinity` or `-Infinity`. Ten bytes may stand for 131,072 digits, so
     that its binary form says nothing of the memory that it takes."""
