@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from export_contract.runspec import CsvOptions, Output
 from export_runner.formats.base import Format, load
-from export_runner.frames import compiled, texts
+from export_runner.frames import compiled, native, texts
 from export_runner.frames.blocks import Block, CorruptCopy
 from export_runner.frames.decoder import Column, Fixed, Varying, decode
 from export_runner.frames.kinds import Field, Kind
@@ -113,7 +113,7 @@ def column(number: int, name: str) -> Field:
 
 def referred(rows: Block, fields: list[Any]) -> list[Column]:
     """The columns, of which the helper has no part."""
-    with patch.object(texts, "written", texts.one_by_one):
+    with patch.object(native, "library", return_value=None):
         return decode(rows, fields)
 
 

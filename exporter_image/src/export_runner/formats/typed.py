@@ -150,8 +150,9 @@ class TypedFormat(Format):
             return column
         self._no_value(column.field, int(np.count_nonzero(unfit)), what)
         valid = ~unfit if column.valid is None else column.valid & ~unfit
-        there = valid.reshape(-1, *([1] * (column.values.ndim - 1)))
-        return replace(column, valid=valid, values=np.where(there, column.values, 0).astype(column.values.dtype))
+        values = column.values.copy()
+        values[~valid] = 0
+        return replace(column, valid=valid, values=values)
 
     def _decimal(self, made: pl.Series, field: Field, wanted: pl.DataType) -> pl.Series:
         nan = made == "NaN"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export_runner.frames import texts
+from export_runner.frames import native, texts
 from export_runner.frames.blocks import Block, CorruptCopy
 from export_runner.frames.kinds import WIDTHS, WRITTEN, Field, Kind
 
@@ -142,5 +142,6 @@ def legible(column: Varying) -> Varying:
     kind = column.field.kind
     if kind not in WRITTEN:
         return column
-    data, begin, length, views = texts.written(kind, column.data, column.begin, column.length, column.valid)
+    write = texts.one_by_one if native.library() is None else native.texts
+    data, begin, length, views = write(kind, column.data, column.begin, column.length, column.valid)
     return replace(column, data=data, begin=begin, length=length, views=views)

@@ -40,6 +40,8 @@ class Kind(Enum):
 
 
 NUMERIC_OID = 1700
+ARRAY_OIDS = frozenset({1000, 1005, 1007, 1009, 1014, 1015, 1016, 1028, 2951})
+"""Arrays that are decoded: of bool, int2, int4, text, char(n), varchar, int8, oid, uuid."""
 
 _BY_OID: dict[int, Kind] = {
     16: Kind.BOOL,
@@ -61,9 +63,8 @@ _BY_OID: dict[int, Kind] = {
     NUMERIC_OID: Kind.NUMERIC,
     2950: Kind.UUID,
     3802: Kind.JSONB,
-    **dict.fromkeys((1000, 1005, 1007, 1009, 1014, 1015, 1016, 1028, 2951), Kind.ARRAY),
+    **dict.fromkeys(ARRAY_OIDS, Kind.ARRAY),
 }
-"""Arrays: of bool, int2, int4, text, char(n), varchar, int8, oid, uuid."""
 
 MAX_DIGITS = 38
 """Of a decimal in 128 bits."""

@@ -1,4 +1,5 @@
-"""Decimals and arrays, which arrive in binary, as PostgreSQL writes them: compiled, or else one value at a time."""
+"""Decimals and arrays, which arrive in binary, as PostgreSQL writes them, one value at a time: for where the compiled
+helper, whose `native.texts` does the same, is missing."""
 
 from __future__ import annotations
 
@@ -11,7 +12,6 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from export_runner.frames import native
 from export_runner.frames.blocks import PADDING, CorruptCopy
 from export_runner.frames.kinds import Kind
 
@@ -29,19 +29,6 @@ Texts = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64], NDArray[n
 """The data of a `Varying`, where values begin in it, how long they are, and its views, if they are known."""
 
 
-def written(
-    kind: Kind,
-    data: NDArray[np.uint8],
-    begin: NDArray[np.int64],
-    length: NDArray[np.int64],
-    valid: NDArray[np.bool_] | None,
-) -> Texts:
-    """The texts of values that are slices of `data`. Raises `CorruptCopy`."""
-    if native.library() is not None:
-        return native.texts(kind, data, begin, length, valid)
-    return one_by_one(kind, data, begin, length, valid)
-
-
 def one_by_one(
     kind: Kind,
     data: NDArray[np.uint8],
@@ -49,7 +36,7 @@ def one_by_one(
     length: NDArray[np.int64],
     valid: NDArray[np.bool_] | None,
 ) -> Texts:
-    """The same in Python: what the compiled helper is held against. Raises `CorruptCopy`."""
+    """The texts of values that are slices of `data`: what the compiled helper is held against. Raises `CorruptCopy`."""
     write = _WRITERS[kind]
     ends = begin + length
     there = [True] * len(begin) if valid is None else valid.tolist()

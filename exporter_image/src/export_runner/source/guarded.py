@@ -11,7 +11,16 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
-from export_runner.frames.kinds import MAX_DIGITS, NUMERIC_OID, RENDERED_IN_SQL, WIDTHS, WRITTEN, Field, Kind
+from export_runner.frames.kinds import (
+    ARRAY_OIDS,
+    MAX_DIGITS,
+    NUMERIC_OID,
+    RENDERED_IN_SQL,
+    WIDTHS,
+    WRITTEN,
+    Field,
+    Kind,
+)
 from export_runner.source import masks
 from export_runner.source.errors import TooLargeMarker
 from export_runner.source.table import Table
@@ -26,8 +35,8 @@ _CHARACTER_BYTES = 4  # of UTF-8
 _WITH_MODIFIER = frozenset({1042, 1043})  # char(n), varchar(n)
 _MODIFIER_BASE = 4  # VARHDRSZ, which their modifiers have on top: src/backend/utils/adt/varchar.c
 
-_ARRAYS = frozenset({1000, 1001, 1005, 1007, 1009, 1014, 1015, 1016, 1021, 1022, 1028, 1115, 1182, 1185, 2951})
-"""Of bool, bytea, int2, int4, text, char, varchar, int8, float4, float8, oid, timestamp, date, timestamptz, uuid."""
+_ARRAYS = ARRAY_OIDS | {1001, 1021, 1022, 1115, 1182, 1185}
+"""And of bytea, float4, float8, timestamp, date, timestamptz."""
 ARRAY_UNFOLDS = 40
 """Characters of such an array to a byte of it at most: a NULL is a bit, and written `NULL,`. Sent it takes 4 bytes."""
 
