@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.checkpoints import checkpoint, until_parts
 from tests.e2e.conftest import World
-from tests.e2e.furniture import BUCKET, PLENTY
+from tests.e2e.furniture import BUCKET, PLENTY, SOURCE
 from tests.e2e.killer import Killer
 from tests.e2e.team import Team, exit_code, one_object
 from tests.platform.api import Json
@@ -23,6 +23,8 @@ RUNS = 10
 SECONDS = 240.0
 """For all of them at once, on a machine of two cores."""
 RESUMABLE: Json = {"resume": "Always", "runDeadlineSeconds": 300}
+HALF_A_MINUTE: Json = {"name": SOURCE, "dataset": "paced", "parameters": {"milliseconds": "300"}}
+"""The same rows at a pace that leaves time to reach ten pods at once, on processors that others use as well."""
 SHOWN = ("rows", "bytes", "sha256", "complete")
 INTERRUPTED = 82
 JOB_LABELS = (
@@ -69,9 +71,9 @@ def test_exporters_that_are_killed_in_mid_upload_in_ten_runs_go_on_where_they_we
 ) -> None:
     def run(number: int) -> str:
         name = f"cut-{number}"
-        team.ask(name, "paced", **RESUMABLE)
+        team.ask(name, source=HALF_A_MINUTE, **RESUMABLE)
         pod = in_mid_upload(world, team, name, 1 + number % 2)
-        assert executioner.kill(pod)
+        assert executioner.kill(pod), f"{name} was done before it could be killed"
         assert exit_code(team, name, pod) == 137
         return name
 
