@@ -49,6 +49,7 @@ def _head(results: Results, plot: str, guide: str) -> str:
             f" Linux {machine.kernel}; output on {results.file_system}"
         ),
         f"- PostgreSQL {machine.postgresql}: {settings}",
+        *([f"- S3: `{results.s3}`"] if results.s3 else []),
         f"- Ours: Python {machine.python}, {ours}",
         f"- Peers: {theirs}",
     ]

@@ -59,7 +59,7 @@ class SuiteResults:
 @dataclass(frozen=True, slots=True)
 class Results:
     """`load_allowed`: runs under foreign load were kept, so the figures say little. `missing`: why a contestant was
-    not measured."""
+    not measured. `s3`: the S3 server's command, as far as it matters."""
 
     machine: Machine
     settings: dict[str, str]
@@ -72,6 +72,7 @@ class Results:
     load_allowed: bool
     suites: dict[str, SuiteResults]
     missing: dict[str, str]
+    s3: str = ""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"

@@ -201,7 +201,14 @@ class S3Server(Server):
 
     region = "us-east-1"
 
-    def __init__(self, directory: Path, tls: tuple[Path, Path] | None = None, *, users: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        tls: tuple[Path, Path] | None = None,
+        *,
+        users: bool = False,
+        options: Sequence[str] = (),
+    ) -> None:
         super().__init__("versitygw", directory / "server.log")
         self.access_key = f"test{secrets.token_hex(8)}"
         self.secret_key = secrets.token_urlsafe(30)
@@ -211,6 +218,7 @@ class S3Server(Server):
         self.data.mkdir(parents=True, exist_ok=True)
         self._program = tools.path("versitygw")
         self._tls = tls
+        self._options = options
         self._users = directory / "users" if users else None
         if self._users:
             self._users.mkdir()
@@ -232,7 +240,7 @@ class S3Server(Server):
             listen += ["--cert", str(self._tls[0]), "--key", str(self._tls[1])]
         if self._users:
             listen += ["--iam-dir", str(self._users)]
-        return [*as_user(""), self._program, *listen, "--keep-alive", "--quiet", "posix", self.data]
+        return [*as_user(""), self._program, *listen, "--keep-alive", "--quiet", "posix", *self._options, self.data]
 
     def environment(self) -> Mapping[str, str]:
         return {"ROOT_ACCESS_KEY": self.access_key, "ROOT_SECRET_KEY": self.secret_key}
@@ -253,12 +261,16 @@ class S3Server(Server):
 
 @contextmanager
 def s3_server(
-    directory: Path | None = None, *, tls: tuple[Path, Path] | None = None, users: bool = False
+    directory: Path | None = None,
+    *,
+    tls: tuple[Path, Path] | None = None,
+    users: bool = False,
+    options: Sequence[str] = (),
 ) -> Iterator[S3Server]:
     """An S3 server on `directory`, or on one that is made and removed. `tls` are certificate and key; `users`: it knows
-    others than its root."""
+    others than its root; `options` are of its storage: `versitygw posix --help`."""
     with workplace("s3") as temporary:
-        server = S3Server(directory or temporary, tls, users=users)
+        server = S3Server(directory or temporary, tls, users=users, options=options)
         try:
             yield server
         finally:

@@ -31,7 +31,7 @@ def found(**measured: Measured) -> Results:
     suite = SuiteResults("Users", table, pinned=False, measured=named)
     return Results(
         machine=software, settings={}, began="now", ended="then", scale=5_000_000, repeats=2, seed=1,
-        file_system="disk", load_allowed=False, suites={"users": suite}, missing={},
+        file_system="disk", load_allowed=False, suites={"users": suite}, missing={}, s3="server --quick",
     )  # fmt: skip
 
 
