@@ -8,6 +8,15 @@ from tests.e2e.team import Team
 from tests.platform.api import Json
 from tests.platform.waiting import until
 
+RESUMABLE: Json = {
+    "resume": "Always",
+    "runDeadlineSeconds": 300,
+    "output": {"format": "CSV", "csv": {"quoting": "All"}},
+}
+"""A part is made of whole blocks, and a checkpoint tells of it when the next one is begun. With all its quotes the
+object has four parts, so two of them are told of while a quarter of it is left; without, it has three."""
+PARTS = 4
+
 
 def checkpoint(world: World, team: Team, name: str) -> Json:
     """Empty when there is none (any more)."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.checkpoints import checkpoint, until_parts
+from tests.e2e.checkpoints import PARTS, RESUMABLE, checkpoint, until_parts
 from tests.e2e.conftest import World
 from tests.e2e.furniture import BUCKET, PLENTY, SOURCE
 from tests.e2e.killer import Killer
@@ -22,8 +22,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 RUNS = 10
 SECONDS = 240.0
 """For all of them at once, on a machine of two cores."""
-RESUMABLE: Json = {"resume": "Always", "runDeadlineSeconds": 300}
-HALF_A_MINUTE: Json = {"name": SOURCE, "dataset": "paced", "parameters": {"milliseconds": "300"}}
+SLOWLY: Json = {"name": SOURCE, "dataset": "paced", "parameters": {"milliseconds": "300"}}
 """The same rows at a pace that leaves time to reach ten pods at once, on processors that others use as well."""
 SHOWN = ("rows", "bytes", "sha256", "complete")
 INTERRUPTED = 82
@@ -47,6 +46,8 @@ def undisturbed(world: World, team: Team) -> Json:
     result = team.succeeded("undisturbed")
     assert world.database.compare_csv(world.storage.read(result["uri"]), "users", data.COLUMNS).none
     assert (result["consistency"], result["segments"], result["resumed"]) == ("Snapshot", 1, 0)
+    (stored,) = json.loads(world.storage.read(result["manifestURI"]))["objects"]
+    assert stored["parts"] == PARTS
     return result
 
 
@@ -71,7 +72,7 @@ def test_exporters_that_are_killed_in_mid_upload_in_ten_runs_go_on_where_they_we
 ) -> None:
     def run(number: int) -> str:
         name = f"cut-{number}"
-        team.ask(name, source=HALF_A_MINUTE, **RESUMABLE)
+        team.ask(name, source=SLOWLY, **RESUMABLE)
         pod = in_mid_upload(world, team, name, 1 + number % 2)
         assert executioner.kill(pod), f"{name} was done before it could be killed"
         assert exit_code(team, name, pod) == 137

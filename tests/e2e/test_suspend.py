@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.checkpoints import checkpoint, until_parts
+from tests.e2e.checkpoints import RESUMABLE, checkpoint, until_parts
 from tests.e2e.conftest import World
 from tests.e2e.furniture import BUCKET, PLENTY
 from tests.e2e.team import Team, one_object
@@ -17,7 +17,6 @@ from tests.services import data
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-RESUMABLE: Json = {"resume": "Always", "runDeadlineSeconds": 300}
 SECONDS = 120.0
 
 
