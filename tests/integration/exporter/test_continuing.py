@@ -43,7 +43,7 @@ def test_a_lost_session_is_gone_on_from_within_the_process(
     spec = spec_of(exporter, ("CSV", "None"), wide)
     mine = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'export-runner'"
     with proxies.to(exporter.s3.port) as link:
-        link.add("bandwidth", "upstream", rate=4_000)  # the run is not at its end before psql has begun
+        link.add("bandwidth", "upstream", rate=2_000)  # the run is not at its end before psql has begun
         running = exporter.start(through(spec, f"http://127.0.0.1:{link.port}"))
         until_parts(exporter, spec, running, 2)
         exporter.postgres.psql(mine)
