@@ -13,8 +13,8 @@ RESUMABLE: Json = {
     "runDeadlineSeconds": 300,
     "output": {"format": "CSV", "csv": {"quoting": "All"}},
 }
-"""A part is made of whole blocks, and a checkpoint tells of it when the next one is begun. With all its quotes the
-object has four parts, so two of them are told of while a quarter of it is left; without, it has three."""
+"""A part is made of whole blocks, and a checkpoint counts it when the next one is begun. With all its quotes the
+object has four parts, so two of them are counted while a quarter of it is left; without, it has three."""
 PARTS = 4
 
 
@@ -29,7 +29,7 @@ def checkpoint(world: World, team: Team, name: str) -> Json:
 
 
 def until_parts(world: World, team: Team, name: str, parts: int, seconds: float) -> None:
-    """Until so many parts of the run's object are in S3."""
+    """Until its checkpoint counts so many parts of the run's object."""
 
     def look() -> bool:
         return bool(checkpoint(world, team, name).get("mark", {}).get("parts", 0) >= parts)

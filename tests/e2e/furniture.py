@@ -228,3 +228,8 @@ DATASETS: list[Json] = [
 ]
 """`slow` takes as long as is wished: pg_sleep is volatile, so it is called for each row of the cheaper test. `paced` is
 all users, in the order of a key, in about a dozen seconds: time to do something between two parts of the object."""
+
+
+def paced(milliseconds: int) -> Json:
+    """The source of a request for `paced` that pauses so long after each thousandth user: there are a hundred."""
+    return {"name": SOURCE, "dataset": "paced", "parameters": {"milliseconds": str(milliseconds)}}

@@ -13,7 +13,7 @@ from scripts.dashboards import DASHBOARDS
 from export_operator.adapters.totals import NAME
 from tests.cluster.kubectl import Kubectl
 from tests.e2e.conftest import MakeTeam, World
-from tests.e2e.furniture import FEW, FICKLE, PLENTY, SOURCE, address, destination
+from tests.e2e.furniture import FEW, FICKLE, PLENTY, address, destination, paced
 from tests.e2e.killer import Killer
 from tests.platform.api import Json, path
 from tests.platform.catalogue import named
@@ -124,7 +124,7 @@ def test_every_query_of_the_dashboards_is_answered_after_an_export(watch: Watch,
         raise
 
 
-TAKES_MINUTES = {"name": SOURCE, "dataset": "paced", "parameters": {"milliseconds": "2000"}}
+TAKES_MINUTES = paced(milliseconds=2000)
 TEAM_ROWS = 'max(export_operator_tenant_exported_rows_total{{tenant="{}"}})'
 
 

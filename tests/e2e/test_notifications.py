@@ -22,7 +22,7 @@ from export_operator.domain.channels import Event
 from tests.cluster import templates
 from tests.cluster.kubectl import Kubectl
 from tests.e2e.conftest import MakeTeam, World
-from tests.e2e.furniture import DESTINATION, FEW, SOURCE
+from tests.e2e.furniture import DESTINATION, FEW, SOURCE, paced
 from tests.e2e.killer import Killer
 from tests.e2e.leader import leader, term
 from tests.e2e.team import Team
@@ -248,8 +248,7 @@ def test_whatever_becomes_of_a_request_is_told(receiver: Receiver, teams: MakeTe
     team.ask("broken", "broken", notify=["hook"])
     team.ask("nowhere", "nowhere", notify=["hook"])
     team.ask("waits", notify=["hook"], destination={"name": "e2e-unreachable"})
-    paced = {"name": SOURCE, "dataset": "paced", "parameters": {"milliseconds": "300"}}
-    team.ask("late", source=paced, notify=["hook"], runDeadlineSeconds=10, onDeadline="Partial")
+    team.ask("late", source=paced(milliseconds=300), notify=["hook"], runDeadlineSeconds=10, onDeadline="Partial")
 
     def told(*requests: str) -> dict[str, set[str]]:
         calls = receiver.calls(team, *requests)

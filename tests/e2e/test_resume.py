@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.checkpoints import PARTS, RESUMABLE, checkpoint, until_parts
 from tests.e2e.conftest import World
-from tests.e2e.furniture import BUCKET, PLENTY, SOURCE
+from tests.e2e.furniture import BUCKET, PLENTY, paced
 from tests.e2e.killer import Killer
 from tests.e2e.team import Team, exit_code, one_object
 from tests.platform.api import Json
@@ -22,8 +22,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 RUNS = 10
 SECONDS = 240.0
 """For all of them at once, on a machine of two cores."""
-SLOWLY: Json = {"name": SOURCE, "dataset": "paced", "parameters": {"milliseconds": "300"}}
-"""The same rows at a pace that leaves time to reach ten pods at once, on processors that others use as well."""
+SLOWLY = paced(milliseconds=300)
+"""Time to reach ten pods at once, on processors that others use as well."""
 SHOWN = ("rows", "bytes", "sha256", "complete")
 INTERRUPTED = 82
 JOB_LABELS = (

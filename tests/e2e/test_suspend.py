@@ -7,7 +7,7 @@ import pytest
 
 from tests.e2e.checkpoints import RESUMABLE, checkpoint, until_parts
 from tests.e2e.conftest import World
-from tests.e2e.furniture import BUCKET, PLENTY
+from tests.e2e.furniture import BUCKET, PLENTY, paced
 from tests.e2e.team import Team, one_object
 from tests.platform import catalogue
 from tests.platform.api import Json
@@ -52,8 +52,9 @@ def at_rest(world: World, team: Team, name: str) -> None:
 
 
 def test_a_run_that_keeps_a_checkpoint_goes_on_where_it_was(world: World, team: Team) -> None:
-    paced: Json = {"name": "e2e-db", "dataset": "paced", "parameters": {"milliseconds": "300"}}
-    team.ask("kept", source=paced, **RESUMABLE)  # for half a minute: progress is read every ten seconds
+    team.ask(
+        "kept", source=paced(milliseconds=300), **RESUMABLE
+    )  # for half a minute: progress is read every ten seconds
     until_parts(world, team, "kept", 1, SECONDS)
     until("it to say when it may be done", lambda: foreseen(team, "kept"), 30)
     team.patch("kept", suspend=True)
