@@ -1,4 +1,5 @@
 """Runs several commands at once and tells their lines apart; ends when all have, with the first code that is not 0.
+The last lines of those that failed are said again at the end, where they are looked for.
 
 python -m tests.together "unit: pytest tests/unit" "cluster: python -m tests.cluster up"
 """
@@ -11,11 +12,13 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Sequence
 from types import FrameType
 from typing import IO
 
 INTERRUPTED = 128 + signal.SIGINT
+AGAIN_LINES = 20
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -34,23 +37,29 @@ def main(arguments: Sequence[str]) -> int:
             each.send_signal(number)
 
     signal.signal(signal.SIGTERM, passed_on)
+    last = [deque[str](maxlen=AGAIN_LINES) for _ in running]
     showing = [
-        threading.Thread(target=_show, args=(name.ljust(width), process.stdout, lock))
-        for name, process in zip(commands, running, strict=True)
+        threading.Thread(target=_show, args=(name.ljust(width), process.stdout, lock, kept))
+        for name, process, kept in zip(commands, running, last, strict=True)
     ]
     for thread in showing:
         thread.start()
     codes = [_ended(process) for process in running]
     for thread in showing:
         thread.join()
+    for name, code, kept in zip(commands, codes, last, strict=True):
+        if code:
+            with contextlib.suppress(BrokenPipeError):
+                print(f"{name} failed with {code}. Its last lines:", *kept, sep="\n", flush=True)
     return next((code for code in codes if code), 0)
 
 
-def _show(name: str, lines: IO[str] | None, lock: threading.Lock) -> None:
+def _show(name: str, lines: IO[str] | None, lock: threading.Lock, kept: deque[str]) -> None:
     assert lines is not None, "it was asked for"
-    for line in lines:
+    for line in map(str.rstrip, lines):
+        kept.append(line)
         with lock, contextlib.suppress(BrokenPipeError):
-            print(f"{name} | {line.rstrip()}", flush=True)
+            print(f"{name} | {line}", flush=True)
 
 
 def _ended(process: subprocess.Popen[str]) -> int:

@@ -35,6 +35,13 @@ def test_a_failure_ends_nobody_else_and_is_told(tmp_path: Path) -> None:
     assert (running.returncode, end.exists()) == (1, True)
 
 
+def test_the_last_lines_of_what_failed_are_said_again_behind_all_else() -> None:
+    with together("fails: sh -c 'echo why; exit 3'", "goes-on: sh -c 'sleep 0.2; echo done'") as running:
+        out, _ = running.communicate(timeout=30)
+    expected = ["fails   | why", "goes-on | done", "fails failed with 3. Its last lines:", "why"]
+    assert (out.splitlines(), running.returncode) == (expected, 3)
+
+
 def test_ctrl_c_lets_each_end_in_its_own_way(tmp_path: Path) -> None:
     ends = [tmp_path / name for name in "ab"]
     trapped = "sh -c 'trap \"touch {end}; exit 3\" INT; echo ready; while :; do sleep 0.05; done'"
