@@ -79,6 +79,12 @@ pub fn slice(data: []const u8, begin: i64, length: i64) ?[]const u8 {
     return data[@intCast(begin)..][0..@intCast(length)];
 }
 
+/// Can the bytes be a value of the kind, as far as their number and the first of them say?
+pub inline fn check(kind: Kind, bytes: []const u8) Problem!void {
+    if (kind.width()) |wanted| if (bytes.len != wanted) return error.Width;
+    if (kind == .jsonb and (bytes.len < 1 or bytes[0] != 1)) return error.JsonbVersion;
+}
+
 pub const Fields = struct {
     row: []const u8,
     at: usize = 2,
@@ -90,6 +96,13 @@ pub const Fields = struct {
 
     /// The next value, null for NULL.
     pub inline fn next(self: *Fields, kind: Kind) Problem!?[]const u8 {
+        const value = try self.any();
+        if (value) |bytes| try check(kind, bytes);
+        return value;
+    }
+
+    /// The same, of whatever kind.
+    pub inline fn any(self: *Fields) Problem!?[]const u8 {
         if (self.row.len - self.at < 4) return error.RowEnd;
         const size = std.mem.readInt(i32, self.row[self.at..][0..4], .big);
         self.at += 4;
@@ -98,8 +111,6 @@ pub const Fields = struct {
         if (self.row.len - self.at < length) return error.RowEnd;
         const value = self.row[self.at..][0..length];
         self.at += length;
-        if (kind.width()) |wanted| if (length != wanted) return error.Width;
-        if (kind == .jsonb and (length < 1 or value[0] != 1)) return error.JsonbVersion;
         return value;
     }
 

@@ -7,7 +7,7 @@ const columns = @import("columns.zig");
 const texts = @import("texts.zig");
 
 /// Changes with the layout of a `Job` or `Drain` or the meaning of a number, so that a stale library is not called.
-export const export_native_version: u32 = 3;
+export const export_native_version: u32 = 4;
 
 export fn export_text(job: *text.Job) i32 {
     return @backingInt(text.run(job));

@@ -1,4 +1,4 @@
-//! A column of numeric or of arrays, each value as text.
+//! A column of numeric, of arrays or of UUIDs, each value as text.
 
 const std = @import("std");
 const arrays = @import("arrays.zig");
@@ -6,6 +6,7 @@ const columns = @import("columns.zig");
 const copy = @import("copy.zig");
 const decimals = @import("decimals.zig");
 const output = @import("out.zig");
+const values = @import("values.zig");
 
 /// What is asked, and how far it has come: `row` and `written` go on with each call.
 pub const Job = extern struct {
@@ -17,7 +18,9 @@ pub const Job = extern struct {
     /// Where the values are in the data; and where their texts are in `out`.
     begin: [*]i64,
     length: [*]i64,
-    views: [*][2]u64,
+    /// The same as views of `out`, if they are asked for, which is the buffer of that number.
+    views: ?[*]columns.View,
+    buffer: u32,
     out: [*]u8,
     out_size: usize,
     row: usize,
@@ -33,7 +36,7 @@ pub fn run(job: *Job) copy.Status {
         if (job.valid) |valid| if (valid[number] == 0) {
             job.begin[number] = 0;
             job.length[number] = 0;
-            job.views[number] = columns.view("", 0);
+            if (job.views) |views| views[number] = .{ 0, 0 };
             continue;
         };
         const value = copy.slice(data, job.begin[number], job.length[number]) orelse return .beyond;
@@ -41,7 +44,7 @@ pub fn run(job: *Job) copy.Status {
             error.Full => .full,
             else => |other| copy.status(other),
         };
-        job.views[number] = columns.view(text, job.written);
+        if (job.views) |views| views[number] = columns.view(out, job.written, text.len, job.buffer);
         job.begin[number] = @intCast(job.written);
         job.length[number] = @intCast(text.len);
         job.written += text.len;
@@ -51,9 +54,14 @@ pub fn run(job: *Job) copy.Status {
 
 fn write(kind: copy.Kind, value: []const u8, room: []u8) (copy.Problem || output.Full)![]const u8 {
     if (kind == .array) return arrays.text(value, room);
-    if (kind != .decimal) unreachable;
     if (room.len < output.longest) return error.Full;
-    const text = try decimals.text(value, room[0..output.longest]);
+    const place = room[0..output.longest];
+    if (kind == .uuid) {
+        try copy.check(.uuid, value);
+        return room[0..values.uuid(value[0..16], place)];
+    }
+    if (kind != .decimal) unreachable;
+    const text = try decimals.text(value, place);
     // Words are no text of the buffer.
     if (text.ptr != room.ptr) @memcpy(room[0..text.len], text);
     return room[0..text.len];

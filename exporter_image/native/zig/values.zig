@@ -43,7 +43,8 @@ fn integer(value: anytype, buffer: *[output.longest]u8) usize {
 
 const hex_digits = "0123456789abcdef";
 
-fn uuid(bytes: *const [16]u8, buffer: *[output.longest]u8) usize {
+/// Says how many bytes it took.
+pub fn uuid(bytes: *const [16]u8, buffer: *[output.longest]u8) usize {
     var at: usize = 0;
     for (bytes, 0..) |each, number| {
         if (number == 4 or number == 6 or number == 8 or number == 10) {

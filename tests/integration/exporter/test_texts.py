@@ -60,7 +60,7 @@ def check(connection: psycopg.Connection[Any], kind: Kind, type_name: str, value
     valid = np.array([each is not None for each, _ in found], dtype=np.bool_)
     data = np.frombuffer(b"".join(sent) + bytes(16), dtype=np.uint8)
     for write in (texts.one_by_one, native.texts):
-        made, begins, sizes, _ = write(kind, data, np.cumsum(lengths) - lengths, lengths, valid)
+        made, begins, sizes = write(kind, data, np.cumsum(lengths) - lengths, lengths, valid)
         ends = begins + sizes
         seen = [made[a:b].tobytes().decode() for a, b in zip(begins.tolist(), ends.tolist(), strict=True)]
         assert seen == [text or "" for _, text in found]

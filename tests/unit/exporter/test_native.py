@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 from unittest.mock import patch
 
@@ -13,16 +14,18 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from export_contract.runspec import CsvOptions, Output
 from export_runner.formats.base import Format, load
 from export_runner.frames import compiled, native, texts
 from export_runner.frames.blocks import Block, CorruptCopy
+from export_runner.frames.compiled import Viewed
 from export_runner.frames.decoder import Column, Fixed, Varying, decode
 from export_runner.frames.kinds import Field, Kind
 from export_runner.frames.native import TextEncoder, library
 from export_runner.frames.native import texts as compiled_texts
-from export_runner.frames.series import views
+from export_runner.frames.text import POSTGRESQL, rendered
 from tests.unit.exporter.copies import array, block, decimal, dumped, field, whole
 
 pytestmark = pytest.mark.unit
@@ -147,32 +150,38 @@ def test_a_small_buffer_changes_nothing_but_the_pieces(values: list[bytes], size
     assert b"".join(small) == b"".join(TextEncoder(fields, line_end="\n").block(rows))
 
 
-def seen(columns: Sequence[Column]) -> list[tuple[Any, ...]]:
-    """What the columns hold: values, and views as Arrow has them. What stands in for NULL means nothing."""
-    return [(each.field, *_values(each, _number_texts(each)), *_more(each)) for each in columns]
+def seen(columns: Sequence[Column | Viewed]) -> list[tuple[Any, ...]]:
+    """What the columns hold. What stands in for NULL means nothing."""
+    return [(each.field, *_values(each, _told(each))) for each in columns]
 
 
-def _number_texts(column: Column) -> list[Any]:
+def _told(column: Column | Viewed) -> list[Any]:
+    if isinstance(column, Viewed):
+        return [told_by(view.tobytes(), column.buffers) for view in column.views]
     if isinstance(column, Varying):
-        return slices_of(column)
+        return slices_of(rendered(column, POSTGRESQL) if column.field.kind is Kind.UUID else column)
     if column.field.kind is Kind.DECIMAL:
         return [_text(int.from_bytes(value.tobytes(), "little", signed=True)) for value in column.values]
     return list(column.values.tolist())
+
+
+def told_by(view: bytes, buffers: Sequence[NDArray[np.uint8]]) -> bytes:
+    """arrow.apache.org/docs/format/Columnar.html, "Variable-size Binary View Layout"."""
+    (length,) = struct.unpack_from("<i", view)
+    if length <= 12:
+        assert not any(view[4 + length :]), "padding is zero"
+        return view[4 : 4 + length]
+    head, buffer, begin = struct.unpack_from("<4sii", view, 4)
+    value = bytes(buffers[buffer][begin : begin + length])
+    assert (len(value), value[:4]) == (length, head)
+    return value
 
 
 def _text(number: int) -> bytes:
     return b"NaN" if number == -(2**127) else f"{_decimal(number, SCALE):f}".encode()
 
 
-def _more(column: Column) -> tuple[Any, ...]:
-    if column.field.kind is Kind.DECIMAL:  # the helper makes a number of it, the reference its text
-        return ()
-    if isinstance(column, Fixed):
-        return (str(column.values.dtype),)
-    return ((views(column) if column.views is None else column.views).tolist(),)
-
-
-def _values(column: Column, values: list[Any]) -> tuple[Any, ...]:
+def _values(column: Column | Viewed, values: list[Any]) -> tuple[Any, ...]:
     valid = [True] * len(values) if column.valid is None else column.valid.tolist()
     # NaN differs from itself: its bits are looked at.
     return column.valid is None, [repr(value) if there else None for value, there in zip(values, valid, strict=True)]
@@ -183,12 +192,41 @@ def slices_of(column: Varying) -> list[bytes]:
     return [column.data[a:b].tobytes() for a, b in zip(column.begin.tolist(), ends.tolist(), strict=True)]
 
 
-@given(tables())
-def test_columns_are_those_of_the_reference(table: tuple[list[str], list[Any]]) -> None:
+@given(tables(), st.sets(st.integers(1, 20)))
+def test_columns_are_those_of_the_reference_in_whatever_chunks_they_come(
+    table: tuple[list[str], list[Any]], cuts: set[int]
+) -> None:
     types, rows = table
     fields = [column(number, name) for number, name in enumerate(types)]
-    made = block(rows)
-    assert seen(compiled.decode(made, fields)) == seen(referred(made, fields))
+    bounds = [0, *sorted(cut for cut in cuts if cut < len(rows)), len(rows)]
+    chunks = [chunk for first, last in pairwise(bounds) for chunk in block(rows[first:last]).chunks]
+    assert seen(compiled.decode(Block(chunks, 0), fields)) == seen(referred(block(rows), fields))
+
+
+def test_columns_of_many_rows_are_those_of_the_reference() -> None:
+    fields = [column(number, name) for number, name in enumerate(["int4", "text", "decimal", "text[]", "bool"])]
+    rows = [
+        [
+            struct.pack("!i", number) if number % 3 else None,
+            b"\xc3\xa9" * (number % 30) if number % 5 else None,
+            dumped(_decimal(number, SCALE)),
+            array(25, [2], [1], [b"a" * (number % 20), None]),
+            bytes([number % 2]),
+        ]
+        for number in range(5000)
+    ]
+    assert seen(compiled.decode(block(rows), fields)) == seen(referred(block(rows), fields))
+
+
+def test_as_many_columns_as_a_query_can_have_are_those_of_the_reference() -> None:
+    fields = [field(str(number), "text") for number in range(1664)]
+    rows = block([[b"x" * (number % 40) for number in range(1664)]] * 3)
+    assert seen(compiled.decode(rows, fields)) == seen(referred(rows, fields))
+
+
+def test_decimals_whose_zeros_are_not_sent_may_take_more_than_all_memory_that_was_there_for_them() -> None:
+    rows, fields = block([[dumped(Decimal("0e-38"))]] * 1000), [decimal("n", 38, 38)]
+    assert seen(decode(rows, fields)) == seen(referred(rows, fields))
 
 
 @given(scaled(st.integers(0, 38)))
@@ -227,12 +265,12 @@ def test_a_decimal_of_more_digits_than_its_column_is_refused(value: Decimal, sca
 def test_values_of_another_form_are_refused_as_the_reference_does(kind: Kind, sent: bytes) -> None:
     where = (np.frombuffer(sent + bytes(16), dtype=np.uint8), np.array([0]), np.array([len(sent)]), None)
     try:
-        data, begin, length, _ = texts.one_by_one(kind, *where)
+        data, begin, length = texts.one_by_one(kind, *where)
     except CorruptCopy:
         with pytest.raises(CorruptCopy):
             compiled_texts(kind, *where)
     else:
-        written, first, size, _ = compiled_texts(kind, *where)
+        written, first, size = compiled_texts(kind, *where)
         assert written[first[0] : first[0] + size[0]].tobytes() == data[begin[0] : begin[0] + length[0]].tobytes()
 
 

@@ -22,6 +22,7 @@ from export_runner.errors import ExportError
 from export_runner.formats.base import Format
 from export_runner.frames import compiled, native, series
 from export_runner.frames.blocks import Block, Bytes
+from export_runner.frames.compiled import Viewed
 from export_runner.frames.decoder import Column, Fixed, Varying
 from export_runner.frames.kinds import MOMENTS, Field, Kind
 from export_runner.frames.text import DAY_US, EPOCH_DAYS, POSTGRESQL, is_infinite, rendered
@@ -113,7 +114,7 @@ class TypedFormat(Format):
         # Step by step, so that each is given back when the next is made of it.
         return self.taken(self.file(self.frame(compiled.decode(block, self._fields))))
 
-    def frame(self, columns: Sequence[Column]) -> pl.DataFrame:
+    def frame(self, columns: Sequence[Column | Viewed]) -> pl.DataFrame:
         """The rows with their types. Raises `ExportError` for a value that its type cannot hold."""
         kept: list[pl.Series] = []  # until polars is done with all that is made of them
         typed: list[pl.Series] = []
@@ -129,11 +130,11 @@ class TypedFormat(Format):
             schema={field.name: wanted for field, wanted in zip(self._fields, self._types, strict=True)}
         )
 
-    def _series(self, column: Column) -> pl.Series:
+    def _series(self, column: Column | Viewed) -> pl.Series:
         kind = column.field.kind
         if isinstance(column, Fixed):
             return series.fixed(self._fitting(column) if _may_not_fit(column.field) else column)
-        if kind is Kind.UUID:
+        if kind is Kind.UUID and isinstance(column, Varying):
             return series.strings(rendered(column, POSTGRESQL))
         return series.binary(column) if kind is Kind.BYTEA else series.strings(column)
 

@@ -8,7 +8,7 @@ of all rows are found column by column: the next field begins where the one befo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -48,17 +48,13 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True)
 class Varying:
-    """Values as slices of `data`, which goes on for at least 16 bytes after each `begin`. NULL has length 0.
-
-    `views` tell the same in Arrow's way, where that is known; see `series`.
-    """
+    """Values as slices of `data`, which goes on for at least 16 bytes after each `begin`. NULL has length 0."""
 
     field: Field
     data: NDArray[np.uint8]
     begin: NDArray[np.int64]
     length: NDArray[np.int64]
     valid: NDArray[np.bool_] | None
-    views: NDArray[np.uint64] | None = None
 
 
 Column = Fixed | Varying
@@ -134,14 +130,7 @@ def _column(
         if (version if valid is None else version & valid).any():
             raise CorruptCopy("jsonb of an unknown version")
         begin, length = begin + 1, np.maximum(length - 1, 0)
-    return legible(Varying(field, data, begin, length, valid))
-
-
-def legible(column: Varying) -> Varying:
-    """The column as texts, if its kind is one that every format writes so. Raises `CorruptCopy`."""
-    kind = column.field.kind
-    if kind not in WRITTEN:
-        return column
-    write = texts.one_by_one if native.library() is None else native.texts
-    data, begin, length, views = write(kind, column.data, column.begin, column.length, column.valid)
-    return replace(column, data=data, begin=begin, length=length, views=views)
+    if kind in WRITTEN:
+        write = texts.one_by_one if native.library() is None else native.texts
+        data, begin, length = write(kind, data, begin, length, valid)
+    return Varying(field, data, begin, length, valid)

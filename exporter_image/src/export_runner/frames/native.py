@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from export_runner.frames.blocks import PADDING, Block, Bytes, CorruptCopy
 from export_runner.frames.kinds import Field, Kind
 
-VERSION = 3
+VERSION = 4
 """Of the interface: `export_native_version` in native/zig/library.zig."""
 BUFFER = 256 * 1024
 """Bytes of memory that lines are written to, at least."""
 SCRATCH = 4 * 1024
-"""Bytes of memory for one array's text, at first."""
+"""Bytes of memory for one array's text, at first, and beside what texts will take."""
 
 _KINDS: dict[Kind, int] = {
     Kind.BOOL: 0,
@@ -100,6 +100,7 @@ class _Texts(ctypes.Structure):
         ("begin", ctypes.c_void_p),
         ("length", ctypes.c_void_p),
         ("views", ctypes.c_void_p),
+        ("buffer", ctypes.c_uint32),
         ("out", ctypes.c_void_p),
         ("out_size", ctypes.c_size_t),
         ("row", ctypes.c_size_t),
@@ -138,15 +139,17 @@ def texts(
     begin: NDArray[np.int64],
     length: NDArray[np.int64],
     valid: NDArray[np.bool_] | None,
-) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:
-    """What `frames.texts.one_by_one` makes of the values, with views. Where `library` is there.
+    *,
+    views: tuple[int, NDArray[np.uint64]] | None = None,
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
+    """What `frames.texts.one_by_one` makes of the values, and UUIDs as text as well. Where `library` is there. `views`
+    are to become those of the texts, as of the buffer of that number.
 
     Raises `CorruptCopy`.
     """
     found = library()
     assert found is not None, "the compiled helper is there"
     begin, length = begin.astype(np.int64), length.astype(np.int64)  # copies: they become where the texts are
-    views = np.empty((len(begin), 2), dtype=np.uint64)
     job = _Texts(
         data=data.ctypes.data,
         data_size=len(data),
@@ -154,16 +157,17 @@ def texts(
         valid=None if valid is None else valid.ctypes.data,
         begin=begin.ctypes.data,
         length=length.ctypes.data,
-        views=views.ctypes.data,
+        buffer=0 if views is None else views[0],
+        views=None if views is None else views[1].ctypes.data,
         kind=_KINDS[kind],
     )
-    out = np.empty(2 * int(length.sum()) + BUFFER, dtype=np.uint8)
+    out = np.empty(3 * int(length.sum()) + SCRATCH, dtype=np.uint8)  # enough for all but decimals with many zeros
     while True:
         job.out, job.out_size = out.ctypes.data, len(out) - len(PADDING)
         status = found.export_texts(ctypes.byref(job))
         if status != _FULL:
-            check(status, 0)
-            return out[: job.written + len(PADDING)], begin, length, views
+            check(status, _KINDS[kind])
+            return out[: job.written + len(PADDING)], begin, length
         out = np.concatenate([out, np.empty_like(out)])
 
 

@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from export_runner.frames import arrow
+from export_runner.frames.compiled import Viewed
 from export_runner.frames.decoder import Fixed, Varying
 from export_runner.frames.kinds import Kind
 from export_runner.frames.text import DAY_US, EPOCH_DAYS
@@ -43,20 +44,20 @@ def fixed(column: Fixed) -> pl.Series:
     return arrow.series(_FORMATS[column.field.kind], len(values), column.valid, np.ascontiguousarray(values))
 
 
-def strings(column: Varying) -> pl.Series:
+def strings(column: Varying | Viewed) -> pl.Series:
     """Values as text; the bytes must be UTF-8, which polars does not check."""
     return _views(b"vu", column)
 
 
-def binary(column: Varying) -> pl.Series:
+def binary(column: Varying | Viewed) -> pl.Series:
     """Values as byte strings."""
     return _views(b"vz", column)
 
 
-def _views(arrow_format: bytes, column: Varying) -> pl.Series:
-    made = views(column) if column.views is None else column.views
-    sizes = np.array([len(column.data)], dtype=np.int64)
-    return arrow.series(arrow_format, len(made), column.valid, made, column.data, sizes)
+def _views(arrow_format: bytes, column: Varying | Viewed) -> pl.Series:
+    seen = column if isinstance(column, Viewed) else Viewed(column.field, views(column), (column.data,), column.valid)
+    sizes = np.array([len(each) for each in seen.buffers], dtype=np.int64)
+    return arrow.series(arrow_format, len(seen.views), seen.valid, seen.views, *seen.buffers, sizes)
 
 
 def views(column: Varying) -> NDArray[np.uint64]:

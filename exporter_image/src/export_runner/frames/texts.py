@@ -25,8 +25,8 @@ _IS_NONE = "a value of kind {} is none"
 _BARE = re.compile(rb'[^"\\{},\s]+')
 _ESCAPED = re.compile(rb'["\\]')
 
-Texts = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64] | None]
-"""The data of a `Varying`, where values begin in it, how long they are, and its views, if they are known."""
+Texts = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]
+"""The data of a `Varying`, where values begin in it, and how long they are."""
 
 
 def one_by_one(
@@ -49,7 +49,7 @@ def one_by_one(
         raise CorruptCopy(_IS_NONE.format(kind.name)) from None
     sizes = np.array([len(each) for each in made], dtype=np.int64)
     everything = np.frombuffer(b"".join((*made, PADDING)), dtype=np.uint8)
-    return everything, np.cumsum(sizes) - sizes, sizes, None
+    return everything, np.cumsum(sizes) - sizes, sizes
 
 
 def _decimal(sent: bytes) -> bytes:
