@@ -2,7 +2,7 @@
 
 polars writes each block as a small file of its own; its row group is taken over as it is, and only the footer is made
 anew, with every offset moved to where the bytes now are. So nothing but the footer's entries (about 100 bytes a column
-and block) is kept in memory. ADR 0003 says why not another writer.
+and block, as they will be written) is kept in memory. ADR 0003 says why not another writer.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class ParquetFormat(TypedFormat):
         self._compression = output.compression
         self._offset = len(_MAGIC)
         self._rows = 0
-        self._groups: list[thrift.Value] = []
+        self._groups = thrift.Written(thrift.STRUCT, 0, bytearray())
         self._footer: thrift.Struct | None = None
 
     @classmethod
@@ -76,9 +76,8 @@ class ParquetFormat(TypedFormat):
     def footer(self) -> bytes:
         if self._footer is None:
             _, self._footer = _footer(self.file(self.empty()))
-            self._groups = list(self._footer.structs(_FILE_ROW_GROUPS))
         self._footer.set(_FILE_ROWS, thrift.I64, self._rows)
-        self._footer.set(_FILE_ROW_GROUPS, thrift.LIST, thrift.List(thrift.STRUCT, self._groups))
+        self._footer.set(_FILE_ROW_GROUPS, thrift.LIST, self._groups)
         self._footer.set(_FILE_CREATED_BY, thrift.BINARY, _CREATED_BY)
         metadata = thrift.write(self._footer)
         return metadata + struct.pack("<I", len(metadata)) + _MAGIC
@@ -105,12 +104,13 @@ class ParquetFormat(TypedFormat):
                 metadata.shift(number, by)
         group.shift(_GROUP_FILE_OFFSET, by)
         if _GROUP_ORDINAL in group.fields:
-            if len(self._groups) <= _MAX_ORDINAL:
-                group.set(_GROUP_ORDINAL, thrift.I16, len(self._groups))
+            if self._groups.count <= _MAX_ORDINAL:
+                group.set(_GROUP_ORDINAL, thrift.I16, self._groups.count)
             else:
                 del group.fields[_GROUP_ORDINAL]  # optional, and 16 bits wide
         self._rows += group.integer(_GROUP_ROWS)
-        self._groups.append(group)
+        self._groups.items += thrift.write(group)
+        self._groups.count += 1
 
 
 def _footer(file: Written) -> tuple[int, thrift.Struct]:

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(1, 13)
 
-Value: TypeAlias = "bool | int | bytes | List | Struct"
+Value: TypeAlias = "bool | int | bytes | List | Written | Struct"
 
 
 @dataclass(slots=True)
@@ -20,6 +20,15 @@ class List:
 
     item_type: int
     items: list[Value]
+
+
+@dataclass(slots=True)
+class Written:
+    """Items of one type that have been written already, one after the other. Only for what is to be written."""
+
+    item_type: int
+    count: int
+    items: bytes | bytearray
 
 
 @dataclass(slots=True)
@@ -68,34 +77,41 @@ class Reader:
         self._at = 0
 
     def struct(self) -> Struct:
-        fields: dict[int, tuple[int, Value]] = {}
-        number = 0
-        while header := self._byte():
-            delta, kind = header >> 4, header & 15
-            number = number + delta if delta else self._zigzag()
-            fields[number] = (kind, self._field(kind))
+        # Most fields are here: one byte that says which, and an integer of one or of a few.
+        data, fields, number = self._data, dict[int, tuple[int, Value]](), 0
+        while header := data[self._at]:
+            self._at += 1
+            kind = header & 15
+            number = number + (header >> 4) if header > 15 else self._zigzag()
+            if I16 <= kind <= I64:
+                value = data[self._at]
+                if value < 0x80:
+                    self._at += 1
+                    fields[number] = (kind, value >> 1 ^ -(value & 1))
+                else:
+                    fields[number] = (kind, self._zigzag())
+            else:
+                fields[number] = (kind, kind == TRUE if kind <= FALSE else self._value(kind))
+        self._at += 1
         return Struct(fields)
 
-    def _field(self, kind: int) -> Value:
-        return kind == TRUE if kind in {TRUE, FALSE} else self._value(kind)
-
     def _value(self, kind: int) -> Value:
-        if kind in {TRUE, FALSE}:
-            return self._byte() == TRUE
-        if kind == BYTE:
-            return self._byte()
-        if kind in {I16, I32, I64}:
-            return self._zigzag()
-        if kind == DOUBLE:
-            return self._take(8)
+        if kind == STRUCT:
+            return self.struct()
         if kind == BINARY:
             return self._take(self._varint())
         if kind in {LIST, SET}:
             header = self._byte()
             count = header >> 4 if header >> 4 < 15 else self._varint()
             return List(header & 15, [self._value(header & 15) for _ in range(count)])
-        if kind == STRUCT:
-            return self.struct()
+        if kind in {I16, I32, I64}:
+            return self._zigzag()
+        if kind == DOUBLE:
+            return self._take(8)
+        if kind == BYTE:
+            return self._byte()
+        if kind in {TRUE, FALSE}:
+            return self._byte() == TRUE
         raise ValueError(f"type {kind} does not occur in Parquet's metadata")
 
     def _byte(self) -> int:
@@ -147,11 +163,11 @@ def _write_struct(out: bytearray, struct: Struct) -> None:
 def _write_value(out: bytearray, kind: int, value: Value) -> None:
     if isinstance(value, Struct):
         _write_struct(out, value)
+    elif isinstance(value, Written):
+        _write_head(out, value.item_type, value.count)
+        out += value.items
     elif isinstance(value, List):
-        count = len(value.items)
-        out.append(min(count, 15) << 4 | value.item_type)
-        if count >= 15:
-            _write_varint(out, count)
+        _write_head(out, value.item_type, len(value.items))
         for item in value.items:
             _write_value(out, value.item_type, item)
     elif isinstance(value, bytes):
@@ -164,6 +180,12 @@ def _write_value(out: bytearray, kind: int, value: Value) -> None:
         out.append(value)
     else:
         _write_varint(out, _zigzagged(value))
+
+
+def _write_head(out: bytearray, item_type: int, count: int) -> None:
+    out.append(min(count, 15) << 4 | item_type)
+    if count >= 15:
+        _write_varint(out, count)
 
 
 def _zigzagged(value: int) -> int:
