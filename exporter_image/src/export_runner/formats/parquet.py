@@ -35,7 +35,7 @@ _LEVELS: dict[Compression, int | None] = {"None": None, "Gzip": 1, "Zstd": 1}
 
 # Field numbers of github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift.
 _FILE_ROWS, _FILE_ROW_GROUPS, _FILE_CREATED_BY = 3, 4, 6
-_GROUP_COLUMNS, _GROUP_ROWS, _GROUP_FILE_OFFSET, _GROUP_ORDINAL = 1, 3, 5, 7
+_GROUP_COLUMNS, _GROUP_FILE_OFFSET, _GROUP_ORDINAL = 1, 5, 7
 _CHUNK_FILE_OFFSET, _CHUNK_METADATA = 2, 3
 _CHUNK_INDEX_OFFSETS = (4, 6)  # offset index, column index
 _METADATA_OFFSETS = (9, 10, 11, 14)  # data page, index page, dictionary page, bloom filter
@@ -55,8 +55,9 @@ class ParquetFormat(TypedFormat):
         self._compression = output.compression
         self._offset = len(_MAGIC)
         self._rows = 0
-        self._groups = thrift.Written(thrift.STRUCT, 0, bytearray())
-        self._footer: thrift.Struct | None = None
+        self._groups = bytearray()
+        self._group_count = 0
+        self._footer: bytes | None = None
 
     @classmethod
     def block_bytes(cls, asked: int, fields: Sequence[Field]) -> int:
@@ -67,8 +68,14 @@ class ParquetFormat(TypedFormat):
 
     def taken(self, file: Written) -> list[Bytes]:
         end, footer = _footer(file)
-        for group in footer.structs(_FILE_ROW_GROUPS):
-            self._take(group)
+        at = thrift.fields(footer)
+        rows, _ = thrift.integer(footer, at[_FILE_ROWS])
+        count, group = thrift.items(footer, at[_FILE_ROW_GROUPS])
+        if count != 1:
+            raise ValueError(f"polars wrote {count} row groups instead of one")
+        self._groups += thrift.rewritten(footer, self._moved(), group)
+        self._group_count += 1
+        self._rows += rows
         self._footer = footer
         self._offset += end - len(_MAGIC)
         return file.between(len(_MAGIC), end)
@@ -76,10 +83,12 @@ class ParquetFormat(TypedFormat):
     def footer(self) -> bytes:
         if self._footer is None:
             _, self._footer = _footer(self.file(self.empty()))
-        self._footer.set(_FILE_ROWS, thrift.I64, self._rows)
-        self._footer.set(_FILE_ROW_GROUPS, thrift.LIST, self._groups)
-        self._footer.set(_FILE_CREATED_BY, thrift.BINARY, _CREATED_BY)
-        metadata = thrift.write(self._footer)
+        changes: thrift.Changes = {
+            _FILE_ROWS: thrift.written(self._rows),
+            _FILE_ROW_GROUPS: thrift.head(self._group_count, thrift.STRUCT) + self._groups,
+            _FILE_CREATED_BY: thrift.written(_CREATED_BY),
+        }
+        metadata = thrift.rewritten(self._footer, changes)
         return metadata + struct.pack("<I", len(metadata)) + _MAGIC
 
     def file(self, frame: pl.DataFrame) -> Written:
@@ -93,28 +102,22 @@ class ParquetFormat(TypedFormat):
         )
         return out
 
-    def _take(self, group: thrift.Struct) -> None:
+    def _moved(self) -> thrift.Changes:
+        """What changes in a row group that is taken over as the next; an offset of 0 stands for "nowhere"."""
         by = self._offset - len(_MAGIC)
-        for chunk in group.structs(_GROUP_COLUMNS):
-            for number in (_CHUNK_FILE_OFFSET, *_CHUNK_INDEX_OFFSETS):
-                if chunk.fields.get(number, (0, 0))[1]:  # 0 stands for "nowhere"
-                    chunk.shift(number, by)
-            metadata = chunk.struct(_CHUNK_METADATA)
-            for number in _METADATA_OFFSETS:
-                metadata.shift(number, by)
-        group.shift(_GROUP_FILE_OFFSET, by)
-        if _GROUP_ORDINAL in group.fields:
-            if self._groups.count <= _MAX_ORDINAL:
-                group.set(_GROUP_ORDINAL, thrift.I16, self._groups.count)
-            else:
-                del group.fields[_GROUP_ORDINAL]  # optional, and 16 bits wide
-        self._rows += group.integer(_GROUP_ROWS)
-        self._groups.items += thrift.write(group)
-        self._groups.count += 1
+        metadata: thrift.Changes = dict.fromkeys(_METADATA_OFFSETS, by)
+        chunk = dict.fromkeys((_CHUNK_FILE_OFFSET, *_CHUNK_INDEX_OFFSETS), by)
+        # The ordinal is optional, and has 16 bits.
+        ordinal = thrift.written(self._group_count) if self._group_count <= _MAX_ORDINAL else thrift.LEFT_OUT
+        return {
+            _GROUP_COLUMNS: {**chunk, _CHUNK_METADATA: metadata},
+            _GROUP_FILE_OFFSET: by,
+            _GROUP_ORDINAL: ordinal,
+        }
 
 
-def _footer(file: Written) -> tuple[int, thrift.Struct]:
+def _footer(file: Written) -> tuple[int, bytes]:
     """Where a file's footer begins, and the footer."""
     end = file.size - 8
     (length,) = struct.unpack("<I", file.read(end, end + 4))
-    return end - length, thrift.Reader(file.read(end - length, end)).struct()
+    return end - length, file.read(end - length, end)
