@@ -85,8 +85,8 @@ def test_a_run_that_was_resumed_has_time_left_to_read_its_object_back_when_its_d
     spec = with_limits(spec_of(exporter, ("CSV", "None"), wide), on_deadline="Partial")
     killed_at(exporter, spec, 2)
     with proxies.to(exporter.postgres.port) as link:
-        link.add("bandwidth", rate=2_500)
-        done = exporter.run(reading_by(with_limits(spec, run_deadline_seconds=8), link.port))
+        link.add("bandwidth", rate=1_000)  # a busy machine takes seconds to start
+        done = exporter.run(reading_by(with_limits(spec, run_deadline_seconds=20), link.port))
     assert done.code == 0, done.said
     manifest, data = exporter.manifest(spec), exporter.read(spec.destination.key)
     told = (manifest.complete, manifest.resumed, manifest.consistency, manifest.sha256_source)

@@ -216,9 +216,9 @@ SLOW = (
 def test_the_deadline_takes_back_objects_uploads_and_checkpoint(
     exporter: Exporter, proxies: Toxiproxy, wide: str
 ) -> None:
-    spec = with_limits(spec_of(exporter, ("CSV", "None"), wide), run_deadline_seconds=10)
+    spec = with_limits(spec_of(exporter, ("CSV", "None"), wide), run_deadline_seconds=20)
     with proxies.to(exporter.s3.port) as link:
-        link.add("bandwidth", "upstream", rate=3_000)
+        link.add("bandwidth", "upstream", rate=1_500)
         target = dataclasses.replace(spec.destination, endpoint=f"http://127.0.0.1:{link.port}")
         running = exporter.start(dataclasses.replace(spec, destination=target))
         until_objects(exporter, spec, running, 1)

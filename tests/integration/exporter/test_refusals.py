@@ -143,16 +143,16 @@ def test_parquet_refuses_what_its_types_cannot_hold_and_names_the_column(exporte
 
 def test_a_run_that_takes_too_long_fails_with_a_deadline_that_would_have_done(exporter: Exporter) -> None:
     text = "SELECT n AS x, pg_sleep(0.001)::text AS y FROM generate_series(1, 1000000) AS n"
-    spec = query(exporter, text, ("x", "y"), limits=Limits(run_deadline_seconds=8, block_rows=100))
+    spec = query(exporter, text, ("x", "y"), limits=Limits(run_deadline_seconds=20, block_rows=100))
     done = refused(exporter, spec, Failure.DEADLINE_EXCEEDED)
     assert "would have sufficed" in done.message
-    assert done.seconds < 8 + WATCHDOG_SECONDS
+    assert done.seconds < 20 + WATCHDOG_SECONDS
     assert exporter.leaves_nothing(spec)
 
 
 def test_a_table_that_another_session_locks_is_named_before_the_deadline_ends_the_wait(exporter: Exporter) -> None:
     exporter.postgres.psql("CREATE TABLE public.held AS SELECT 1 AS id; GRANT SELECT ON public.held TO PUBLIC")
-    spec = exporter.spec(("id",), table="held", limits=Limits(run_deadline_seconds=10))
+    spec = exporter.spec(("id",), table="held", limits=Limits(run_deadline_seconds=20))
     with psycopg.connect(exporter.postgres.dsn) as holder:
         holder.execute("LOCK TABLE public.held IN ACCESS EXCLUSIVE MODE")
         done = refused(exporter, spec, Failure.SOURCE_UNAVAILABLE)
@@ -162,7 +162,7 @@ def test_a_table_that_another_session_locks_is_named_before_the_deadline_ends_th
 
 def test_a_partial_run_delivers_a_whole_file_of_what_was_read_in_time(exporter: Exporter) -> None:
     text = "SELECT n AS x, pg_sleep(0.001)::text AS y FROM generate_series(1, 1000000) AS n"
-    limits = Limits(run_deadline_seconds=8, on_deadline="Partial", block_rows=100)
+    limits = Limits(run_deadline_seconds=20, on_deadline="Partial", block_rows=100)
     spec = query(exporter, text, ("x", "y"), limits=limits)
     done = exporter.run(spec)
     assert done.code == 0, done.said
