@@ -18,6 +18,10 @@ from tests.services.proxies import Toxiproxy
 
 pytestmark = pytest.mark.integration
 
+PACE = 3_000
+"""Kilobytes a second from PostgreSQL: ten seconds of rows are still there when two parts have been sent. Of a run that
+reads as fast as it can all rows may be under way by then, and what happens to the session changes nothing."""
+
 
 @pytest.fixture(scope="module")
 def undisturbed() -> list[bytes]:
@@ -42,9 +46,9 @@ def test_a_lost_session_is_gone_on_from_within_the_process(
 ) -> None:
     spec = spec_of(exporter, ("CSV", "None"), wide)
     mine = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'export-runner'"
-    with proxies.to(exporter.s3.port) as link:
-        link.add("bandwidth", "upstream", rate=2_000)  # the run is not at its end before psql has begun
-        running = exporter.start(through(spec, f"http://127.0.0.1:{link.port}"))
+    with proxies.to(exporter.postgres.port) as link:
+        link.add("bandwidth", rate=PACE)
+        running = exporter.start(reading_by(spec, link.port))
         until_parts(exporter, spec, running, 2)
         exporter.postgres.psql(mine)
         done = running.finish()
@@ -64,6 +68,8 @@ def test_what_is_gone_for_good_ends_the_process_after_its_tries_and_leaves_the_c
     made = spec_of(exporter, ("CSV", "None"), wide)
     with proxies.to(exporter.postgres.port if lost == "source" else exporter.s3.port) as link:
         there = f"http://127.0.0.1:{link.port}"
+        if lost == "source":
+            link.add("bandwidth", rate=PACE)
         spec = reading_by(made, link.port) if lost == "source" else through(made, there)
         running = exporter.start(spec)
         until_parts(exporter, spec, running, 2)
