@@ -19,8 +19,9 @@ from export_runner.frames.kinds import Field, Kind
 
 VERSION = 4
 """Of the interface: `export_native_version` in native/zig/library.zig."""
-BUFFER = 256 * 1024
-"""Bytes of memory that lines are written to, at least."""
+BUFFER = 1024 * 1024
+"""Bytes of memory that lines are written to, or a multiple of it: of pieces of a few sizes each fits where another was,
+while those as long as their lines left gaps, and the process grew with the number of rows."""
 SCRATCH = 4 * 1024
 """Bytes of memory for one array's text, at first, and beside what texts will take."""
 
@@ -185,11 +186,11 @@ class TextEncoder:
         quoting: Literal["Needed", "Text", "All"] = "Needed",
         buffer: int = BUFFER,
     ) -> None:
-        """JSON with `keys`, which stand before each value; else CSV. `buffer` is the least size of a piece's memory."""
+        """JSON with `keys`, which stand before each value; else CSV. A piece's memory is a multiple of `buffer`."""
         found = library()
         assert found is not None, "the compiled helper is there"
         self._function: Any = found.export_text
-        self._least = buffer
+        self._step = buffer
         self._scratch = np.empty(SCRATCH, dtype=np.uint8)
         self._share = 1.0  # what the last block's lines took, of its rows' bytes
         encoded = [key.encode() for key in keys or ()]
@@ -240,4 +241,4 @@ class TextEncoder:
         return pieces
 
     def _memory(self, size: int) -> NDArray[np.uint8]:
-        return np.empty(max(size, self._least), dtype=np.uint8)
+        return np.empty(-(-max(size, 1) // self._step) * self._step, dtype=np.uint8)
