@@ -52,9 +52,8 @@ def at_rest(world: World, team: Team, name: str) -> None:
 
 
 def test_a_run_that_keeps_a_checkpoint_goes_on_where_it_was(world: World, team: Team) -> None:
-    team.ask(
-        "kept", source=paced(milliseconds=300), **RESUMABLE
-    )  # for half a minute: progress is read every ten seconds
+    # For half a minute: progress is read every ten seconds.
+    team.ask("kept", source=paced(milliseconds=300), **RESUMABLE)
     until_parts(world, team, "kept", 1, SECONDS)
     until("it to say when it may be done", lambda: foreseen(team, "kept"), 30)
     team.patch("kept", suspend=True)

@@ -102,8 +102,10 @@ fn take(comptime kind: Kind, data: []const u8, places: Places, column: *Column, 
         column.nulls += @intFromBool(value == null);
         switch (kind) {
             .decimal => put(i128, column.values.?, number, if (value) |bytes| try decimals.value(bytes, column.scale) else 0),
-            .text, .json, .bytea, .numeric => column.views.?[number] = view(data, place.begin, if (value) |bytes| bytes.len else 0, buffer),
-            .jsonb => column.views.?[number] = if (value) |bytes| view(data, place.begin + 1, bytes.len - 1, buffer) else view(data, 0, 0, 0),
+            .text, .json, .jsonb, .bytea, .numeric => {
+                const skipped = @intFromBool(kind == .jsonb); // its version
+                column.views.?[number] = if (value) |bytes| view(data, place.begin + skipped, bytes.len - skipped, buffer) else none;
+            },
             .uuid, .array => {
                 column.begin.?[number] = place.begin;
                 column.length.?[number] = @max(place.length, 0);
@@ -123,6 +125,8 @@ inline fn put(comptime T: type, values: [*]u8, number: usize, value: T) void {
 
 /// arrow.apache.org/docs/format/Columnar.html, "Variable-size Binary View Layout".
 pub const View = [2]u64;
+/// Of NULL.
+pub const none: View = .{ 0, 0 };
 const inline_bytes = 12;
 const masks = blk: {
     var made: [inline_bytes + 1]u128 = undefined;

@@ -36,7 +36,7 @@ pub fn run(job: *Job) copy.Status {
         if (job.valid) |valid| if (valid[number] == 0) {
             job.begin[number] = 0;
             job.length[number] = 0;
-            if (job.views) |views| views[number] = .{ 0, 0 };
+            if (job.views) |views| views[number] = columns.none;
             continue;
         };
         const value = copy.slice(data, job.begin[number], job.length[number]) orelse return .beyond;

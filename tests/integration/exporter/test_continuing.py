@@ -66,11 +66,13 @@ def test_what_is_gone_for_good_ends_the_process_after_its_tries_and_leaves_the_c
     exporter: Exporter, wide: str, proxies: Toxiproxy, undisturbed: list[bytes], *, lost: str, failure: Failure
 ) -> None:
     made = spec_of(exporter, ("CSV", "None"), wide)
-    with proxies.to(exporter.postgres.port if lost == "source" else exporter.s3.port) as link:
-        there = f"http://127.0.0.1:{link.port}"
-        if lost == "source":
+    of_source = lost == "source"
+    with proxies.to(exporter.postgres.port if of_source else exporter.s3.port) as link:
+        if of_source:
             link.add("bandwidth", rate=PACE)
-        spec = reading_by(made, link.port) if lost == "source" else through(made, there)
+            spec = reading_by(made, link.port)
+        else:
+            spec = through(made, f"http://127.0.0.1:{link.port}")
         running = exporter.start(spec)
         until_parts(exporter, spec, running, 2)
         link.cut()

@@ -54,7 +54,7 @@ KINDS: dict[type, int] = {Struct: STRUCT, bytes: BINARY, bool: TRUE, int: I32, l
 SCALARS: st.SearchStrategy[tuple[int, Value]] = st.one_of(
     st.tuples(st.just(I16), st.integers(-(2**15), 2**15 - 1)),
     st.tuples(st.just(I32), st.integers(-(2**31), 2**31 - 1)),
-    st.tuples(st.just(I64), st.integers(-(2**62), 2**62 - 1)),
+    st.tuples(st.just(I64), st.integers(-(2**63), 2**63 - 1)),
     st.tuples(st.just(BINARY), st.binary(max_size=300)),
     st.tuples(st.just(DOUBLE), st.binary(min_size=8, max_size=8)),
     st.tuples(st.just(BYTE), st.integers(0, 255)),
@@ -110,7 +110,6 @@ def changed(draw: st.DrawFn, struct: Struct) -> tuple[thrift.Changes, Struct]:
 
 def _added(struct: Struct) -> Struct:
     """Seven more in every integer that is not 0."""
-
     added: dict[int, tuple[int, Value]] = {
         number: (kind, value + 7 if value else 0)
         for number, (kind, value) in struct.fields.items()

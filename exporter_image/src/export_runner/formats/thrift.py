@@ -87,14 +87,14 @@ def _rewrite(out: bytearray, data: bytes, at: int, changes: Changes) -> int:
         if change is None:
             at = _behind(data, at, kind)
             continue
-        out += data[kept : begin if change is LEFT_OUT else at]
+        out += data[kept : begin if change == LEFT_OUT else at]
         if isinstance(change, int):
             value, at = integer(data, at)
             out += written(value + change if value else 0)
         elif isinstance(change, bytes):
             at = _behind(data, at, kind)
             out += change
-            if change is LEFT_OUT and data[at]:
+            if change == LEFT_OUT and data[at]:
                 raise ValueError("only the last field can be left out")
         elif kind == LIST:
             count, first = items(data, at)

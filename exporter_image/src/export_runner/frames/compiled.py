@@ -18,7 +18,8 @@ from export_runner.frames.kinds import Field, Kind
 PLACES = 2048
 """Values whose places are found before they are taken, column by column: what that needs stays in the processor's
 nearest cache."""
-_WRITTEN = frozenset({Kind.ARRAY, Kind.UUID})
+_TEXTS = frozenset({Kind.ARRAY, Kind.UUID})
+"""What `native.texts` makes text of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def _arrays(field: Field, rows: int) -> dict[str, NDArray[Any]]:
         return made | {"values": np.empty(rows, dtype=np.dtype(wire).newbyteorder("="))}
     if field.kind is Kind.DECIMAL:
         return made | {"values": np.empty((rows, 2), dtype=np.uint64)}
-    if field.kind in _WRITTEN:
+    if field.kind in _TEXTS:
         made |= {"begin": np.empty(rows, dtype=np.int64), "length": np.empty(rows, dtype=np.int64)}
     return made | {"views": np.empty((rows, 2), dtype=np.uint64)}
 
