@@ -72,7 +72,7 @@ class File:
 
 def main(spec_file: str, out: str) -> None:
     """Raises what a run would report."""
-    process.keep_memory()
+    process.tune()
     spec = RunSpec.from_json(Path(spec_file).read_text(encoding="utf-8"))
     meter, stop = Meter(process.started()), Stop()
     retrier = Retrier(Deadline(spec.limits.run_deadline_seconds, meter.started), stop)

@@ -121,7 +121,7 @@ def main(module: str, *arguments: str) -> int:
         bare.main(*arguments)
     else:
         process.seal()
-        process.keep_memory()
+        process.tune()
         code = __main__.main(arguments)
     clocks.spent["encode"] += _libraries()
     clocks.spent["rest"] = _of(resource.RUSAGE_SELF) - sum(clocks.spent.values(), _nothing())

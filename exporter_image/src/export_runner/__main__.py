@@ -145,7 +145,7 @@ def _finish(
 def entry() -> None:
     """The command line. Leaves without the interpreter's own end, which would wait for what still hangs."""
     process.seal()
-    process.keep_memory()
+    process.tune()
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
