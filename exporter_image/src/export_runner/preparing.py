@@ -79,7 +79,12 @@ def terms(spec: RunSpec, opened: Opened, plan: Plan) -> Terms | None:
     from export_runner import checkpoint
 
     return checkpoint.Terms(
-        content=checkpoint.content(spec, opened.fields, plan.key, os.environ.get(environment.MASK_KEY, "")),
+        content=checkpoint.content(
+            replace(spec, limits=limits(spec, opened)),
+            opened.fields,
+            plan.key,
+            os.environ.get(environment.MASK_KEY, ""),
+        ),
         fingerprint=checkpoint.fingerprint(),
         snapshot=opened.snapshot.id,
         snapshot_time=opened.snapshot.time,
@@ -99,6 +104,7 @@ def planned(spec: RunSpec, opened: Opened) -> Plan:
 
 def spread(spec: RunSpec, opened: Opened, plan: Plan, held: Held, retrier: Retrier) -> Spread | None:
     """The connections that read beside the first one; None when none was asked for. Raises `ExportError`, `Stopped`."""
+    from export_runner.formats.base import USUAL_BLOCK
     from export_runner.source import parallel
 
     source, connection = spec.source, held.connection
@@ -107,15 +113,16 @@ def spread(spec: RunSpec, opened: Opened, plan: Plan, held: Held, retrier: Retri
         return None
     made: tuple[Connection, ...] = ()
     firsts = range(0)
+    block_bytes = spec.limits.block_bytes or USUAL_BLOCK  # larger ones of a format's own would only take memory
     if not (because := parallel.unfit(source, opened.table, opened.scan, plan.key)):
         assert opened.table is not None, "what is fit is a table"
-        firsts = parallel.ranges(opened.table, spec.limits.block_bytes)
+        firsts = parallel.ranges(opened.table, block_bytes)
         timeout_ms = int(retrier.deadline.remaining() * 1000)
         join = partial(parallel.join, connection, source, opened.snapshot.exported, timeout_ms, held.helpers.append)
         made, because = parallel.gather(connection, join, source, firsts, retrier.stop)
     if because:
         retrier.note(f"{1 + len(made)} of {source.connections} connections read. {because}")
-    held.spread = parallel.Spread(made, because, firsts, parallel.AHEAD_BLOCKS * spec.limits.block_bytes)
+    held.spread = parallel.Spread(made, because, firsts, parallel.AHEAD_BLOCKS * block_bytes)
     return held.spread
 
 

@@ -15,7 +15,8 @@ import pytest
 import zstandard
 from psycopg import sql
 
-from export_contract.runspec import Compression, Format, RunSpec
+from export_contract.runspec import Compression, Format, Limits, RunSpec
+from export_runner.formats.base import USUAL_BLOCK
 from export_runner.formats.parquet import COLUMN_BYTES
 from tests.integration.exporter.conftest import USERS
 from tests.integration.exporter.runner import Exporter
@@ -153,7 +154,8 @@ def test_row_groups_of_a_wide_table_are_as_large_as_its_columns_want(exporter: E
     rows, row_bytes = 20_000, 2 + len(names) * (4 + 8)  # in COPY BINARY
     values = ", ".join(f"n + {at} AS {name}" for at, name in enumerate(names))
     query = f"SELECT {values} FROM generate_series(1::bigint, {rows}) AS n"
-    spec = exporter.spec(names, table=None, query=query, output=("Parquet", "None"))
+    limits = Limits(block_bytes=USUAL_BLOCK)
+    spec = exporter.spec(names, table=None, query=query, output=("Parquet", "None"), limits=limits)
     assert exporter.run(spec).code == 0
     found = pyarrow.parquet.ParquetFile(io.BytesIO(exporter.read(spec.destination.key)))
     groups = [found.metadata.row_group(number).num_rows for number in range(found.num_row_groups)]

@@ -3,13 +3,14 @@
 import hashlib
 import itertools
 import zlib
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from export_contract.runspec import Format
 from export_runner.formats.base import load
 from export_runner.frames.blocks import PADDING, BlockCutter, Chunk
 from export_runner.sinks.parts import DOUBLING, MAX_PARTS, MIN_PART, PartCutter, Whole, part_size
@@ -91,6 +92,15 @@ def test_ten_thousand_parts_reach_more_than_five_tebibytes() -> None:
     assert part_size(DOUBLING, 8 << 20) == 8 << 20
     assert part_size(DOUBLING + 1, 8 << 20) == 16 << 20
     assert sum(part_size(number, 8 << 20) for number in range(1, MAX_PARTS + 1)) > 5 << 40
+
+
+@pytest.mark.parametrize(("columns", "parquet"), [(1, 16), (120, 16), (256, 32)])
+def test_where_no_size_is_asked_for_blocks_of_parquet_are_larger_than_those_of_lines(
+    columns: int, parquet: int
+) -> None:
+    fields = [field(f"c{number}", "int4") for number in range(columns)]
+    sizes = {name: load(name).block_bytes(0, fields) // (1024 * 1024) for name in get_args(Format)}
+    assert sizes == {name: parquet if name == "Parquet" else 4 for name in get_args(Format)}
 
 
 @pytest.mark.parametrize(("columns", "parquet"), [(1, 4), (32, 4), (120, 15), (256, 32), (1600, 32)])

@@ -11,7 +11,7 @@ from export_contract.failures import Failure
 from export_contract.runspec import Limits, Output
 from export_runner.clock import Stop
 from export_runner.errors import ExportError
-from export_runner.formats.base import load
+from export_runner.formats.base import USUAL_BLOCK, load
 from export_runner.formats.compression import compressor
 from export_runner.frames.blocks import Chunk
 from export_runner.frames.kinds import Field
@@ -42,7 +42,7 @@ class Numbers:
 def piped(*, max_rows: int = 0, max_bytes: int = 0) -> tuple[Encoded, bytes]:
     """What a pipeline makes of the numbers under such limits, and what it sends. Raises `ExportError`."""
     stop, parts, output = Stop(), dict[int, bytes](), Output(format="CSV")
-    limits = Limits(max_rows=max_rows, max_bytes=max_bytes, block_rows=128)
+    limits = Limits(max_rows=max_rows, max_bytes=max_bytes, block_rows=128, block_bytes=USUAL_BLOCK)
     kind = load(output.format)
     encoder = Encoder(kind(Numbers.fields, output), compressor(output.compression, inside=kind.compresses_inside))
     pipeline = Pipeline(

@@ -8,7 +8,7 @@ import pytest
 
 from export_contract.runspec import Layout, Limits, Output
 from export_runner.checkpoint import START, Mark
-from export_runner.formats.base import load
+from export_runner.formats.base import USUAL_BLOCK, load
 from export_runner.formats.compression import compressor
 from export_runner.frames.blocks import Block, BlockCutter, Chunk
 from export_runner.objects import Encoder, ObjectCutter
@@ -16,7 +16,7 @@ from export_runner.sinks.parts import DOUBLING, Part, Whole, grown
 from tests.unit.exporter.copies import field
 
 FIELDS = (field("id", "int4"),)
-LIMITS = Limits(block_rows=10, object_bytes=50)
+LIMITS = Limits(block_rows=10, block_bytes=USUAL_BLOCK, object_bytes=50)
 
 
 def blocks(rows: range) -> list[Block]:

@@ -213,14 +213,15 @@ class Output:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds of one attempt. Sizes are bytes; 0 means no limit for `max_rows` and `max_bytes`."""
+    """Bounds of one attempt. Sizes are bytes; 0 means no limit for `max_rows` and `max_bytes`, and what the format does
+    best with for `block_bytes`."""
 
     run_deadline_seconds: int = 60
     on_deadline: Literal["Fail", "Partial"] = "Fail"
     max_rows: int = 0
     max_bytes: int = 0
     block_rows: int = 65_536
-    block_bytes: int = 4 * 1024 * 1024
+    block_bytes: int = 0
     part_bytes: int = 8 * 1024 * 1024
     max_value_bytes: int = 16 * 1024 * 1024
     object_bytes: int = 256 * 1024 * 1024

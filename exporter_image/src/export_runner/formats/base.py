@@ -16,6 +16,8 @@ from export_runner.frames.decoder import Column
 from export_runner.frames.kinds import Field
 
 GROUP = "export_runner.formats"
+USUAL_BLOCK = 4 * 1024 * 1024
+"""Bytes of rows that end a block where none are asked for: ADR 0004."""
 Resumes: TypeAlias = Literal["Blocks", "Objects"]
 
 
@@ -49,9 +51,9 @@ class Format(ABC):
 
     @classmethod
     def block_bytes(cls, asked: int, fields: Sequence[Field]) -> int:
-        """Bytes of rows that end a block, where so many are asked for: at least as many."""
+        """Bytes of rows that end a block, where so many are asked for: at least as many. 0: nobody asks."""
         del fields
-        return asked
+        return asked or USUAL_BLOCK
 
     @classmethod
     def media_type(cls, output: Output) -> str:

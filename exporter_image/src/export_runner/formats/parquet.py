@@ -20,6 +20,9 @@ from export_runner.formats.typed import TypedFormat, Written
 from export_runner.frames.blocks import Bytes
 from export_runner.frames.kinds import Field
 
+USUAL_GROUP = 16 * 1024 * 1024
+"""Bytes of rows in a row group where none are asked for: a block costs time whatever it holds, and who reads the file
+likes few and large groups. ADR 0003 has what larger ones save, and take in memory."""
 COLUMN_BYTES = 128 * 1024
 """Of a block, for each column: whatever it holds, a column of a row group has headers, a dictionary and statistics."""
 WIDEST_BLOCK = 32 * 1024 * 1024
@@ -61,7 +64,7 @@ class ParquetFormat(TypedFormat):
 
     @classmethod
     def block_bytes(cls, asked: int, fields: Sequence[Field]) -> int:
-        return max(asked, min(len(fields) * COLUMN_BYTES, WIDEST_BLOCK))
+        return max(asked or USUAL_GROUP, min(len(fields) * COLUMN_BYTES, WIDEST_BLOCK))
 
     def header(self) -> bytes:
         return _MAGIC
