@@ -85,7 +85,7 @@ class File:
 def main(spec_file: str, out: str) -> None:
     """Raises what a run would report."""
     process.tune()
-    parts.hashlib = SimpleNamespace(sha256=Unhashed)  # type: ignore[attr-defined]
+    parts.hashlib = SimpleNamespace(sha256=Unhashed)  # type: ignore[assignment, attr-defined]
     spec = RunSpec.from_json(Path(spec_file).read_text(encoding="utf-8"))
     meter, stop = Meter(process.started()), Stop()
     retrier = Retrier(Deadline(spec.limits.run_deadline_seconds, meter.started), stop)

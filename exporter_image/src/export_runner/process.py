@@ -12,6 +12,8 @@ from pathlib import Path
 
 _PR_SET_DUMPABLE = 4  # prctl(2)
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # mallopt(3)
+_POLARS = "_RJEM_MALLOC_CONF"  # the jemalloc that is in polars: jemalloc(3), "opt.dirty_decay_ms"
+_DECAY = "dirty_decay_ms:10000"  # polars' own is half a second
 _KEPT = 256 * 1024 * 1024
 _LARGEST = 32 * 1024 * 1024  # that mallopt takes
 
@@ -56,6 +58,7 @@ def _keep_memory() -> None:
     hand out each of their pages anew, zeroed. One arena serves all threads, for what one gives back another takes."""
     import ctypes
 
+    os.environ.setdefault(_POLARS, _DECAY)
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
         for parameter, value in ((_TRIM_THRESHOLD, _KEPT), (_MMAP_THRESHOLD, _LARGEST), (_ARENA_MAX, 1)):
