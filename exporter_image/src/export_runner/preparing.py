@@ -224,6 +224,7 @@ def encoder(spec: RunSpec) -> tuple[Callable[[Opened], Opened], EncoderMaker]:
     chosen = load(output.format)
 
     def make(fields: tuple[Field, ...], start: Mark) -> Encoder:
+        Task("load-format", chosen.prepare)
         plain = (start.plain_bytes, start.plain_crc) if start.parts else None
         made = compressor(output.compression, inside=chosen.compresses_inside, plain=plain)
         return Encoder(chosen(fields, output), made, start)

@@ -8,12 +8,13 @@ readers have known longer than views. Compression is that of the batches' buffer
 from __future__ import annotations
 
 import struct
-from typing import IO, ClassVar, cast
-
-import polars as pl
+from typing import IO, TYPE_CHECKING, ClassVar, cast
 
 from export_runner.formats.typed import TypedFormat, Written
 from export_runner.frames.blocks import Bytes
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _END = struct.pack("<II", 0xFFFFFFFF, 0)
 """A message of no bytes ends a stream."""
@@ -33,11 +34,13 @@ class ArrowStreamFormat(TypedFormat):
         return _END
 
     def file(self, frame: pl.DataFrame) -> Written:
+        from polars import CompatLevel
+
         out = Written()
         frame.write_ipc_stream(
             cast("IO[bytes]", out),  # it needs no more of it
             compression="zstd" if self._output.compression == "Zstd" else "uncompressed",
-            compat_level=pl.CompatLevel.oldest(),
+            compat_level=CompatLevel.oldest(),
         )
         return out
 

@@ -43,6 +43,10 @@ class Format(ABC):
         self.nulled: Counter[str] = Counter()
         """Values that the format has no place for and that became NULL, counted by the column's name."""
 
+    @classmethod  # noqa: B027 - many need nothing more
+    def prepare(cls) -> None:
+        """Loads what encoding takes, while the first rows are on their way. Called on a thread of its own."""
+
     @classmethod
     def reads(cls, fields: Sequence[Field], output: Output) -> tuple[Field, ...]:
         """The columns as they are to be read: those that must come as PostgreSQL's own text are marked `as_text`."""

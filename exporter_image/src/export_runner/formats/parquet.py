@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import IO, ClassVar, Literal, cast
-
-import polars as pl
+from typing import IO, TYPE_CHECKING, ClassVar, Literal, cast
 
 from export_contract.runspec import Compression, Output
 from export_runner.formats import thrift
@@ -19,6 +17,9 @@ from export_runner.formats.base import Resumes
 from export_runner.formats.typed import TypedFormat, Written
 from export_runner.frames.blocks import Bytes
 from export_runner.frames.kinds import Field
+
+if TYPE_CHECKING:
+    import polars as pl
 
 USUAL_GROUP = 16 * 1024 * 1024
 """Bytes of rows in a row group where none are asked for: a block costs time whatever it holds, and who reads the file

@@ -129,3 +129,8 @@ class Field:
         packed = self.modifier - 4
         precision, scale = (packed >> 16) & 0xFFFF, ((packed & 0x7FF) ^ 1024) - 1024
         return (precision, scale) if 0 <= scale <= precision <= MAX_DIGITS else None
+
+
+def may_not_fit(field: Field) -> bool:
+    """Has PostgreSQL values of its type that Arrow's type has no place for?"""
+    return field.kind in MOMENTS or field.kind is Kind.DECIMAL
