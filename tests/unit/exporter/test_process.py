@@ -58,6 +58,7 @@ def test_a_kernel_that_refuses_the_tuning_is_left_as_it_is(monkeypatch: pytest.M
     def refuse(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
+    monkeypatch.setenv("_RJEM_MALLOC_CONF", "dirty_decay_ms:500")  # is left as well, and not given to other tests
     monkeypatch.setattr("os.sched_setscheduler", refuse, raising=False)
     monkeypatch.setattr("ctypes.CDLL", refuse)
     process.tune()
