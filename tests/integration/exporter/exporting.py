@@ -55,6 +55,7 @@ def exported(
         compression = compressor(output.compression, inside=kind.compresses_inside)
         encoder = Encoder(kind(opened.fields, output), compression)
         rows = Reader(connection, opened, limits.max_value_bytes, Stop())
+        limits = dataclasses.replace(limits, block_bytes=kind.block_bytes(limits.block_bytes, opened.fields))
         data, done = through_pipeline(rows, encoder, limits)
     whole = data if kind.compresses_inside else unpacked(data, output.compression)
     return Exported(whole, opened.fields, done.rows, done.nulled)
@@ -79,7 +80,7 @@ def snapshot(
 
 
 def through_pipeline(rows: Rows, encoder: Encoder, limits: Limits) -> tuple[bytes, Encoded]:
-    """The object's bytes, in the order of its parts."""
+    """The object's bytes, in the order of its parts. `limits` names the size of its blocks."""
     parts: dict[int, bytes] = {}
 
     def send(part: Part) -> None:

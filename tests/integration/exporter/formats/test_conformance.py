@@ -16,6 +16,7 @@ from export_contract import outputs
 from export_contract.failures import Failure
 from export_contract.runspec import Compression, Limits, Output
 from export_runner.errors import ExportError
+from export_runner.formats.base import USUAL_BLOCK
 from export_runner.formats.compression import compressor
 from export_runner.frames import arrow
 from export_runner.frames.blocks import Block, BlockCutter, Chunk
@@ -44,7 +45,7 @@ INSERT INTO suite.rows (t, b, i, d, f, y, m, u, a, s) SELECT
 INSERT INTO suite.rows DEFAULT VALUES;
 """
 QUERY = "SELECT * FROM suite.rows ORDER BY n"
-SMALL = Limits(block_rows=7)
+SMALL = Limits(block_rows=7, block_bytes=USUAL_BLOCK)
 
 
 class Replayed:
