@@ -128,7 +128,9 @@ class Contestant:
         if self.kind == "bare":
             return Command([sys.executable, "-m", "tests.bench.bare", file, place.out], variables)
         expected = place.exporter.s3.data / BUCKET / checkpoint if checkpoint else None
-        return Command([sys.executable, "-m", "export_runner", "run", "--spec", file], variables, expected=expected)
+        return Command(
+            [sys.executable, "-m", "export_runner.start", "run", "--spec", file], variables, expected=expected
+        )
 
     def collect(self, place: Place, said: str) -> tuple[Path, dict[str, float]]:
         """The output as a file, and the seconds by step where the contestant tells them. What is in S3 is read from

@@ -14,7 +14,6 @@ from export_runner.checkpoint import START, Mark
 from export_runner.formats.base import Format
 from export_runner.formats.compression import Compressor
 from export_runner.frames.blocks import Block, Bytes
-from export_runner.frames.decoder import decode, slices
 from export_runner.frames.kinds import Field
 from export_runner.sinks.parts import Part, PartCutter, Whole, grown
 
@@ -42,6 +41,8 @@ class Encoder:
         head = self._head()
         pieces = self._format.compiled(block)
         if pieces is None:
+            from export_runner.frames.decoder import decode, slices
+
             parts = [decode(block, fields)] if self._format.whole_blocks else slices(block, fields)
             pieces = [self._format.block(columns) for columns in parts]
         return self._compressor.block([head, *pieces])
@@ -108,15 +109,13 @@ class ObjectCutter:
 
     def block(self, block: Block, fields: tuple[Field, ...]) -> list[Part]:
         """The parts that the block completes. Raises `ExportError`, `CorruptCopy`."""
-        from export_runner.source.keys import last_key
-
         opened = self._open = self._open or self._opened(START)
         parts = list(opened.cutter.add(opened.encoder.block(block, fields)))
         self.rows += block.rows
         reached = self._several and opened.cutter.bytes >= grown(self._number, self._limits.object_bytes)
         if not parts and not reached:
             return []
-        behind = Mark(last_key=last_key(block, fields, self._key))
+        behind = Mark(last_key=self._last_key(block, fields))
         return self._ended(opened, parts, behind) if reached else self._marked(opened, parts, behind)
 
     def finish(self, *, complete: bool) -> list[Part]:
@@ -124,6 +123,13 @@ class ObjectCutter:
         if self._open is None:  # the last object ended with the last row
             return []
         return self._ended(self._open, [], Mark(ended=True, complete=complete))
+
+    def _last_key(self, block: Block, fields: tuple[Field, ...]) -> tuple[str, ...]:
+        if not self._key:
+            return ()
+        from export_runner.source.last_key import last_key
+
+        return last_key(block, fields, self._key)
 
     def _opened(self, start: Mark) -> _Open:
         self._number += 1

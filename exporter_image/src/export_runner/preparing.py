@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from export_contract import environment
@@ -222,9 +222,10 @@ def encoder(spec: RunSpec) -> tuple[Callable[[Opened], Opened], EncoderMaker]:
 
     output = spec.output
     chosen = load(output.format)
+    prepare = cache(lambda: Task("load-format", chosen.prepare))
 
     def make(fields: tuple[Field, ...], start: Mark) -> Encoder:
-        Task("load-format", chosen.prepare)
+        prepare()
         plain = (start.plain_bytes, start.plain_crc) if start.parts else None
         made = compressor(output.compression, inside=chosen.compresses_inside, plain=plain)
         return Encoder(chosen(fields, output), made, start)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from export_contract.failures import Failure
-from export_contract.manifest import Column, Manifest, ObjectRef, Segment
 from export_contract.runspec import RunSpec
 from export_runner.errors import ExportError
 from export_runner.meter import Meter
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # heavy: they load while connections are made
+    from export_contract.manifest import Manifest, ObjectRef, Segment
     from export_runner.checkpoint import Checkpoint, Mark, Terms
     from export_runner.pipeline import Encoded
     from export_runner.source.catalog import Opened
@@ -68,6 +67,10 @@ def manifest(
     spec: RunSpec, opened: Opened, encoded: Encoded, objects: tuple[ObjectRef, ...], way: Way, *, started_at: str
 ) -> Manifest:
     """The manifest of what was read from `opened` and stored as `objects`."""
+    from importlib.metadata import version
+
+    from export_contract.manifest import Column, Manifest
+
     segments = way.segments(encoded.rows)
     first = segments[0] if segments else None
     read_back = any(not whole.sha256 for whole in encoded.objects)

@@ -1,5 +1,6 @@
 """What the image starts: first of all, that no word to stop is lost."""
 
+import gc
 import os
 import signal
 
@@ -12,6 +13,12 @@ def entry() -> None:
     """
     if os.getpid() == 1:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    gc.disable()  # what is loaded stays: looking for garbage among it takes a while
     from export_runner import __main__
 
+    gc.enable()
     __main__.entry()
+
+
+if __name__ == "__main__":
+    entry()

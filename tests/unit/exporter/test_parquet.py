@@ -3,8 +3,6 @@
 import gc
 import io
 import struct
-import subprocess
-import sys
 import tracemalloc
 from unittest.mock import patch
 
@@ -20,24 +18,6 @@ pytestmark = pytest.mark.unit
 
 COLUMNS = 20
 BLOCKS = 40
-
-BEFORE_ROWS = """
-import sys
-import export_runner.pipeline, export_runner.source.copying
-from export_contract.runspec import Output
-from export_runner.formats.base import load
-for name in ("Parquet", "ArrowStream"):
-    made = load(name)
-    made(made.reads((), Output(format=name)), Output(format=name))
-    print(name, "polars" in sys.modules)
-made.prepare()
-print("polars" in sys.modules)
-"""
-
-
-def test_rows_can_be_asked_for_before_polars_is_loaded() -> None:
-    done = subprocess.run([sys.executable, "-c", BEFORE_ROWS], capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("Parquet False\nArrowStream False\nTrue\n", "")
 
 
 def test_a_row_group_leaves_no_more_in_memory_than_its_entry_in_the_footer() -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import entry_points
-from typing import ClassVar, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, cast
 
 from export_contract.failures import Failure
 from export_contract.runspec import Output
 from export_runner.errors import ExportError
 from export_runner.frames.blocks import Block, Bytes
-from export_runner.frames.decoder import Column
 from export_runner.frames.kinds import Field
+
+if TYPE_CHECKING:
+    from export_runner.frames.decoder import Column
 
 GROUP = "export_runner.formats"
 USUAL_BLOCK = 4 * 1024 * 1024
@@ -99,6 +102,7 @@ class Format(ABC):
         self.nulled[field.name] += count
 
 
+@cache  # looking through what is installed takes milliseconds
 def load(name: str) -> type[Format]:
     """The format of that name. Raises `ExportError` (InvalidRunSpec) when none is installed."""
     for entry in entry_points(group=GROUP, name=name):

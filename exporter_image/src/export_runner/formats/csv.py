@@ -9,15 +9,18 @@ is the NULL text: a value that looks like it is quoted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
 
 from export_contract.runspec import Output
 from export_runner.formats.base import Format
 from export_runner.formats.csv_dialect import FORMULA_STARTS, Dialect
-from export_runner.frames import native
 from export_runner.frames.blocks import Block, Bytes
-from export_runner.frames.decoder import Column
 from export_runner.frames.kinds import Field
+
+if TYPE_CHECKING:
+    from export_runner.frames.decoder import Column
+    from export_runner.frames.native import TextEncoder
 
 ONE_COLUMN_NULL = "\\N"
 COMPILED_DELIMITERS = frozenset(",;\t|")
@@ -34,26 +37,28 @@ class CsvFormat(Format):
         super().__init__(fields, output)
         options = output.csv
         self._options = options
-        self._dialect = dialect = Dialect(
+        self._dialect = Dialect(
             options.delimiter,
             _LINE_ENDS[options.line_end],
             options.null_text or (ONE_COLUMN_NULL if len(fields) == 1 else ""),
             "Text" if options.quoting == "Needed" and len(fields) == 1 else options.quoting,
             options.neutralise_formulas,
         )
-        self._compiled: native.TextEncoder | None = None
-        if (
-            not dialect.neutralise_formulas
-            and dialect.delimiter in COMPILED_DELIMITERS
-            and native.library() is not None
-        ):
-            self._compiled = native.TextEncoder(
-                self._fields,
-                line_end=dialect.line_end,
-                delimiter=dialect.delimiter,
-                null_text=dialect.null_text,
-                quoting=dialect.quoting,
-            )
+
+    @cached_property
+    def _compiled(self) -> TextEncoder | None:
+        from export_runner.frames import native
+
+        dialect = self._dialect
+        if dialect.neutralise_formulas or dialect.delimiter not in COMPILED_DELIMITERS or native.library() is None:
+            return None
+        return native.TextEncoder(
+            self._fields,
+            line_end=dialect.line_end,
+            delimiter=dialect.delimiter,
+            null_text=dialect.null_text,
+            quoting=dialect.quoting,
+        )
 
     def compiled(self, block: Block) -> list[Bytes] | None:
         return None if self._compiled is None else self._compiled.block(block)

@@ -13,14 +13,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
 
 from export_contract.runspec import JsonOptions, Output
 from export_runner.formats.base import Format
-from export_runner.frames import native
 from export_runner.frames.blocks import Block, Bytes
-from export_runner.frames.decoder import Column
 from export_runner.frames.kinds import MAY_NOT_BE_FINITE, Field
+
+if TYPE_CHECKING:
+    from export_runner.frames.decoder import Column
+    from export_runner.frames.native import TextEncoder
 
 
 class NdjsonFormat(Format):
@@ -34,9 +37,14 @@ class NdjsonFormat(Format):
         super().__init__(fields, output)
         names = [json.dumps(field.name, ensure_ascii=False) for field in fields]
         self._keys = [("{" if number == 0 else ",") + name + ":" for number, name in enumerate(names)]
-        self._compiled: native.TextEncoder | None = None
-        if self._output.json == JsonOptions() and native.library() is not None:
-            self._compiled = native.TextEncoder(self._fields, line_end=self.separator, keys=self._keys)
+
+    @cached_property
+    def _compiled(self) -> TextEncoder | None:
+        from export_runner.frames import native
+
+        if self._output.json != JsonOptions() or native.library() is None:
+            return None
+        return native.TextEncoder(self._fields, line_end=self.separator, keys=self._keys)
 
     @classmethod
     def reads(cls, fields: Sequence[Field], output: Output) -> tuple[Field, ...]:

@@ -17,16 +17,15 @@ from export_contract.failures import Failure
 from export_contract.runspec import Output
 from export_runner.errors import ExportError
 from export_runner.formats.base import Format
-from export_runner.frames import compiled, native
 from export_runner.frames.blocks import Block, Bytes
-from export_runner.frames.compiled import Viewed
-from export_runner.frames.decoder import Column
 from export_runner.frames.kinds import Field, may_not_fit
 
 if TYPE_CHECKING:  # it takes a tenth of a second to load: see `prepare`
     import polars as pl
 
     from export_runner.formats.typed_frames import Frames
+    from export_runner.frames.compiled import Viewed
+    from export_runner.frames.decoder import Column
 
 
 class Written:
@@ -97,6 +96,8 @@ class TypedFormat(Format):
         return b"".join(self.taken(self.file(self.frame(columns))))
 
     def compiled(self, block: Block) -> list[Bytes] | None:
+        from export_runner.frames import compiled, native
+
         if native.library() is None:
             return None
         # Step by step, so that each is given back when the next is made of it.

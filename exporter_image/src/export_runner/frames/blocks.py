@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # numpy takes a tenth of the start to load: when the first rows are there, and not before
+    import numpy as np
+    from numpy.typing import NDArray
 
 Bytes = bytes | memoryview
 """Of memory that nobody changes any more."""
@@ -51,6 +53,8 @@ class Block:
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """Bytes by row."""
+        import numpy as np
+
         return np.concatenate([chunk.lengths for chunk in self.chunks])
 
     @cached_property
@@ -76,6 +80,8 @@ class BlockCutter:
 
     def add(self, chunk: Chunk) -> Iterator[Block]:
         """The blocks that the chunk completes."""
+        import numpy as np
+
         ends = np.cumsum(chunk.lengths)
         row = offset = 0
         while row < chunk.rows:

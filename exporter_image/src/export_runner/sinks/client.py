@@ -18,6 +18,7 @@ from export_contract.runspec import Destination
 from export_runner.credentials import Files
 from export_runner.errors import ExportError
 from export_runner.retry import Retrier
+from export_runner.sinks import models
 from export_runner.sinks.errors import S3Error, cut_off, from_botocore
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def make(destination: Destination, connections: int, keys: Mapping[str, str] | N
     )
     try:
         session = botocore.session.get_session()
+        models.use(session)
         session.set_default_client_config(config)  # also of the client that asks STS for a web identity's credentials
         if directory := os.environ.get(environment.S3_CREDENTIALS_DIR):
             chain = session.get_component("credential_provider")

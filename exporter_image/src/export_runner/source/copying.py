@@ -62,8 +62,6 @@ class Reader:
         try:
             with closing(self._read()) as chunks:
                 for chunk in chunks:
-                    if self.first_row_at is None:
-                        self.first_row_at = time.monotonic()
                     rows = chunk.rows
                     yield chunk
                     del chunk
@@ -82,7 +80,7 @@ class Reader:
             return copy(query, self.fields, self._max_value_bytes, opened.table)
 
         if not spread.helpers:
-            return copied(self._connection, statement(opened.query), self._look)
+            return copied(self._connection, statement(opened.query), self._look, self._began)
         return in_order(
             (self._connection, *spread.helpers),
             lambda number: statement(within(opened.source, spread.firsts, number)),
@@ -90,7 +88,11 @@ class Reader:
             ahead_bytes=spread.ahead_bytes,
             stop=self._stop,
             look=self._look,
+            began=self._began,
         )
+
+    def _began(self) -> None:
+        self.first_row_at = self.first_row_at or time.monotonic()
 
     def _look(self) -> None:
         self._beat()

@@ -16,13 +16,9 @@ from psycopg import sql
 from export_contract.failures import Failure
 from export_contract.runspec import Relation, Source
 from export_runner.errors import ExportError
-from export_runner.frames.blocks import Block, Chunk
-from export_runner.frames.decoder import Column, Fixed, decode
 from export_runner.frames.kinds import Field, Kind
-from export_runner.frames.text import POSTGRESQL, rendered
 from export_runner.source.connect import Connection
 
-_RENDERED = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.UUID})
 _INEXACT = frozenset({Kind.FLOAT4, Kind.FLOAT8})
 
 # Types of pg_catalog and enums: their operators are found with an empty search_path, which is how rows are read. Tables
@@ -101,24 +97,3 @@ def ordered(query: sql.Composed, fields: Sequence[Field], key: Sequence[str], af
         )
         behind = sql.SQL(" WHERE ({}) > ({})").format(columns, values)
     return sql.SQL("SELECT * FROM ({}) AS keyed{} ORDER BY {}").format(query, behind, columns)
-
-
-def last_key(block: Block, fields: Sequence[Field], key: Sequence[str]) -> tuple[str, ...]:
-    """The values of the block's last row, as texts that PostgreSQL reads back the same."""
-    if not key:
-        return ()
-    last = block.chunks[-1]
-    row = Chunk(last.data[len(last.data) - int(last.lengths[-1]) :], last.lengths[-1:])
-    columns = {column.field.name: column for column in decode(Block([row], 0), fields)}
-    return tuple(_text(columns[name]) for name in key)
-
-
-def _text(column: Column) -> str:
-    if column.field.kind in _RENDERED:
-        column = rendered(column, POSTGRESQL)
-    if isinstance(column, Fixed):
-        value = column.values[0]
-        return str(bool(value)) if column.field.kind is Kind.BOOL else str(int(value))
-    begin, size = int(column.begin[0]), int(column.length[0])
-    data = column.data[begin : begin + size].tobytes()
-    return "\\x" + data.hex() if column.field.kind is Kind.BYTEA else data.decode()

@@ -149,10 +149,11 @@ def in_order(
     ahead_bytes: int,
     stop: Stop,
     look: Callable[[], None],
+    began: Callable[[], None] = lambda: None,
 ) -> Generator[Chunk]:
     """The rows of ranges 0 to `count` - 1, which `statement` asks for, in order. At most `ahead_bytes` a connection
     wait in memory. What ends a connection's reading, by an error or by what `look` raises, is raised where the rows
-    before it have been given."""
+    before it have been given. `began` is called when the first row of each range is there."""
     inner = stop.child()
     queues = [ByteQueue[_Item](ahead_bytes, AHEAD_CHUNKS, inner) for _ in connections]
 
@@ -163,7 +164,7 @@ def in_order(
     def read(connection: Connection, queue: ByteQueue[_Item], numbers: Iterable[int]) -> None:
         try:
             for number in numbers:
-                with closing(copied(connection, statement(number), watched)) as chunks:
+                with closing(copied(connection, statement(number), watched, began)) as chunks:
                     for chunk in chunks:
                         queue.put(_Item(chunk))
                         del chunk

@@ -7,7 +7,6 @@ import struct
 import time
 from collections.abc import Callable, Generator
 
-import numpy as np
 import psycopg
 from psycopg import pq, sql
 
@@ -15,7 +14,6 @@ from export_contract.failures import Failure
 from export_runner.errors import ExportError
 from export_runner.frames.blocks import Chunk
 from export_runner.source.connect import Connection
-from export_runner.source.drain import drain
 
 HAND_SECONDS = 0.5
 """Rows that came are handed on after so long, however few they are, so that progress shows them."""
@@ -32,9 +30,12 @@ _SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 _TRAILER = b"\xff\xff"
 
 
-def copied(connection: Connection, statement: sql.Composed, look: Callable[[], None]) -> Generator[Chunk]:
+def copied(
+    connection: Connection, statement: sql.Composed, look: Callable[[], None], began: Callable[[], None] = lambda: None
+) -> Generator[Chunk]:
     """The rows of a COPY BINARY, without its file header and trailer. `look` is called at least every `POLL_SECONDS`
-    while the server is waited for, and ends the reading by what it raises. Raises psycopg's errors, `ExportError`."""
+    while the server is waited for, and ends the reading by what it raises; `began` is called when the first row is
+    there. Raises psycopg's errors, `ExportError`."""
     pgconn = connection.pgconn
     pgconn.send_query(statement.as_bytes(connection))
     poll = select.poll()
@@ -54,8 +55,39 @@ def copied(connection: Connection, statement: sql.Composed, look: Callable[[], N
     while pgconn.is_busy():
         wait()
     _expect(pgconn.get_result(), pq.ExecStatus.COPY_OUT)
+    while (message := pgconn.get_copy_data(1))[0] == 0:
+        wait()
+    if message[0] > 0:
+        row = _without_header(bytes(message[1]))
+        if row not in {b"", _TRAILER}:
+            began()
+            yield _one(row)
+            del row
+        yield from _drained(pgconn, look, wait)
+    _expect(pgconn.get_result(), pq.ExecStatus.COMMAND_OK)
+    while pgconn.get_result() is not None:  # the end of the answer: another statement may follow
+        pass
+
+
+def _without_header(message: bytes) -> bytes:
+    """The file header comes with the first row, or with the trailer."""
+    if not message.startswith(_SIGNATURE):
+        raise ExportError(Failure.SOURCE_QUERY_FAILED, "What answers is no COPY BINARY of PostgreSQL.")
+    (extension,) = struct.unpack_from("!i", message, len(_SIGNATURE) + 4)
+    return message[len(_SIGNATURE) + 8 + int(extension) :]
+
+
+def _one(row: bytes) -> Chunk:
+    import numpy as np  # not sooner: it takes a while to load, and the server is at work meanwhile
+
+    return Chunk(row, np.array([len(row)], dtype=np.int64))
+
+
+def _drained(pgconn: pq.abc.PGconn, look: Callable[[], None], wait: Callable[[], None]) -> Generator[Chunk]:
+    from export_runner.source.drain import drain
+
     drained = drain(pgconn)
-    handed, first = time.monotonic(), True
+    handed = time.monotonic()
     try:
         while True:
             state = drained.fill()
@@ -66,23 +98,18 @@ def copied(connection: Connection, statement: sql.Composed, look: Callable[[], N
             if drained.rows:
                 look()
                 chunk = drained.take()
-                if first:
-                    chunk, first = _without_header(chunk), False
                 # The server sends each row as one message: src/backend/commands/copyto.c, CopySendEndOfRow. The
                 # decoder checks that what was taken for a row is one.
-                if chunk.rows and chunk.lengths[-1] == len(_TRAILER) and chunk.data[-len(_TRAILER) :] == _TRAILER:
+                if chunk.lengths[-1] == len(_TRAILER) and chunk.data[-len(_TRAILER) :] == _TRAILER:
                     chunk = Chunk(chunk.data[: -len(_TRAILER)], chunk.lengths[:-1])  # no row is: -1 is no count
                 if chunk.rows:
                     yield chunk
                 del chunk
                 handed = time.monotonic()
             if state < 0:
-                break
+                return
     finally:
         drained.close()
-    _expect(pgconn.get_result(), pq.ExecStatus.COMMAND_OK)
-    while pgconn.get_result() is not None:  # the end of the answer: another statement may follow
-        pass
 
 
 def _expect(result: pq.abc.PGresult | None, status: pq.ExecStatus) -> None:
@@ -91,14 +118,3 @@ def _expect(result: pq.abc.PGresult | None, status: pq.ExecStatus) -> None:
     if result is None:
         raise ExportError(Failure.SOURCE_UNAVAILABLE, "PostgreSQL ended the COPY without a word.", transient=True)
     raise psycopg.errors.error_from_result(result)
-
-
-def _without_header(chunk: Chunk) -> Chunk:
-    """The file header comes with the first row, or with the trailer."""
-    if chunk.data[: len(_SIGNATURE)] != _SIGNATURE:
-        raise ExportError(Failure.SOURCE_QUERY_FAILED, "What answers is no COPY BINARY of PostgreSQL.")
-    (extension,) = struct.unpack_from("!i", chunk.data, len(_SIGNATURE) + 4)
-    header = len(_SIGNATURE) + 8 + int(extension)
-    rest = int(chunk.lengths[0]) - header
-    lengths = np.concatenate(([rest], chunk.lengths[1:])) if rest else chunk.lengths[1:]
-    return Chunk(chunk.data[header:], lengths)
