@@ -20,8 +20,8 @@ from export_runner.frames.kinds import Field, Kind
 VERSION = 4
 """Of the interface: `export_native_version` in native/zig/library.zig."""
 BUFFER = 1024 * 1024
-"""Bytes of memory that lines are written to, or a multiple of it: of pieces of a few sizes each fits where another was,
-while those as long as their lines left gaps, and the process grew with the number of rows."""
+"""Bytes of memory that lines are written to. All pieces have it, as have those that rows are read into, so that each
+fits where another was: pieces of several sizes leave gaps, and the process grows with the number of rows."""
 SCRATCH = 4 * 1024
 """Bytes of memory for one array's text, at first, and beside what texts will take."""
 
@@ -186,13 +186,13 @@ class TextEncoder:
         quoting: Literal["Needed", "Text", "All"] = "Needed",
         buffer: int = BUFFER,
     ) -> None:
-        """JSON with `keys`, which stand before each value; else CSV. A piece's memory is a multiple of `buffer`."""
+        """JSON with `keys`, which stand before each value; else CSV. Pieces have `buffer` bytes of memory, or what the
+        largest row takes."""
         found = library()
         assert found is not None, "the compiled helper is there"
         self._function: Any = found.export_text
-        self._step = buffer
+        self._buffer = buffer
         self._scratch = np.empty(SCRATCH, dtype=np.uint8)
-        self._share = 1.0  # what the last block's lines took, of its rows' bytes
         encoded = [key.encode() for key in keys or ()]
         self._ends = np.cumsum([len(key) for key in encoded] or [0], dtype=np.uintp)
         null, end = null_text.encode(), line_end.encode()
@@ -210,10 +210,9 @@ class TextEncoder:
         )
 
     def block(self, block: Block) -> list[Bytes]:
-        """The block's lines, in pieces: one, if they take no more of its rows' bytes than those of the block before.
-        Raises `CorruptCopy`."""
+        """The block's lines, in pieces. Raises `CorruptCopy`."""
         job, pieces = self._job, list[Bytes]()
-        out, at = self._memory(int(block.size * self._share * 1.02)), 0
+        out, at = np.empty(self._buffer, dtype=np.uint8), 0
         for chunk in block.chunks:
             data = np.frombuffer(chunk.data, dtype=np.uint8)
             lengths: NDArray[np.int64] = np.ascontiguousarray(chunk.lengths, dtype=np.int64)
@@ -235,10 +234,6 @@ class TextEncoder:
                 if at:
                     pieces.append(out[:at].data)
                 # One row may be larger than all that was there.
-                out, at = self._memory(len(data) - job.offset if at else 2 * len(out)), 0
+                out, at = np.empty(self._buffer if at else 2 * len(out), dtype=np.uint8), 0
         pieces.append(out[:at].data)
-        self._share = sum(map(len, pieces)) / max(block.size, 1)
         return pieces
-
-    def _memory(self, size: int) -> NDArray[np.uint8]:
-        return np.empty(-(-max(size, 1) // self._step) * self._step, dtype=np.uint8)
