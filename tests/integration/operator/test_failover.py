@@ -169,10 +169,11 @@ class Story:
 
 
 class Weather:
-    """Befalls calls at random. What a real API server never says of a call is not said of it."""
+    """Befalls calls at random, with what has befallen the fewest; only with what an API server says of such a call."""
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
+        self._befallen: Counter[Fault] = Counter()
 
     def __call__(self, call: Call) -> Fault | None:
         if self._chance.random() > BAD_WEATHER or "coordination.k8s.io" in call.path:
@@ -183,7 +184,10 @@ class Weather:
         faults += [Loss(done=False), Loss(done=True)]
         if call.method in {"PUT", "PATCH"}:
             faults.append(Refusal(409))
-        return self._chance.choice(faults)
+        fewest = min(self._befallen[each] for each in faults)
+        fault = self._chance.choice([each for each in faults if self._befallen[each] == fewest])
+        self._befallen[fault] += 1
+        return fault
 
 
 @pytest.fixture(scope="module")
