@@ -21,6 +21,8 @@ from tests.services import host
 Kind = Literal["bare", "shipped", "peer"]
 REFERENCE = "psql-csv"
 """Every ratio is to this one, in the same run."""
+REFERENCE_RUNS = 4
+"""In a round: runs of one command differ by a fifth, and what they say of this one goes into every ratio."""
 CURSOR = "cursor-csv"
 LONG_SECONDS = 3600
 """The run deadline while measuring: none of them is about it."""
@@ -72,6 +74,8 @@ class Contestant:
     block_bytes: int = Limits().block_bytes
     tells_null: bool = True
     """False: NULL and the empty text look the same in its output, and are compared so."""
+    a_round: int = 1
+    """How often it is run in a round."""
 
     @property
     def spare(self) -> bool:
@@ -188,7 +192,7 @@ def _polars(library: str, name: str, form: str) -> Contestant:
 
 
 CONTESTANTS: tuple[Contestant, ...] = (
-    Contestant(REFERENCE, "psql \\copy csv", "peer", "CSV", library="psql"),
+    Contestant(REFERENCE, "psql \\copy csv", "peer", "CSV", library="psql", a_round=REFERENCE_RUNS),
     Contestant("psql-binary", "psql \\copy binary", "peer", "Binary", library="psql"),
     *(_bare(form, connections) for form in ("CSV", "NDJSON", "Parquet") for connections in (1, 2)),
     _bare("JSON", 1),

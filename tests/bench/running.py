@@ -163,7 +163,8 @@ class World:
                 once = self._expected(each, suite.table)
                 size = self._scales[suite.table] * probed
                 # Each output is hashed, and the first of each is read and compared as well.
-                seconds += self._repeats(each, suite.table, options.repeats) * (once + size / HASHED + 0.3)
+                runs = self._repeats(each, suite.table, options.repeats) * each.a_round
+                seconds += runs * (once + size / HASHED + 0.3)
                 seconds += size / COMPARED
         say.line(f"all runs will take about {seconds / 60:.0f} min")
 

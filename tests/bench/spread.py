@@ -4,7 +4,6 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import starmap
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,9 @@ def ratio(ours: Sequence[Sample], theirs: Sequence[Sample], value: Callable[[Sam
     return of(ours, value).median / of(theirs, value).median
 
 
-def paired(ours: Sequence[Sample], theirs: Sequence[Sample]) -> Spread:
-    """The spread of the wall times' ratios, round by round: what drifts with the machine is not in it."""
-    pairs = zip(ours, theirs, strict=False)
-    return spread(list(starmap(lambda our, their: our.wall / their.wall, pairs)))
+def paired(ours: Sequence[Sample], theirs: Sequence[Sample], a_round: int = 1) -> Spread:
+    """The spread of the wall times' ratios, round by round: what drifts with the machine is not in it. Of theirs there
+    are so many `a_round`, of which the median counts."""
+    walls = [each.wall for each in theirs]
+    rounds = [statistics.median(walls[first : first + a_round]) for first in range(0, len(walls), a_round)]
+    return spread([our.wall / their for our, their in zip(ours, rounds, strict=False)])

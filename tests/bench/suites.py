@@ -63,7 +63,8 @@ def select(suites: Iterable[str], patterns: Sequence[str], *, peers: bool) -> di
 
 
 def rounds(contestants: Sequence[Contestant], repeats: int, seed: int) -> Iterator[list[Contestant]]:
-    """Each round has each contestant once, in an order of its own; the same for the same seed."""
+    """Each round has each contestant as often as it is to be, in an order of its own; the same for the same seed."""
     order = random.Random(seed)
+    runs = [each for each in contestants for _ in range(each.a_round)]
     for _ in range(repeats):
-        yield order.sample(contestants, len(contestants))
+        yield order.sample(runs, len(runs))
