@@ -1,16 +1,19 @@
-"""A call that was given up while no packet passed does not arrive when they pass again."""
+"""A call that was given up while no packet passed does not arrive when they pass again, and nothing of one stays open."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 import aiohttp
 import pytest
-from aiohttp import web
+from aiohttp import AddrInfoType, web
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
+from kubernetes.aio.config import load_kube_config
 
 from export_operator.adapters.sockets import ForgetfulClient
 from tests.cluster import apt, shell
@@ -20,6 +23,8 @@ from .connections import until
 pytestmark = pytest.mark.integration
 
 SECONDS = 1.0
+TURNS = 200
+"""Of the event loop, from a connection on: some are those of the handshake."""
 
 
 class Listener:
@@ -46,6 +51,13 @@ async def listener() -> AsyncIterator[Listener]:
     await runner.cleanup()
 
 
+def connected(given: socket.socket) -> bool:
+    try:
+        return bool(given.getpeername())
+    except OSError:
+        return False
+
+
 @contextmanager
 def partition(port: int) -> Iterator[None]:
     """Not a packet passes to or from a loopback port while the block runs."""
@@ -57,6 +69,35 @@ def partition(port: int) -> Iterator[None]:
         yield
     finally:
         shell.run(["nft", "delete", "table", "ip", table])
+
+
+class Observed(ForgetfulClient):
+    """Tells what it has opened."""
+
+    made: socket.socket | None = None
+
+    def _socket(self, address: AddrInfoType) -> socket.socket:
+        self.made = super()._socket(address)
+        return self.made
+
+
+async def test_a_connection_that_is_given_up_at_any_turn_of_its_handshake_is_closed(kubeconfig: str) -> None:
+    configuration, left = Configuration(), list[int]()
+    await load_kube_config(config_file=kubeconfig, client_configuration=configuration)
+    for turns in range(TURNS):
+        client = Observed(configuration, SECONDS)
+        calling = asyncio.create_task(client.request("GET", f"{configuration.host}/version"))
+        async with asyncio.timeout(20):
+            while client.made is None or not connected(client.made):
+                await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        calling.cancel()
+        await asyncio.gather(calling, return_exceptions=True)
+        await client.close()
+        if client.made.fileno() >= 0:
+            left.append(turns)
+    assert left == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not apt.find("nft"), reason="packets are dropped by nft, as root")
