@@ -98,8 +98,8 @@ FIELDS: Mapping[str, str] = {
     "Limits.maxRows": "Most rows; 0: no limit.",
     "Limits.maxBytes": "Most bytes; 0: no limit.",
     "Limits.blockRows": "A block ends with so many rows.",
-    "Limits.blockBytes": "A block ends with so many bytes from PostgreSQL. 0: what the format does best with, 4 MiB,"
-    " Parquet 16 MiB. Parquet: with 128 KiB a column, if more.",
+    "Limits.blockBytes": "A block ends with so many bytes from PostgreSQL. 0: what the format does best with: lines"
+    " 2 MiB, Arrow 4 MiB, Parquet 16 MiB. Parquet: with 128 KiB a column, if more.",
     "Limits.partBytes": "A part of the upload ends with so many encoded bytes.",
     "Limits.maxValueBytes": "Most bytes of one value.",
     "Limits.objectBytes": "Layout PartObjects: an object ends with the block that reaches so many encoded bytes.",

@@ -95,12 +95,12 @@ def test_ten_thousand_parts_reach_more_than_five_tebibytes() -> None:
 
 
 @pytest.mark.parametrize(("columns", "parquet"), [(1, 16), (120, 16), (256, 32)])
-def test_where_no_size_is_asked_for_blocks_of_parquet_are_larger_than_those_of_lines(
+def test_where_no_size_is_asked_for_blocks_of_lines_are_smallest_and_those_of_parquet_largest(
     columns: int, parquet: int
 ) -> None:
     fields = [field(f"c{number}", "int4") for number in range(columns)]
     sizes = {name: load(name).block_bytes(0, fields) // (1024 * 1024) for name in get_args(Format)}
-    assert sizes == {name: parquet if name == "Parquet" else 4 for name in get_args(Format)}
+    assert sizes == {"CSV": 2, "NDJSON": 2, "JSON": 2, "ArrowStream": 4, "Parquet": parquet}
 
 
 @pytest.mark.parametrize(("columns", "parquet"), [(1, 4), (32, 4), (120, 15), (256, 32), (1600, 32)])

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 GROUP = "export_runner.formats"
 USUAL_BLOCK = 4 * 1024 * 1024
 """Bytes of rows that end a block where none are asked for: ADR 0004."""
+LINES_BLOCK = 2 * 1024 * 1024
+"""The same for lines: nothing is gained by larger ones, and they take memory in each stage."""
 Resumes: TypeAlias = Literal["Blocks", "Objects"]
 
 
@@ -35,6 +37,8 @@ class Format(ABC):
     """True: the format applies the compression itself, and the object's bytes are left as they are."""
     whole_blocks: ClassVar[bool] = False
     """False: `block` may be given a block's rows in several calls, and their bytes follow each other."""
+    usual_block: ClassVar[int] = USUAL_BLOCK
+    """What `block_bytes` is where nobody asks."""
     resumes: ClassVar[Resumes] = "Blocks"
     """Blocks: what a block becomes depends on itself alone, and on whether it is the object's first. A format that was
     never asked for its `header` goes on in an object whose first block another process has sent."""
@@ -60,7 +64,7 @@ class Format(ABC):
     def block_bytes(cls, asked: int, fields: Sequence[Field]) -> int:
         """Bytes of rows that end a block, where so many are asked for: at least as many. 0: nobody asks."""
         del fields
-        return asked or USUAL_BLOCK
+        return asked or cls.usual_block
 
     @classmethod
     def media_type(cls, output: Output) -> str:

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from export_contract.runspec import Output
-from export_runner.formats.base import Format
+from export_runner.formats.base import LINES_BLOCK, Format
 from export_runner.formats.csv_dialect import FORMULA_STARTS, Dialect
 from export_runner.frames.blocks import Block, Bytes
 from export_runner.frames.kinds import Field
@@ -32,6 +32,7 @@ class CsvFormat(Format):
     """Numbers and booleans plain, times as PostgreSQL writes them in UTC, bytea as `\\x…`."""
 
     content_type: ClassVar[str] = "text/csv; charset=utf-8; header=present"
+    usual_block: ClassVar[int] = LINES_BLOCK
 
     def __init__(self, fields: Sequence[Field], output: Output) -> None:
         super().__init__(fields, output)

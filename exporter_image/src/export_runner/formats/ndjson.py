@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from export_contract.runspec import JsonOptions, Output
-from export_runner.formats.base import Format
+from export_runner.formats.base import LINES_BLOCK, Format
 from export_runner.frames.blocks import Block, Bytes
 from export_runner.frames.kinds import MAY_NOT_BE_FINITE, Field
 
@@ -30,6 +30,7 @@ class NdjsonFormat(Format):
     """Each row is one line."""
 
     content_type: ClassVar[str] = "application/x-ndjson"
+    usual_block: ClassVar[int] = LINES_BLOCK
     separator: ClassVar[str] = "\n"
     """Between rows, and behind the last where it is a line's end."""
 

@@ -16,7 +16,6 @@ from aiohttp.connector import AddrInfoType
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 
-
 CLOSE_SECONDS = 1.0
 """How long what is shut down may take to be closed; it takes a few turns of the loop."""
 
