@@ -1,4 +1,4 @@
-"""A call that was given up while no packet passed does not arrive when they pass again, and nothing of one stays open."""
+"""A call that was given up while no packet passed does not arrive when they pass again; nothing of one stays open."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.integration
 
 SECONDS = 1.0
 TURNS = 200
-"""Of the event loop, from a connection on: some are those of the handshake."""
+"""Of the event loop, from a socket on: some are those of the handshake."""
 
 
 class Listener:
@@ -51,13 +51,6 @@ async def listener() -> AsyncIterator[Listener]:
     await runner.cleanup()
 
 
-def connected(given: socket.socket) -> bool:
-    try:
-        return bool(given.getpeername())
-    except OSError:
-        return False
-
-
 @contextmanager
 def partition(port: int) -> Iterator[None]:
     """Not a packet passes to or from a loopback port while the block runs."""
@@ -72,30 +65,31 @@ def partition(port: int) -> Iterator[None]:
 
 
 class Observed(ForgetfulClient):
-    """Tells what it has opened."""
+    """Tells what it opens."""
 
-    made: socket.socket | None = None
+    opened: asyncio.Future[socket.socket]
 
     def _socket(self, address: AddrInfoType) -> socket.socket:
-        self.made = super()._socket(address)
-        return self.made
+        made = super()._socket(address)
+        self.opened.set_result(made)
+        return made
 
 
 async def test_a_connection_that_is_given_up_at_any_turn_of_its_handshake_is_closed(kubeconfig: str) -> None:
     configuration, left = Configuration(), list[int]()
     await load_kube_config(config_file=kubeconfig, client_configuration=configuration)
+    url = f"{configuration.host}/version"
     for turns in range(TURNS):
         client = Observed(configuration, SECONDS)
-        calling = asyncio.create_task(client.request("GET", f"{configuration.host}/version"))
-        async with asyncio.timeout(20):
-            while client.made is None or not connected(client.made):
-                await asyncio.sleep(0)
+        client.opened = asyncio.get_running_loop().create_future()
+        calling = asyncio.create_task(client.request("GET", url))  # type: ignore[no-untyped-call]
+        made = await asyncio.wait_for(client.opened, 20)
         for _ in range(turns):
             await asyncio.sleep(0)
         calling.cancel()
         await asyncio.gather(calling, return_exceptions=True)
         await client.close()
-        if client.made.fileno() >= 0:
+        if made.fileno() >= 0:
             left.append(turns)
     assert left == []
 

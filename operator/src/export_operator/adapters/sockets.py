@@ -16,8 +16,8 @@ from aiohttp.connector import AddrInfoType
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 
-CLOSE_SECONDS = 1.0
-"""How long what is shut down may take to be closed; it takes a few turns of the loop."""
+CLOSE_TURNS = 100
+"""Of the event loop, for what was shut down to be closed; it takes a few."""
 
 
 class ForgetfulClient(RESTClientObject):
@@ -29,17 +29,17 @@ class ForgetfulClient(RESTClientObject):
         self._sockets: WeakSet[socket.socket] = WeakSet()
 
     async def close(self) -> None:
-        """Nothing is open afterwards, nor what the pool does not know: asyncio leaves a connection behind that was given
-        up when its handshake was about to begin or had just ended."""
+        """Nothing is open afterwards, nor what the pool does not know: asyncio leaves a connection behind that is given
+        up when its handshake is about to begin or has just ended."""
         await super().close()
         await asyncio.sleep(0)  # what the pool closes is closed at the loop's next turn
         for each in self._open():
             with suppress(OSError):  # the other side was first
                 each.shutdown(socket.SHUT_RDWR)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                while self._open():
-                    await asyncio.sleep(0.001)
+        for _ in range(CLOSE_TURNS):
+            if not self._open():
+                break
+            await asyncio.sleep(0)
 
     def _open(self) -> list[socket.socket]:
         return [each for each in self._sockets if each.fileno() >= 0]
