@@ -113,7 +113,7 @@ def spread(spec: RunSpec, opened: Opened, plan: Plan, held: Held, retrier: Retri
         return None
     made: tuple[Connection, ...] = ()
     firsts = range(0)
-    block_bytes = spec.limits.block_bytes or USUAL_BLOCK  # larger ones of a format's own would only take memory
+    block_bytes = spec.limits.block_bytes or USUAL_BLOCK  # a format's own is about encoding, not reading
     if not (because := parallel.unfit(source, opened.table, opened.scan, plan.key)):
         assert opened.table is not None, "what is fit is a table"
         firsts = parallel.ranges(opened.table, block_bytes)

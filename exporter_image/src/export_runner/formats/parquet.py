@@ -52,6 +52,7 @@ class ParquetFormat(TypedFormat):
 
     name: ClassVar[str] = "Parquet"
     content_type: ClassVar[str] = "application/vnd.apache.parquet"
+    usual_block: ClassVar[int] = USUAL_GROUP
     resumes: ClassVar[Resumes] = "Objects"
 
     def __init__(self, fields: Sequence[Field], output: Output) -> None:
@@ -65,7 +66,7 @@ class ParquetFormat(TypedFormat):
 
     @classmethod
     def block_bytes(cls, asked: int, fields: Sequence[Field]) -> int:
-        return max(asked or USUAL_GROUP, min(len(fields) * COLUMN_BYTES, WIDEST_BLOCK))
+        return max(super().block_bytes(asked, fields), min(len(fields) * COLUMN_BYTES, WIDEST_BLOCK))
 
     def header(self) -> bytes:
         return _MAGIC
