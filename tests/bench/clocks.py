@@ -87,18 +87,18 @@ def _libraries() -> Spent:
 
 
 def install(clocks: Clocks) -> None:
-    """At the seams of what the exporter has loaded when its first stage begins. Loading more would cost."""
-    from export_runner import objects, pipeline
+    """At the seams of what the exporter has loaded when its first stage begins."""
+    from export_runner import pipeline
     from export_runner.sinks import parts
 
     clocks.of("read", pipeline.Pipeline, "_fetch")
     clocks.of("encode", pipeline.Pipeline, "_encode")
     clocks.of("upload", pipeline.Pipeline, "_upload")
-    clocks.of("decode", objects, "decode")
-    clocks.of("decode", objects, "slices", all_at_once=True)
     clocks.of("hash", parts.PartCutter, "add", "rest", all_at_once=True)
     if typed := sys.modules.get("export_runner.formats.typed"):
-        clocks.of("decode", typed.compiled, "decode")
+        from export_runner.frames import compiled  # its first block would load it
+
+        clocks.of("decode", compiled, "decode")
         clocks.of("decode", typed.TypedFormat, "frame")
 
 

@@ -26,7 +26,7 @@ WHAT: Mapping[str, str] = {
     "encode": "encode: blocks to the format",
     "hash": "hash: SHA-256 and CRC-32",
     "upload": "upload: TLS, HTTP; bare: a file in memory",
-    "rest": "rest: main thread, checkpoints, manifest",
+    "rest": "rest: main thread, polars loaded meanwhile, checkpoints, manifest",
 }
 Spent = tuple[float, float]
 """CPU seconds: of the program, and of the kernel for it."""
