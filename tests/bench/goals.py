@@ -92,7 +92,7 @@ def _compared(suite: SuiteResults, ours: str, theirs: str) -> tuple[float | None
     mine, others = suite.samples(ours), suite.samples(theirs)
     if not mine or not others:
         return None, f"{_title(theirs if mine else ours)}: {_why(suite, theirs if mine else ours)}"
-    rounds = spread.paired(mine, others, BY_NAME[theirs].a_round)
+    rounds = spread.paired(mine, others, (BY_NAME[ours].a_round, BY_NAME[theirs].a_round))
     return spread.ratio(mine, others, _wall), f"{rounds.least:.2f} to {rounds.most:.2f} over {rounds.count} rounds"
 
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench.ballast import Ballast
 from tests.bench.spread import Sample
 from tests.services.processes import children
 
@@ -66,7 +67,9 @@ class _Clock:
 class Gauge:
     """Measures commands against these servers, given by the process id of their first process."""
 
-    def __init__(self, postmaster: int, s3: int, directory: Path) -> None:
+    def __init__(self, postmaster: int, s3: int, directory: Path, ballast: Ballast | None = None) -> None:
+        """`ballast` is filled before each run."""
+        self._ballast = ballast
         self._postmaster = postmaster
         self._s3 = s3
         self._directory = directory
@@ -75,6 +78,8 @@ class Gauge:
     def run(self, command: Command) -> Finished:
         """Runs it to its end. `output_bytes` of the sample is left to whoever finds the output."""
         said, complained = self._directory / "stdout", self._directory / "stderr"
+        if self._ballast:
+            self._ballast.fill()
         before = self._clock()
         began = time.monotonic()
         with said.open("wb") as out, complained.open("wb") as err:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.bench import machine, peers, suites, tables, validate
+from tests.bench.ballast import Ballast
 from tests.bench.contestants import BY_NAME, CONTESTANTS, REFERENCE, Contestant, Place
 from tests.bench.measure import Finished, Gauge, foreign_share
 from tests.bench.results import Measured, Results, SuiteResults, TableFacts
@@ -27,6 +28,8 @@ FOREIGN_SHARE = 0.05
 """Of the machine's time: a run beside more is void."""
 TRIES = 3
 """How often a run is made again when it was void."""
+HELD_ROWS = 1_000_000
+"""Of users: from so many on runs write gigabytes, and memory is held for them."""
 PROBE_ROWS = 100_000
 """Of users: what the estimate is made from."""
 COMPARED, HASHED = 150e6, 1.2e9
@@ -108,7 +111,9 @@ def world_of(scale: int) -> Iterator["World"]:
         s3 = stack.enter_context(host.s3_server(directory / "s3", tls=tls, options=S3_OPTIONS))
         s3.create_bucket(BUCKET)
         exporter = Exporter(postgres, s3, directory, {"AWS_CA_BUNDLE": str(authority.certificate)})
-        yield World(exporter, directory, "tmpfs" if root == Path("/dev/shm") else "disk")  # noqa: S108 - not /tmp
+        ballast = stack.enter_context(Ballast()) if scale >= HELD_ROWS else None
+        gauge = Gauge(postgres.pid, s3.pid, directory, ballast)
+        yield World(exporter, directory, gauge, "tmpfs" if root == Path("/dev/shm") else "disk")  # noqa: S108 - not /tmp
 
 
 def _roomy(scale: int) -> Path:
@@ -122,12 +127,12 @@ def _roomy(scale: int) -> Path:
 class World:
     """Servers, a directory for output, and what is known of the tables."""
 
-    def __init__(self, exporter: Exporter, directory: Path, file_system: str) -> None:
+    def __init__(self, exporter: Exporter, directory: Path, gauge: Gauge, file_system: str) -> None:
+        self.gauge = gauge
         self.postgres = exporter.postgres
         self.file_system = file_system
         self._directory = directory
         self._exporter = exporter
-        self.gauge = Gauge(exporter.postgres.pid, exporter.s3.pid, directory)
         self._tried: dict[str, float] = {}
         self._scales: dict[str, float] = {}
 

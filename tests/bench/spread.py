@@ -68,9 +68,14 @@ def ratio(ours: Sequence[Sample], theirs: Sequence[Sample], value: Callable[[Sam
     return of(ours, value).median / of(theirs, value).median
 
 
-def paired(ours: Sequence[Sample], theirs: Sequence[Sample], a_round: int = 1) -> Spread:
-    """The spread of the wall times' ratios, round by round: what drifts with the machine is not in it. Of theirs there
-    are so many `a_round`, of which the median counts."""
-    walls = [each.wall for each in theirs]
-    rounds = [statistics.median(walls[first : first + a_round]) for first in range(0, len(walls), a_round)]
-    return spread([our.wall / their for our, their in zip(ours, rounds, strict=False)])
+def paired(ours: Sequence[Sample], theirs: Sequence[Sample], a_round: tuple[int, int] = (1, 1)) -> Spread:
+    """The spread of the wall times' ratios, round by round: what drifts with the machine is not in it. Of ours and of
+    theirs there are so many `a_round`, of which the median counts."""
+    return spread(
+        [our / their for our, their in zip(_by_round(ours, a_round[0]), _by_round(theirs, a_round[1]), strict=False)]
+    )
+
+
+def _by_round(samples: Sequence[Sample], a_round: int) -> list[float]:
+    walls = [each.wall for each in samples]
+    return [statistics.median(walls[first : first + a_round]) for first in range(0, len(walls), a_round)]
