@@ -55,7 +55,7 @@ class Ballast:
     def fill(self) -> None:
         """Takes all that is free but for some. What was free for long may have to come from the host."""
         while self._free() >= FREE + 2 * self._piece:
-            piece = mmap.mmap(-1, self._piece)
+            piece = mmap.mmap(-1, self._piece, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             piece.madvise(mmap.MADV_HUGEPAGE)  # taken and let go of in a fraction of the time
             np.frombuffer(piece, dtype=np.uint8)[:: mmap.PAGESIZE] = 1
             self._pieces.append(piece)
