@@ -73,7 +73,7 @@ e2e-older: .venv ## Mode Declared, what the API server refuses, a request's life
 	done
 
 .PHONY: bench
-bench: .venv ## Measure beside psql, DuckDB and others: about an hour (ROWS, REPEATS, SUITES, ONLY; python -m tests.bench --help)
+bench: .venv ## Measure beside psql, DuckDB and others: two to three hours (ROWS, REPEATS, SUITES, ONLY; python -m tests.bench --help)
 	@UV="$(UV)" $(RUN) python -m tests.bench
 
 .PHONY: load

@@ -27,7 +27,7 @@ the table. A run beside foreign load is void and made again: leave the machine a
 """
 EXAMPLES = """\
 Examples:
-  make bench                                                   everything: about an hour
+  make bench                                                   everything: two to three hours
   make bench ROWS=200000 REPEATS=3 LOAD=any OUT=/tmp/bench     a first look; its figures say little
   make bench SUITES=users                                      what the goals are about, without other tables
   make bench SUITES=narrow,wide ONLY='bare-*,duckdb-*'         patterns of names; psql is always there
