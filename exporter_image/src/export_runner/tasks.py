@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from export_contract.failures import Failure
 from export_runner.clock import Deadline, Stop
 from export_runner.errors import ExportError, Stopped, internal
 
@@ -59,7 +60,8 @@ class Task(Generic[T]):
 
 
 def wait_for(task: Task[T], deadline: Deadline, stop: Stop, expired: Callable[[], ExportError]) -> T:
-    """The task's result. When the deadline passes, asks everything to stop with `expired` as the reason.
+    """The task's result. When the deadline passes, asks everything to stop with `expired` as the reason, which also
+    stands for what PostgreSQL says: the deadline is its statement_timeout, so that it may be the first to notice.
 
     A stop without a reason is the task's own: one of its stages failed, and it is about to say how.
     Raises `ExportError`, the stop's reason first, and `Stopped`.
@@ -71,4 +73,9 @@ def wait_for(task: Task[T], deadline: Deadline, stop: Stop, expired: Callable[[]
             break
     if stop.reason is not None:
         raise stop.reason
-    return task.result()
+    try:
+        return task.result()
+    except ExportError as error:
+        if error.failure is Failure.DEADLINE_EXCEEDED and deadline.remaining() <= 0:
+            raise expired() from None
+        raise

@@ -239,6 +239,18 @@ def test_who_waits_past_the_deadline_gets_its_failure_and_stops_the_rest() -> No
     release.set()
 
 
+def cancelled() -> int:
+    raise ExportError(Failure.DEADLINE_EXCEEDED, "PostgreSQL reports query canceled (57014).")
+
+
+@pytest.mark.parametrize(("left", "told"), [(0, "Too late"), (60, "query canceled")], ids=["passed", "ahead"])
+def test_a_cancelled_query_is_told_of_as_the_deadline_that_passed_and_else_as_what_it_is(left: int, told: str) -> None:
+    task = Task("query", cancelled)
+    assert task.join(5)
+    with pytest.raises(ExportError, match=told):
+        wait_for(task, Deadline(left), Stop(), lambda: ExportError(Failure.DEADLINE_EXCEEDED, "Too late."))
+
+
 def test_time_is_kept_back_for_finishing_a_partial_file() -> None:
     assert 52 < Deadline(60).reading_remaining() <= 54
     assert 0.9 < Deadline(2).reading_remaining() <= 1
