@@ -93,7 +93,7 @@ def install(clocks: Clocks) -> None:
 
     clocks.of("read", pipeline.Pipeline, "_fetch")
     clocks.of("encode", pipeline.Pipeline, "_encode")
-    clocks.of("upload", pipeline.Pipeline, "_upload")
+    clocks.of("upload", pipeline.Pipeline, "_upload", "_hand_over")  # a bare file is written by the latter
     clocks.of("hash", parts.PartCutter, "add", "rest", all_at_once=True)
     if typed := sys.modules.get("export_runner.formats.typed"):
         from export_runner.frames import compiled  # its first block would load it

@@ -128,13 +128,15 @@ class Pipeline:
                 parts = self._counted(self._objects.block(block, self._rows.fields))
             self._blocks.done(block)
             del block
-            while parts:
-                self._parts.put(parts.pop(0))
+            self._hand_over(parts)
         with self._meter.timed("encode"):
             parts = self._counted(self._objects.finish(complete=self._rows.ended))
+        self._hand_over(parts)
+        self._parts.close()
+
+    def _hand_over(self, parts: list[Part]) -> None:
         while parts:
             self._parts.put(parts.pop(0))
-        self._parts.close()
 
     def _counted(self, parts: list[Part]) -> list[Part]:
         self._meter.rows, self._meter.bytes = self._objects.rows, self._objects.bytes
