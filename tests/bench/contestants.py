@@ -207,7 +207,7 @@ CONTESTANTS: tuple[Contestant, ...] = (
         block_bytes=LARGE_BLOCK,
         a_round=CLOSE_RUNS,
     ),
-    _shipped("CSV"),
+    _shipped("CSV", CLOSE_RUNS),
     _shipped("NDJSON", CLOSE_RUNS),
     _shipped("Parquet"),
     _shipped("JSON"),

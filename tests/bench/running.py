@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import machine, peers, suites, tables, validate
+from tests.bench import machine, mounted, peers, suites, tables, validate
 from tests.bench.ballast import Ballast
 from tests.bench.contestants import BY_NAME, CONTESTANTS, REFERENCE, Contestant, Place
 from tests.bench.measure import Finished, Gauge, foreign_share
+from tests.bench.mounted import large_pages
 from tests.bench.results import Measured, Results, SuiteResults, TableFacts
 from tests.bench.spread import Sample
 from tests.bench.suites import Suite
@@ -29,7 +30,7 @@ FOREIGN_SHARE = 0.05
 TRIES = 3
 """How often a run is made again when it was void."""
 HELD_ROWS = 1_000_000
-"""Of users: from so many on runs write gigabytes, and memory is held for them."""
+"""Of users: from so many on runs write gigabytes: memory is held for them, and is of large pages."""
 PROBE_ROWS = 100_000
 """Of users: what the estimate is made from."""
 COMPARED, HASHED, HELD = 150e6, 1.2e9, 0.25e9
@@ -103,9 +104,7 @@ def _warn_of_load(options: Options) -> None:
 def world_of(scale: int) -> Iterator["World"]:
     """Servers and a directory, roomy enough for so many rows of users."""
     with ExitStack() as stack:
-        root = _roomy(scale)
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="export-operator-bench-", dir=root)))
-        directory.chmod(0o755)
+        directory, file_system = stack.enter_context(_roomy(scale))
         postgres = stack.enter_context(host.postgres_server(settings=tables.SETTINGS))
         authority = Authority(directory)
         tls = authority.issue("s3", "IP:127.0.0.1")
@@ -114,15 +113,24 @@ def world_of(scale: int) -> Iterator["World"]:
         exporter = Exporter(postgres, s3, directory, {"AWS_CA_BUNDLE": str(authority.certificate)})
         ballast = stack.enter_context(Ballast()) if scale >= HELD_ROWS else None
         gauge = Gauge(postgres.pid, s3.pid, directory, ballast)
-        yield World(exporter, directory, gauge, "tmpfs" if root == Path("/dev/shm") else "disk")  # noqa: S108 - not /tmp
+        yield World(exporter, directory, gauge, file_system)
 
 
-def _roomy(scale: int) -> Path:
-    """A file system in memory if output, object and its parts fit several times: disks are nobody's merit."""
+@contextmanager
+def _roomy(scale: int) -> Iterator[tuple[Path, str]]:
+    """A directory, and what it is on: memory if output, object and its parts fit several times, for disks are nobody's
+    merit; of large pages where gigabytes are written."""
     memory = Path("/dev/shm")  # noqa: S108 - a directory of our own is made in it
-    if memory.is_dir() and shutil.disk_usage(memory).free > 3 * 1024**3 + 8 * 350 * scale:
-        return memory
-    return Path(tempfile.gettempdir())
+    need = 3 * 1024**3 + 8 * 350 * scale
+    fits = memory.is_dir() and shutil.disk_usage(memory).free > need
+    with tempfile.TemporaryDirectory(prefix="export-operator-bench-", dir=memory if fits else None) as made:
+        directory = Path(made)
+        directory.chmod(0o755)
+        if not fits or scale < HELD_ROWS:
+            yield directory, "tmpfs" if fits else "disk"
+            return
+        with large_pages(directory, need) as large:
+            yield directory, mounted.NAME if large else "tmpfs"
 
 
 class World:
