@@ -85,7 +85,7 @@ def run(options: Options) -> Iterator[Results]:
                 load_allowed=options.allow_load,
                 suites=dict(found),
                 missing=missing,
-                s3=" ".join(["versitygw posix", *S3_OPTIONS]),
+                s3=" ".join(["chrt --batch 0 versitygw posix", *S3_OPTIONS]),
             )
 
 
@@ -108,7 +108,7 @@ def world_of(scale: int) -> Iterator["World"]:
         postgres = stack.enter_context(host.postgres_server(settings=tables.SETTINGS))
         authority = Authority(directory)
         tls = authority.issue("s3", "IP:127.0.0.1")
-        s3 = stack.enter_context(host.s3_server(directory / "s3", tls=tls, options=S3_OPTIONS))
+        s3 = stack.enter_context(host.s3_server(directory / "s3", tls=tls, batch=True, options=S3_OPTIONS))
         s3.create_bucket(BUCKET)
         exporter = Exporter(postgres, s3, directory, {"AWS_CA_BUNDLE": str(authority.certificate)})
         ballast = stack.enter_context(Ballast()) if scale >= HELD_ROWS else None

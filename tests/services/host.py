@@ -207,6 +207,7 @@ class S3Server(Server):
         tls: tuple[Path, Path] | None = None,
         *,
         users: bool = False,
+        batch: bool = False,
         options: Sequence[str] = (),
     ) -> None:
         super().__init__("versitygw", directory / "server.log")
@@ -219,6 +220,7 @@ class S3Server(Server):
         self._program = tools.path("versitygw")
         self._tls = tls
         self._options = options
+        self._scheduled = ["chrt", "--batch", "0"] if batch else []
         self._users = directory / "users" if users else None
         if self._users:
             self._users.mkdir()
@@ -240,7 +242,8 @@ class S3Server(Server):
             listen += ["--cert", str(self._tls[0]), "--key", str(self._tls[1])]
         if self._users:
             listen += ["--iam-dir", str(self._users)]
-        return [*as_user(""), self._program, *listen, "--keep-alive", "--quiet", "posix", *self._options, self.data]
+        serve = [str(self._program), *listen, "--keep-alive", "--quiet", "posix", *self._options, str(self.data)]
+        return [*as_user(""), *self._scheduled, *serve]
 
     def environment(self) -> Mapping[str, str]:
         return {"ROOT_ACCESS_KEY": self.access_key, "ROOT_SECRET_KEY": self.secret_key}
@@ -265,12 +268,14 @@ def s3_server(
     *,
     tls: tuple[Path, Path] | None = None,
     users: bool = False,
+    batch: bool = False,
     options: Sequence[str] = (),
 ) -> Iterator[S3Server]:
     """An S3 server on `directory`, or on one that is made and removed. `tls` are certificate and key; `users`: it knows
-    others than its root; `options` are of its storage: `versitygw posix --help`."""
+    others than its root; `batch`: it pushes nobody off a processor (sched(7)); `options` are of its storage: `versitygw
+    posix --help`."""
     with workplace("s3") as temporary:
-        server = S3Server(directory or temporary, tls, users=users, options=options)
+        server = S3Server(directory or temporary, tls, users=users, batch=batch, options=options)
         try:
             yield server
         finally:
