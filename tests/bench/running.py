@@ -14,7 +14,6 @@ from tests.bench import machine, mounted, peers, suites, tables, validate
 from tests.bench.ballast import Ballast
 from tests.bench.contestants import BY_NAME, CONTESTANTS, REFERENCE, Contestant, Place
 from tests.bench.measure import Finished, Gauge, foreign_share
-from tests.bench.mounted import large_pages
 from tests.bench.results import Measured, Results, SuiteResults, TableFacts
 from tests.bench.spread import Sample
 from tests.bench.suites import Suite
@@ -129,7 +128,7 @@ def _roomy(scale: int) -> Iterator[tuple[Path, str]]:
         if not fits or scale < HELD_ROWS:
             yield directory, "tmpfs" if fits else "disk"
             return
-        with large_pages(directory, need) as large:
+        with mounted.large_pages(directory, need) as large:
             yield directory, mounted.NAME if large else "tmpfs"
 
 
